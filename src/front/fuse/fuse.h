@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The mount: low-level libfuse3, driven by the daemon's loop; read-only. One owner thread.
+ *
+ * The kernel asks a name and a page once: entries, attributes and missing names are valid until invalidated;
+ * OPEN and OPENDIR are answered once with ENOSYS (no_open), so that opens cost no message; READDIRPLUS hands
+ * a directory over whole. Sources of the settings: libfuse's fuse_lowlevel.h, Linux' fs/fuse, and
+ * measurements in docs/benchmarks.md. */
+#ifndef TL_FRONT_FUSE_FUSE_H
+#define TL_FRONT_FUSE_FUSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "front/front.h"
+
+struct tl_fuse_config {
+    const char *mountpoint;  /* where; with fd >= 0 only its name, for messages */
+    int fd;                  /* an opened and already mounted /dev/fuse (passed by the launcher), or -1: mount here */
+    const char *source_root; /* absolute path shown at the mount point: "/" for a plain mount */
+    uint32_t front;          /* our number at the host */
+    bool map_owner;          /* in a user namespace with one id: owners are unmapped, so permission bits are presented
+                       as the user's effective ones (tl_attr.access); else the kernel checks the source's bits
+                       as they are */
+};
+
+struct tl_fuse;
+
+int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, const struct tl_front_host *host,
+                 struct tl_error *err) TL_MUST_CHECK;
+/* Unmounts (where we mounted) and frees; open kernel requests end with an error. NULL is fine. */
+void tl_fuse_close(struct tl_fuse *f);
+int tl_fuse_fd(struct tl_fuse *f); /* poll for reading; non-blocking */
+/* Handles kernel requests that wait, at most `max`. Count, or negative: the mount has ended. */
+int tl_fuse_ready(struct tl_fuse *f, int max);
+void tl_fuse_answer(struct tl_fuse *f, const struct tl_answer *answer);
+/* Entries at and below path (absolute source path; empty: all) may have changed: the kernel forgets them. */
+void tl_fuse_invalidate(struct tl_fuse *f, const char *path, uint16_t path_len);
+
+struct tl_fuse_stats {
+    uint64_t lookups, getattrs, readdirs, reads, read_bytes, ioctls, others, forgets, errors, interrupts;
+    uint64_t inodes; /* gauge */
+};
+void tl_fuse_stats(struct tl_fuse *f, struct tl_fuse_stats *out);
+
+#endif
