@@ -6,9 +6,23 @@
  * every front reads it in place (tl_listing), in shared memory, without copying: entries are sorted by
  * name (memcmp order), so that a look-up, or the proof that a name is missing, is a binary search.
  *
- * Blob, all integers little-endian: header, self attributes, entry table (fixed-size records), string area.
+ * Blob, all integers little-endian:
+ *
+ *   header, 16 bytes    u32 magic "TLS1" | u32 entry count | u32 bytes of the string area | u32 0
+ *   self, 88 bytes      a record without name: the directory's own attributes
+ *   entries, 88 bytes each, in strictly ascending name order
+ *   string area         each entry's name, then its link target, in entry order, without gaps or terminators
+ *
+ *   record: u64 ino, size, blocks, atime, mtime, ctime, version (offsets 0..55)
+ *           u32 mode, nlink, uid, gid, rdev, status (56..79) | u32 start in the string area (80)
+ *           u16 target length (84) | u8 name length (86) | u8 access (87)
+ *
+ * The encoding is canonical: equal directories give equal blobs, and so equal digests.
+ *
  * Bytes may come from a peer: tl_listing_open validates everything it will later rely on, once;
- * accessors after it need no further checks. Single owner thread per builder; a tl_listing may be read by
+ * accessors after it need no further checks. Beyond the shape these are the rules: self is a directory; a
+ * status is an errno; a mode has a known type; a size fits off_t; a regular file has a version; a link, and
+ * nothing else, has a target. Single owner thread per builder; a tl_listing may be read by
  * any. */
 #ifndef TL_BASE_LISTING_H
 #define TL_BASE_LISTING_H
@@ -41,12 +55,13 @@ uint64_t tl_attr_version(uint64_t dev, uint64_t ino, uint64_t size_bytes, int64_
 
 struct tl_listing_builder;
 
-/* A builder for one directory with these attributes. 0, -ENOMEM. */
+/* A builder for one directory with these attributes. 0, -EINVAL (not valid attributes of a directory), -ENOMEM. */
 int tl_listing_builder_new(struct tl_listing_builder **out, const struct tl_attr *self) TL_MUST_CHECK;
 void tl_listing_builder_free(struct tl_listing_builder *b); /* NULL is fine */
 
 /* Adds a name (any bytes but '/' and NUL, 1..255, not "." or ".."), with its link target for a symbolic link
- * (else NULL, 0). Order does not matter; names must differ. 0, -EINVAL, -ENOMEM, -EFBIG (blob limit). */
+ * (else NULL, 0). Order does not matter; names must differ. 0, -EINVAL (breaks a rule above), -ENOMEM, -EFBIG
+ * (blob limit). An attr with a status is stored with that status only. */
 int tl_listing_builder_add(struct tl_listing_builder *b, const char *name, size_t name_len, const struct tl_attr *attr,
                            const char *target, size_t target_len) TL_MUST_CHECK;
 
