@@ -30,11 +30,13 @@ static inline uint64_t tl_prng_draw(uint64_t seed, uint64_t stream, uint64_t a, 
     return tl_prng_mix(h ^ c);
 }
 
+__extension__ typedef unsigned __int128 tl_u128; /* GCC and Clang both have it; ISO C does not */
+
 /* Maps 64 random bits to 0..bound-1 (bound 0: 0) by a multiplication: the bias is below 2^-32 for bounds below
  * 2^32. */
 static inline uint64_t tl_prng_scale(uint64_t random, uint64_t bound)
 {
-    return (uint64_t)((unsigned __int128)random * bound >> 64);
+    return (uint64_t)((tl_u128)random * bound >> 64);
 }
 
 struct tl_prng {
