@@ -151,7 +151,7 @@ struct tl_action {
     struct tl_answer answer;
     const char *path; /* INVALIDATE: valid until the next step */
     uint16_t path_len;
-    struct tl_report report;
+    const struct tl_report *report; /* REPORT: valid until the next step */
 };
 
 struct tl_node;
