@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/index/index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define VICTIM_SEARCH_MAX 512u /* pinned chunks passed over before we say that nothing can go */
+
+static uint32_t bucket_count(uint32_t slots)
+{
+    uint32_t count = 16;
+    while (count < slots && count < (1u << 30))
+        count *= 2;
+    return count;
+}
+
+static uint32_t *buckets_new(uint32_t count)
+{
+    uint32_t *buckets = malloc(sizeof *buckets * count);
+    for (uint32_t i = 0; buckets != NULL && i < count; i++)
+        buckets[i] = TL_SLOT_NONE;
+    return buckets;
+}
+
+int tl_index_new(struct tl_index **out, uint32_t object_max, uint32_t path_blocks)
+{
+    check(object_max > 0 && object_max < TL_SLOT_NONE);
+    struct tl_index *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        return -ENOMEM;
+    uint32_t buckets = bucket_count(object_max);
+    x->object_max = x->chunk_max = object_max;
+    x->bucket_mask = buckets - 1;
+    x->objects = calloc(object_max, sizeof *x->objects);
+    x->chunks = calloc(object_max, sizeof *x->chunks);
+    x->object_buckets = buckets_new(buckets);
+    x->chunk_buckets = buckets_new(buckets);
+    x->object_free = x->chunk_free = TL_SLOT_NONE;
+    x->lru_oldest = x->lru_newest = TL_SLOT_NONE;
+    int rc = tl_paths_new(&x->paths, path_blocks);
+    if (rc != 0 || x->objects == NULL || x->chunks == NULL || x->object_buckets == NULL || x->chunk_buckets == NULL) {
+        tl_index_free(x);
+        return -ENOMEM;
+    }
+    *out = x;
+    return 0;
+}
+
+void tl_index_free(struct tl_index *x)
+{
+    if (x == NULL)
+        return;
+    tl_paths_free(x->paths);
+    free(x->objects);
+    free(x->chunks);
+    free(x->object_buckets);
+    free(x->chunk_buckets);
+    free(x);
+}
+
+/* ---- objects ---- */
+
+static uint32_t *object_bucket(const struct tl_index *x, struct tl_hash key)
+{
+    return &x->object_buckets[(uint32_t)key.lo & x->bucket_mask];
+}
+
+uint32_t tl_index_find_object(const struct tl_index *x, struct tl_hash key)
+{
+    uint32_t at = *object_bucket(x, key);
+    while (at != TL_SLOT_NONE && !tl_hash_equal(x->objects[at].key, key))
+        at = x->objects[at].hash_next;
+    return at;
+}
+
+uint32_t tl_index_add_object(struct tl_index *x, struct tl_hash key, enum tl_op op)
+{
+    check(op != 0);
+    check(tl_index_find_object(x, key) == TL_SLOT_NONE);
+    uint32_t at = x->object_free;
+    if (at != TL_SLOT_NONE)
+        x->object_free = x->objects[at].hash_next;
+    else if (x->object_fresh < x->object_max)
+        at = x->object_fresh++;
+    else
+        return TL_SLOT_NONE;
+    uint32_t *bucket = object_bucket(x, key);
+    x->objects[at] = (struct tl_object){
+        .key = key, .op = (uint8_t)op, .chunks = TL_SLOT_NONE, .path = TL_PATH_NONE, .hash_next = *bucket};
+    *bucket = at;
+    x->object_count++;
+    return at;
+}
+
+int tl_index_set_path(struct tl_index *x, uint32_t object, const char *path, uint16_t len)
+{
+    struct tl_object *o = &x->objects[object];
+    check(o->op != 0);
+    if (o->path != TL_PATH_NONE)
+        return 0;
+    o->path = tl_paths_put(x->paths, path, len);
+    o->path_len = len;
+    return o->path == TL_PATH_NONE ? -EBUSY : 0;
+}
+
+static void drop_path(struct tl_index *x, struct tl_object *o)
+{
+    tl_paths_drop(x->paths, o->path, o->path_len);
+    o->path = TL_PATH_NONE;
+}
+
+static void unlink_object(struct tl_index *x, uint32_t object)
+{
+    uint32_t *link = object_bucket(x, x->objects[object].key);
+    while (*link != object)
+        link = &x->objects[*link].hash_next;
+    *link = x->objects[object].hash_next;
+}
+
+void tl_index_disown_object(struct tl_index *x, uint32_t object)
+{
+    struct tl_object *o = &x->objects[object];
+    check(o->op != 0 && o->flights == 0);
+    unlink_object(x, object);
+    do /* a key that no name has: the old one, hashed with its own slot */
+        o->key = tl_hash_bytes(&o->key, sizeof o->key, object + 1);
+    while (tl_index_find_object(x, o->key) != TL_SLOT_NONE);
+    uint32_t *bucket = object_bucket(x, o->key);
+    o->hash_next = *bucket;
+    *bucket = object;
+}
+
+void tl_index_settle_object(struct tl_index *x, uint32_t object)
+{
+    struct tl_object *o = &x->objects[object];
+    check(o->op != 0);
+    if (o->chunks != TL_SLOT_NONE) {
+        if (o->flights == 0 && o->op == TL_OP_READ)
+            drop_path(x, o);
+        return;
+    }
+    if (o->holds > 0)
+        return;
+    check(o->flights == 0);
+    drop_path(x, o);
+    unlink_object(x, object);
+    o->op = 0;
+    o->hash_next = x->object_free;
+    x->object_free = object;
+    x->object_count--;
+}
+
+/* ---- chunks ---- */
+
+static uint32_t *chunk_bucket(const struct tl_index *x, uint32_t object, uint32_t number)
+{
+    uint64_t mix = ((uint64_t)object << 32 | number) * 0x9e3779b97f4a7c15u;
+    return &x->chunk_buckets[(uint32_t)(mix >> 32) & x->bucket_mask];
+}
+
+uint32_t tl_index_find_chunk(const struct tl_index *x, uint32_t object, uint32_t number)
+{
+    uint32_t at = *chunk_bucket(x, object, number);
+    while (at != TL_SLOT_NONE && (x->chunks[at].object != object || x->chunks[at].number != number))
+        at = x->chunks[at].hash_next;
+    return at;
+}
+
+uint32_t tl_index_add_chunk(struct tl_index *x, uint32_t object, uint32_t number)
+{
+    check(x->objects[object].op != 0);
+    check(tl_index_find_chunk(x, object, number) == TL_SLOT_NONE);
+    uint32_t at = x->chunk_free;
+    if (at != TL_SLOT_NONE)
+        x->chunk_free = x->chunks[at].hash_next;
+    else if (x->chunk_fresh < x->chunk_max)
+        at = x->chunk_fresh++;
+    else
+        return TL_SLOT_NONE;
+    uint32_t *bucket = chunk_bucket(x, object, number);
+    struct tl_object *o = &x->objects[object];
+    x->chunks[at] = (struct tl_chunk){.object = object,
+                                      .number = number,
+                                      .state = TL_CHUNK_FLIGHT,
+                                      .flight = TL_SLOT_NONE,
+                                      .hash_next = *bucket,
+                                      .object_next = o->chunks,
+                                      .object_prev = TL_SLOT_NONE,
+                                      .lru_next = TL_SLOT_NONE,
+                                      .lru_prev = TL_SLOT_NONE};
+    *bucket = at;
+    if (o->chunks != TL_SLOT_NONE)
+        x->chunks[o->chunks].object_prev = at;
+    o->chunks = at;
+    o->flights++;
+    x->chunk_count++;
+    return at;
+}
+
+static void lru_unlink(struct tl_index *x, struct tl_chunk *c)
+{
+    if (c->lru_prev != TL_SLOT_NONE)
+        x->chunks[c->lru_prev].lru_next = c->lru_next;
+    else
+        x->lru_oldest = c->lru_next;
+    if (c->lru_next != TL_SLOT_NONE)
+        x->chunks[c->lru_next].lru_prev = c->lru_prev;
+    else
+        x->lru_newest = c->lru_prev;
+}
+
+static void lru_append(struct tl_index *x, uint32_t chunk)
+{
+    struct tl_chunk *c = &x->chunks[chunk];
+    c->lru_prev = x->lru_newest;
+    c->lru_next = TL_SLOT_NONE;
+    if (x->lru_newest != TL_SLOT_NONE)
+        x->chunks[x->lru_newest].lru_next = chunk;
+    else
+        x->lru_oldest = chunk;
+    x->lru_newest = chunk;
+}
+
+void tl_index_land_chunk(struct tl_index *x, uint32_t chunk, enum tl_chunk_state state)
+{
+    struct tl_chunk *c = &x->chunks[chunk];
+    check(c->state == TL_CHUNK_FLIGHT);
+    check(state == TL_CHUNK_PRESENT || state == TL_CHUNK_NEGATIVE);
+    c->state = (uint8_t)state;
+    c->flight = TL_SLOT_NONE;
+    check(x->objects[c->object].flights > 0);
+    x->objects[c->object].flights--;
+    lru_append(x, chunk);
+}
+
+void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
+{
+    struct tl_chunk *c = &x->chunks[chunk];
+    check(c->state != TL_CHUNK_FREE && c->pins == 0);
+    struct tl_object *o = &x->objects[c->object];
+    if (c->state == TL_CHUNK_FLIGHT)
+        o->flights--;
+    else
+        lru_unlink(x, c);
+    if (c->object_prev != TL_SLOT_NONE)
+        x->chunks[c->object_prev].object_next = c->object_next;
+    else
+        o->chunks = c->object_next;
+    if (c->object_next != TL_SLOT_NONE)
+        x->chunks[c->object_next].object_prev = c->object_prev;
+    uint32_t *link = chunk_bucket(x, c->object, c->number);
+    while (*link != chunk)
+        link = &x->chunks[*link].hash_next;
+    *link = c->hash_next;
+    c->state = TL_CHUNK_FREE;
+    c->hash_next = x->chunk_free;
+    x->chunk_free = chunk;
+    x->chunk_count--;
+    tl_index_settle_object(x, c->object);
+}
+
+void tl_index_touch(struct tl_index *x, uint32_t chunk)
+{
+    check(x->chunks[chunk].state == TL_CHUNK_PRESENT || x->chunks[chunk].state == TL_CHUNK_NEGATIVE);
+    if (x->lru_newest == chunk)
+        return;
+    lru_unlink(x, &x->chunks[chunk]);
+    lru_append(x, chunk);
+}
+
+uint32_t tl_index_victim(const struct tl_index *x, uint64_t step)
+{
+    uint32_t at = x->lru_oldest;
+    for (uint32_t looked = 0; at != TL_SLOT_NONE && looked < VICTIM_SEARCH_MAX; looked++) {
+        const struct tl_chunk *c = &x->chunks[at];
+        if (c->pins == 0 && c->answered_step != step)
+            return at;
+        at = c->lru_next;
+    }
+    return TL_SLOT_NONE;
+}
+
+void tl_index_verify(const struct tl_index *x)
+{
+    uint32_t listed = 0, flights = 0, used = 0, prev = TL_SLOT_NONE;
+    for (uint32_t at = x->lru_oldest; at != TL_SLOT_NONE; at = x->chunks[at].lru_next) {
+        check(x->chunks[at].state == TL_CHUNK_PRESENT || x->chunks[at].state == TL_CHUNK_NEGATIVE);
+        check(x->chunks[at].lru_prev == prev);
+        prev = at;
+        listed++;
+        check(listed <= x->chunk_count);
+    }
+    check(prev == x->lru_newest);
+    for (uint32_t i = 0; i < x->chunk_fresh; i++) {
+        const struct tl_chunk *c = &x->chunks[i];
+        if (c->state == TL_CHUNK_FREE)
+            continue;
+        used++;
+        flights += c->state == TL_CHUNK_FLIGHT;
+        check((c->flight != TL_SLOT_NONE) == (c->state == TL_CHUNK_FLIGHT));
+        check(tl_index_find_chunk(x, c->object, c->number) == i);
+        check(x->objects[c->object].op != 0);
+    }
+    check(used == x->chunk_count);
+    check(listed + flights == used);
+    uint32_t objects = 0;
+    for (uint32_t i = 0; i < x->object_fresh; i++) {
+        const struct tl_object *o = &x->objects[i];
+        objects += o->op != 0;
+        check(o->op == 0 || (o->chunks != TL_SLOT_NONE && o->holds == 0));
+        check(o->op == 0 || o->flights == 0 || o->path != TL_PATH_NONE);
+    }
+    check(objects == x->object_count);
+}

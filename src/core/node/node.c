@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The node as a whole: tables, the step, the action list, memory for chunks. */
+#include "core/node/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/node/internal.h"
+
+#define MS 1000000ull
+#define S  (1000 * MS)
+
+void tl_node_config_default(struct tl_node_config *c)
+{
+    c->arity = 16;
+    c->cache_limit_bytes = 4ull << 30;
+    c->object_max = 1u << 18;
+    c->flight_max = 4096;
+    c->waiter_max = 16384;
+    c->readahead_max_bytes = 1u << 20;
+    c->window_chunks = TL_FETCH_CHUNKS_MAX;
+    c->request_timeout_ns = 5 * S;
+    c->heartbeat_ns = 2 * S;
+    c->connect_grace_ns = 10 * S;
+    c->fetch_max = 32;
+}
+
+static bool config_valid(const struct tl_node_config *c)
+{
+    return c->node_count > 0 && c->rank < c->node_count && c->arity >= 1 && c->arity <= TL_ARITY_MAX &&
+           c->cache_limit_bytes >= 2ull * REQUEST_CHUNKS_MAX * TL_CHUNK_SIZE && c->object_max >= 16 &&
+           c->object_max < (1u << 28) && c->flight_max >= 8 && c->flight_max < (1u << 20) && c->waiter_max >= 16 &&
+           c->waiter_max < (1u << 20) && c->window_chunks >= 1 && c->window_chunks <= TL_FETCH_CHUNKS_MAX &&
+           c->request_timeout_ns > 0 && c->heartbeat_ns > 0 && c->fetch_max >= 1 && c->fetch_max <= 1024;
+}
+
+/* A step sends at most one message a waiter, a peer, a flood and a chunk of one GET, beside a bounded number of GETs. */
+static int alloc_tables(struct tl_node *n)
+{
+    const struct tl_node_config *c = &n->config;
+    n->peer_max = c->arity * 4 + 64;
+    uint32_t sends = c->waiter_max + n->peer_max * 4 + TL_WIRE_GET_CHUNKS_MAX + ROUTES_PER_STEP;
+    n->action_max = sends + c->waiter_max + c->fetch_max + 256;
+    n->header_max = sends * 128 + (ROUTES_PER_STEP + n->peer_max) * (TL_PATH_MAX + 128);
+    n->flights = calloc(c->flight_max, sizeof *n->flights);
+    n->waiters = calloc(c->waiter_max, sizeof *n->waiters);
+    n->requests = calloc(c->waiter_max, sizeof *n->requests);
+    n->loans = calloc(c->waiter_max, sizeof *n->loans);
+    n->fetches = calloc(c->fetch_max, sizeof *n->fetches);
+    n->peers = calloc(n->peer_max, sizeof *n->peers);
+    n->actions = calloc(n->action_max, sizeof *n->actions);
+    n->headers = calloc(1, n->header_max);
+    n->path = calloc(1, TL_PATH_MAX);
+    n->flush_path = calloc(1, TL_PATH_MAX);
+    if (n->flights == NULL || n->waiters == NULL || n->requests == NULL || n->loans == NULL || n->fetches == NULL ||
+        n->peers == NULL || n->actions == NULL || n->headers == NULL || n->path == NULL || n->flush_path == NULL)
+        return -ENOMEM;
+    return tl_index_new(&n->index, c->object_max, c->object_max / 2 + c->flight_max * 2);
+}
+
+int tl_node_new(struct tl_node **out, const struct tl_node_config *config, const struct tl_bytes_ops *bytes,
+                void *bytes_ctx)
+{
+    if (!config_valid(config))
+        return -EINVAL;
+    struct tl_node *n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return -ENOMEM;
+    n->config = *config;
+    n->bytes = *bytes;
+    n->bytes_ctx = bytes_ctx;
+    n->flight_free = n->waiter_free = n->request_free = n->loan_free = TL_SLOT_NONE;
+    const struct list empty = {.head = TL_SLOT_NONE, .tail = TL_SLOT_NONE};
+    for (uint32_t i = 0; i < FLIGHT_STATES; i++)
+        n->lists[i] = empty;
+    n->loan_ages = empty;
+    int rc = alloc_tables(n);
+    if (rc != 0) {
+        tl_node_free(n);
+        return rc;
+    }
+    n->candidate_count = tl_tree_candidates(config->rank, config->arity, n->candidates);
+    n->next_req = n->next_flood = 1;
+    *out = n;
+    return 0;
+}
+
+void tl_node_free(struct tl_node *n)
+{
+    if (n == NULL)
+        return;
+    tl_index_free(n->index);
+    free(n->flights);
+    free(n->waiters);
+    free(n->requests);
+    free(n->loans);
+    free(n->fetches);
+    free(n->peers);
+    free(n->actions);
+    free(n->headers);
+    free(n->path);
+    free(n->flush_path);
+    free(n);
+}
+
+static void dispatch(struct tl_node *n, const struct tl_event *ev)
+{
+    switch (ev->type) {
+    case TL_EV_REQUEST: tl_request_start(n, ev->request); break;
+    case TL_EV_CANCEL: tl_request_cancel(n, ev->id); break;
+    case TL_EV_MESSAGE: tl_peer_message(n, ev); break;
+    case TL_EV_PEER_UP: tl_peer_up(n, ev->rank); break;
+    case TL_EV_PEER_DOWN: tl_peer_down(n, ev->rank); break;
+    case TL_EV_SENT: tl_loan_end(n, ev->cookie, TL_RANK_NONE, false); break;
+    case TL_EV_PULLED: tl_data_pulled(n, ev->cookie, ev->status); break;
+    case TL_EV_FETCHED: tl_source_fetched(n, ev); break;
+    case TL_EV_TIMER: break;
+    case TL_EV_FLUSH: tl_flood_start(n, TL_FLOOD_FLUSH, ev->id, ev->path, ev->path_len); break;
+    case TL_EV_GATHER: tl_flood_start(n, TL_FLOOD_GATHER, ev->id, "", 0); break;
+    }
+}
+
+void tl_node_step(struct tl_node *n, uint64_t now_ns, const struct tl_event *ev)
+{
+    check(n->action_next == n->action_count); /* the driver has taken every action */
+    if (n->step++ == 0) {
+        n->started_ns = now_ns;
+        n->settle_ns = now_ns + n->config.connect_grace_ns;
+    }
+    if (now_ns > n->now_ns)
+        n->now_ns = now_ns; /* a clock that jumps back stands still */
+    n->action_count = n->action_next = n->header_used = 0;
+    dispatch(n, ev);
+    if (ev->type == TL_EV_TIMER) {
+        tl_flight_timers(n);
+        tl_loan_timers(n);
+        tl_flood_timers(n);
+    }
+    tl_route_tick(n);
+    tl_peer_tick(n);
+    tl_route_pump(n);
+    tl_source_pump(n);
+}
+
+bool tl_node_next(struct tl_node *n, struct tl_action *out)
+{
+    if (n->action_next == n->action_count)
+        return false;
+    *out = n->actions[n->action_next++];
+    return true;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t first_flight_deadline(const struct tl_node *n, enum flight_state state)
+{
+    uint32_t head = n->lists[state].head;
+    return head == TL_SLOT_NONE ? UINT64_MAX : n->flights[head].deadline_ns;
+}
+
+uint64_t tl_node_deadline(const struct tl_node *n)
+{
+    uint64_t at = n->tick_ns;
+    at = earlier(at, first_flight_deadline(n, FLIGHT_ASKED));
+    at = earlier(at, first_flight_deadline(n, FLIGHT_STALLED));
+    if (n->loan_ages.head != TL_SLOT_NONE)
+        at = earlier(at, n->loans[n->loan_ages.head].deadline_ns);
+    for (uint32_t i = 0; i < FLOODS_MAX; i++)
+        if (n->floods[i].kind != 0)
+            at = earlier(at, n->floods[i].deadline_ns);
+    bool more = n->lists[FLIGHT_ROUTE].count > 0 && (tl_route_is_source(n) || tl_route_parent(n) != TL_RANK_NONE);
+    return more ? n->now_ns : at; /* the rest of a long ROUTE list goes at once */
+}
+
+struct tl_action *tl_node_act(struct tl_node *n, enum tl_action_type type)
+{
+    check(n->action_count < n->action_max);
+    struct tl_action *a = &n->actions[n->action_count++];
+    *a = (struct tl_action){.type = type};
+    return a;
+}
+
+void tl_node_send(struct tl_node *n, uint32_t rank, const struct tl_wire *m, uint64_t addr, uint32_t len,
+                  uint64_t cookie)
+{
+    uint8_t *header = n->headers + n->header_used;
+    int used = tl_wire_encode(m, header, n->header_max - n->header_used);
+    check(used > 0);
+    n->header_used += (uint32_t)used;
+    struct tl_action *a = tl_node_act(n, TL_ACT_SEND);
+    a->rank = rank;
+    a->header = header;
+    a->header_len = (uint32_t)used;
+    a->addr = addr;
+    a->len = len;
+    a->cookie = cookie;
+    n->counters.messages_out++;
+}
+
+/* ---- memory ---- */
+
+void tl_node_release(struct tl_node *n, uint64_t addr, uint32_t len)
+{
+    if (len == 0)
+        return;
+    check(n->held_bytes >= tl_pages(len));
+    n->held_bytes -= tl_pages(len);
+    n->bytes.free(n->bytes_ctx, addr, len);
+}
+
+void tl_node_drop_chunk(struct tl_node *n, uint32_t chunk)
+{
+    struct tl_chunk *c = &n->index->chunks[chunk];
+    check(c->state == TL_CHUNK_PRESENT || c->state == TL_CHUNK_NEGATIVE);
+    tl_node_release(n, c->addr, c->len);
+    tl_index_remove_chunk(n->index, chunk);
+}
+
+bool tl_node_evict(struct tl_node *n)
+{
+    uint32_t victim = tl_index_victim(n->index, n->step);
+    if (victim == TL_SLOT_NONE)
+        return false;
+    n->counters.evictions++;
+    tl_node_drop_chunk(n, victim);
+    return true;
+}
+
+int tl_node_alloc(struct tl_node *n, uint32_t len, uint64_t *addr)
+{
+    check(len > 0);
+    if (tl_pages(len) > n->config.cache_limit_bytes)
+        return -ENOSPC;
+    while (n->held_bytes + tl_pages(len) > n->config.cache_limit_bytes)
+        if (!tl_node_evict(n))
+            return -ENOSPC;
+    int rc = n->bytes.alloc(n->bytes_ctx, len, addr);
+    for (uint32_t tries = 0; rc != 0 && tries < 64 && tl_node_evict(n); tries++)
+        rc = n->bytes.alloc(n->bytes_ctx, len, addr);
+    if (rc == 0)
+        n->held_bytes += tl_pages(len);
+    return rc;
+}
+
+/* ---- what others see ---- */
+
+int tl_node_peek_listing(struct tl_node *n, const char *path, uint16_t path_len, struct tl_ref *ref)
+{
+    uint32_t object = tl_index_find_object(n->index, tl_object_key(TL_OP_LIST, path, path_len, 0));
+    uint32_t chunk = object == TL_SLOT_NONE ? TL_SLOT_NONE : tl_index_find_chunk(n->index, object, 0);
+    if (chunk == TL_SLOT_NONE)
+        return -ENOENT;
+    struct tl_chunk *c = &n->index->chunks[chunk];
+    if (c->state == TL_CHUNK_NEGATIVE)
+        return c->status;
+    if (c->state != TL_CHUNK_PRESENT)
+        return -ENOENT;
+    tl_index_touch(n->index, chunk);
+    *ref = (struct tl_ref){.addr = c->addr, .len = c->len};
+    return 0;
+}
+
+void tl_node_report(const struct tl_node *n, struct tl_report *out)
+{
+    *out = (struct tl_report){.rank = n->config.rank,
+                              .parent = tl_route_parent(n),
+                              .children = tl_peer_children(n),
+                              .subtree = tl_peer_subtree(n),
+                              .incarnation = n->config.incarnation,
+                              .counters = n->counters};
+    out->counters.cached_bytes = n->held_bytes;
+    out->counters.cached_objects = n->index->object_count;
+    out->counters.open_flights = n->flight_count;
+    out->counters.open_requests = n->request_count;
+}
+
+bool tl_node_ready(const struct tl_node *n)
+{
+    uint32_t expected = tl_tree_subtree(n->config.rank, n->config.arity, n->config.node_count);
+    bool linked = n->config.rank == 0 || tl_route_parent(n) != TL_RANK_NONE;
+    return linked && tl_peer_subtree(n) >= expected;
+}
+
+void tl_node_verify(const struct tl_node *n)
+{
+    tl_index_verify(n->index);
+    check(n->held_bytes <= n->config.cache_limit_bytes);
+    uint32_t flights = 0;
+    uint64_t held = 0;
+    for (uint32_t i = 0; i < n->flight_fresh; i++) {
+        const struct tl_flight *f = &n->flights[i];
+        if (f->state == FLIGHT_FREE)
+            continue;
+        flights++;
+        check(n->index->chunks[f->chunk].flight == i);
+        if (f->state == FLIGHT_PULLING || f->state == FLIGHT_FETCHING)
+            held += tl_pages(f->len);
+    }
+    for (uint32_t i = 0; i < n->index->chunk_fresh; i++)
+        if (n->index->chunks[i].state == TL_CHUNK_PRESENT)
+            held += tl_pages(n->index->chunks[i].len);
+    check(flights == n->flight_count);
+    check(held == n->held_bytes);
+}
