@@ -96,10 +96,8 @@ static bool type_known(uint32_t mode)
     case S_IFCHR:
     case S_IFBLK:
     case S_IFIFO:
-    case S_IFSOCK:
-        return (mode & ~(uint32_t)(S_IFMT | 07777)) == 0;
-    default:
-        return false;
+    case S_IFSOCK: return (mode & ~(uint32_t)(S_IFMT | 07777)) == 0;
+    default: return false;
     }
 }
 

@@ -183,14 +183,11 @@ struct extent {
 static uint32_t random_len(struct tl_prng *p)
 {
     switch (tl_prng_below(p, 8)) {
-    case 0:
-        return 1 + (uint32_t)tl_prng_below(p, 6 * MIB);
+    case 0: return 1 + (uint32_t)tl_prng_below(p, 6 * MIB);
     case 1:
     case 2:
-    case 3:
-        return 256 * 1024;
-    default:
-        return 1 + (uint32_t)tl_prng_below(p, 3 * PAGE);
+    case 3: return 256 * 1024;
+    default: return 1 + (uint32_t)tl_prng_below(p, 3 * PAGE);
     }
 }
 
@@ -418,32 +415,15 @@ static void misuse(enum misuse how)
         tl_arena_release(a, addr, 2 * PAGE);
         tl_arena_release(a, addr, 2 * PAGE);
         break;
-    case TOO_SHORT:
-        tl_arena_release(a, addr, PAGE);
-        break;
-    case TOO_LONG:
-        tl_arena_release(a, next, 3 * PAGE);
-        break;
-    case TWO_AT_ONCE:
-        tl_arena_release(a, addr, 4 * PAGE);
-        break;
-    case INSIDE:
-        tl_arena_release(a, addr + PAGE, PAGE);
-        break;
-    case UNALIGNED:
-        tl_arena_release(a, addr + 1, PAGE);
-        break;
-    case UNKNOWN_SEGMENT:
-        (void)tl_arena_at(a, TL_ARENA_ADDR(1, 0));
-        break;
-    case EMPTY:
-        (void)!tl_arena_alloc(a, 0, &addr);
-        break;
-    case TOO_BIG:
-        (void)!tl_arena_alloc(a, TL_ARENA_SEGMENT_SIZE + 1, &addr);
-        break;
-    case MISUSES:
-        break;
+    case TOO_SHORT: tl_arena_release(a, addr, PAGE); break;
+    case TOO_LONG: tl_arena_release(a, next, 3 * PAGE); break;
+    case TWO_AT_ONCE: tl_arena_release(a, addr, 4 * PAGE); break;
+    case INSIDE: tl_arena_release(a, addr + PAGE, PAGE); break;
+    case UNALIGNED: tl_arena_release(a, addr + 1, PAGE); break;
+    case UNKNOWN_SEGMENT: (void)tl_arena_at(a, TL_ARENA_ADDR(1, 0)); break;
+    case EMPTY: (void)!tl_arena_alloc(a, 0, &addr); break;
+    case TOO_BIG: (void)!tl_arena_alloc(a, TL_ARENA_SEGMENT_SIZE + 1, &addr); break;
+    case MISUSES: break;
     }
 }
 

@@ -114,16 +114,14 @@ struct tl_fetch {
     uint32_t lens[TL_FETCH_CHUNKS_MAX];
 };
 
-#define TL_COUNTERS(X)                                                                                                 \
-    X(requests)                                                                                                        \
-    X(hits)                                                                                                            \
-    X(misses)                                                                                                          \
-    X(answered)                                                                                                        \
-    X(failed)                                                                                                          \
-    X(coalesced) X(negative_hits) X(flights_opened) X(flights_retried) X(chunks_from_peer) X(chunks_from_source)       \
-        X(bytes_from_peer) X(bytes_from_source) X(bytes_to_peers) X(bytes_served) X(source_lists) X(source_opens)      \
-            X(source_reads) X(evictions) X(digest_failures) X(messages_in) X(messages_out) X(bad_messages)             \
-                X(meta_requests_up) X(data_requests_up) X(peers_lost) X(reparented) X(stale) X(busy) X(invalidations)
+// clang-format off
+#define TL_COUNTERS(X)                                                                                                \
+    X(requests) X(hits) X(misses) X(answered) X(failed) X(coalesced) X(negative_hits) X(flights_opened)               \
+    X(flights_retried) X(chunks_from_peer) X(chunks_from_source) X(bytes_from_peer) X(bytes_from_source)              \
+    X(bytes_to_peers) X(bytes_served) X(source_lists) X(source_opens) X(source_reads) X(evictions)                    \
+    X(digest_failures) X(messages_in) X(messages_out) X(bad_messages) X(meta_requests_up) X(data_requests_up)         \
+    X(peers_lost) X(reparented) X(stale) X(busy) X(invalidations)
+// clang-format on
 
 struct tl_counters {
 #define TL_COUNTER_FIELD(name) uint64_t name;
