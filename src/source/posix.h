@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Inside the posix source: what its files share.
+ *
+ *   posix.c          the instance: queues, workers, submit and reap
+ *   posix_list.c     a directory -> a listing blob
+ *   posix_read.c     chunks of a file, each verified to be of the wanted version
+ *   posix_files.c    descriptors kept open between the operations of one file
+ *   posix_attr.c     statx -> tl_attr, and what the user may do with a file
+ *   posix_exclude.c  directories never entered: our own mounts, and kernel file systems
+ *
+ * Everything here runs in the workers, unless it says otherwise. */
+#ifndef TL_SOURCE_POSIX_H
+#define TL_SOURCE_POSIX_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+#include "base/listing.h"
+#include "source/source.h"
+
+#define TL_SOURCE_PATH_MAX  4095u      /* bytes of a path; Linux takes no longer ones */
+#define TL_SOURCE_PAGE_SIZE (1u << 20) /* bytes of names asked for in one getdents */
+
+/* posix_attr.c: how the user's rights on a file are found. */
+enum tl_posix_rights {
+    TL_RIGHTS_BITS = 1, /* by owner and permission bits; the kernel is asked where these do not decide */
+    TL_RIGHTS_ALL,      /* full root: no bits hold it back */
+    TL_RIGHTS_ASK,      /* some capabilities, or a user namespace: the kernel is always asked */
+};
+enum tl_posix_rights tl_posix_rights_now(void);
+/* Attributes of name in the open directory dirfd ("": of dirfd itself). 0 or -errno. *dev is the device's number. */
+int tl_posix_stat(int dirfd, const char *name, struct statx *out, uint64_t *dev);
+/* What of statx a version is made of. */
+uint64_t tl_posix_version(const struct statx *st);
+/* Fills all of *out, asking the kernel for access where needed. */
+void tl_posix_attr(enum tl_posix_rights rights, int dirfd, const char *name, const struct statx *st,
+                   struct tl_attr *out);
+
+/* posix_exclude.c: an immutable set of absolute directories, counted. Any thread. */
+struct tl_posix_exclude {
+    atomic_uint refs;
+    size_t count;
+    char *paths[];
+};
+int tl_posix_exclude_new(struct tl_posix_exclude **out, const char *const *paths, size_t count) TL_MUST_CHECK;
+void tl_posix_exclude_unref(struct tl_posix_exclude *x);
+/* Path is an excluded directory, or below one. */
+bool tl_posix_exclude_covers(const struct tl_posix_exclude *x, const char *path);
+/* The excluded directory dir/name, or NULL: it is none. */
+const char *tl_posix_exclude_find(const struct tl_posix_exclude *x, const char *dir, const char *name);
+/* What is shown in place of an excluded directory: empty, 0555, ours. */
+void tl_posix_exclude_attr(const char *path, struct tl_attr *out);
+
+/* posix_exclude.c: devices known to hold real files. */
+#define TL_POSIX_DEVICES 1024u
+struct tl_posix_devices {
+    pthread_mutex_t lock;
+    uint64_t known[TL_POSIX_DEVICES]; /* 0: free */
+};
+/* True if the open directory lies on a file system of the kernel's own (proc, sysfs, ...). One fstatfs a device. */
+bool tl_posix_is_pseudo(struct tl_posix_devices *d, int fd, uint64_t dev);
+
+/* posix_files.c */
+struct tl_posix_file {
+    struct tl_hash key; /* of path and version */
+    int fd;             /* -1 while it is being opened, and after that failed */
+    int status;         /* why opening failed */
+    bool used, opening, doomed;
+    uint32_t refs;
+    uint64_t chunks_left; /* until everything has been read once */
+    uint64_t last_used_ns;
+};
+struct tl_posix_files {
+    pthread_mutex_t lock;
+    pthread_cond_t opened;
+    struct tl_posix_file *slots;
+    uint32_t slot_count, open_max, open_count;
+};
+int tl_posix_files_init(struct tl_posix_files *f, uint32_t open_max, uint32_t threads) TL_MUST_CHECK;
+void tl_posix_files_fini(struct tl_posix_files *f);
+/* Opens through `open` (which returns a descriptor or -errno) unless that file is open or being opened: then it waits
+ * for that. 0 with a reference in *out, or -errno. */
+int tl_posix_files_get(struct tl_posix_files *f, struct tl_hash key, uint64_t chunk_count, int (*open)(void *ctx),
+                       void *ctx, struct tl_posix_file **out) TL_MUST_CHECK;
+/* Gives it back. It stays open while chunks are left, unless something was wrong with it (bad). */
+void tl_posix_files_put(struct tl_posix_files *f, struct tl_posix_file *file, uint32_t chunks_read, bool bad);
+/* Closes what nobody has used for a while. Returns when to come again (monotonic ns), UINT64_MAX: never. */
+uint64_t tl_posix_files_expire(struct tl_posix_files *f, uint64_t now_ns);
+
+struct tl_posix_counters {
+    _Atomic uint64_t lists, opens, reads, lstats, readlinks, bytes, errors;
+};
+
+/* An operation in the queue: the path is still the owner's. */
+struct tl_source {
+    struct tl_source_config config; /* exclude: see below */
+    enum tl_posix_rights rights;
+    struct tl_posix_counters counters;
+    struct tl_posix_devices devices;
+    struct tl_posix_files files;
+    int event_fd;
+
+    pthread_mutex_t lock; /* everything below */
+    pthread_cond_t work;
+    struct tl_posix_exclude *exclude;
+    struct tl_source_op *ops; /* ring of queue_max */
+    uint32_t op_first, op_count;
+    uint32_t accepted;           /* submitted, last completion not reaped: at most queue_max */
+    struct tl_source_done *done; /* ring of queue_max * TL_SOURCE_CHUNKS_MAX */
+    uint32_t done_first, done_count;
+    bool signalled; /* event_fd is readable: exactly while done_count > 0 */
+    _Atomic bool stopping;
+    pthread_t *threads;
+    uint32_t thread_count;
+};
+
+/* posix.c: hands a completion to the owner. */
+void tl_posix_report(struct tl_source *s, const struct tl_source_done *done);
+/* posix.c: the set in force now, with a reference. */
+struct tl_posix_exclude *tl_posix_exclude_ref(struct tl_source *s);
+
+/* Carry out one operation whose path is `path` (NUL-terminated, canonical) and report it. page: TL_SOURCE_PAGE_SIZE
+ * bytes of scratch memory. */
+void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page);
+void tl_posix_read(struct tl_source *s, const struct tl_source_op *op, const char *path);
+
+#endif

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A directory's listing: names in large pages, each name's attributes in directory order (so that a file system that
+ * reads attributes ahead, as Lustre does, sees the pattern), links' targets.
+ *
+ * Whole or not at all: when the names cannot all be read, the listing fails. Only what lstat says about one name is
+ * recorded with that name. */
+#include "source/posix.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TRIES_MAX       3         /* a directory that changes under the reader is read again */
+#define INTERRUPTED_MAX 100       /* system calls repeated after a signal */
+#define PAGES_MAX       (1 << 20) /* getdents calls for one directory: far more than a listing may hold */
+
+struct walk {
+    struct tl_source *source;
+    const char *path;
+    const struct tl_posix_exclude *exclude;
+    struct tl_listing_builder *builder;
+    int fd;
+};
+
+static int open_directory(const char *path)
+{
+    int fd = -1;
+    for (int i = 0; i < INTERRUPTED_MAX; i++) {
+        fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd >= 0 || errno != EINTR)
+            break;
+    }
+    return fd >= 0 ? fd : -errno;
+}
+
+/* Attributes and, for a link, its target. 0 (attr->status may still say what went wrong), or -ENOENT: the name has
+ * vanished. */
+static int look_at(struct walk *w, const char *name, struct tl_attr *attr, char *target, size_t *target_len)
+{
+    struct tl_source *s = w->source;
+    for (int try = 0; try < TRIES_MAX; try++) {
+        struct statx st;
+        uint64_t dev;
+        *target_len = 0;
+        s->counters.lstats++;
+        int rc = tl_posix_stat(w->fd, name, &st, &dev);
+        if (rc == -ENOENT)
+            return rc;
+        *attr = (struct tl_attr){.status = rc};
+        if (rc != 0)
+            return 0;
+        tl_posix_attr(s->rights, w->fd, name, &st, attr);
+        if (!S_ISLNK(st.stx_mode))
+            return 0;
+        s->counters.readlinks++;
+        ssize_t len = readlinkat(w->fd, name, target, TL_LINK_MAX + 1);
+        if (len > 0 && len <= (ssize_t)TL_LINK_MAX) {
+            *target_len = (size_t)len;
+            return 0;
+        }
+        rc = len < 0 ? -errno : len == 0 ? -EIO : -ENAMETOOLONG;
+        if (rc == -ENOENT)
+            return rc;
+        *attr = (struct tl_attr){.status = rc};
+        if (rc != -EINVAL) /* EINVAL: no link any more; look again */
+            return 0;
+    }
+    return 0;
+}
+
+static int add_name(struct walk *w, const char *name)
+{
+    struct tl_attr attr;
+    char target[TL_LINK_MAX + 1];
+    size_t target_len = 0, name_len = strlen(name);
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return 0;
+    if (name_len > TL_NAME_MAX)
+        return -ENAMETOOLONG;
+    const char *excluded = tl_posix_exclude_find(w->exclude, w->path, name);
+    if (excluded != NULL)
+        tl_posix_exclude_attr(excluded, &attr);
+    else if (look_at(w, name, &attr, target, &target_len) != 0)
+        return 0;
+    int rc = tl_listing_builder_add(w->builder, name, name_len, &attr, target, target_len);
+    if (rc == -EINVAL) { /* attributes that no file has: this name is broken, the others are not */
+        struct tl_attr broken = {.status = -EIO};
+        rc = tl_listing_builder_add(w->builder, name, name_len, &broken, NULL, 0);
+    }
+    return rc;
+}
+
+static int add_page(struct walk *w, const char *page, size_t len)
+{
+    int rc = 0;
+    for (size_t at = 0; at < len && rc == 0 && !w->source->stopping;) {
+        const struct dirent64 *entry = (const void *)(page + at);
+        rc = entry->d_reclen > 0 ? add_name(w, entry->d_name) : -EIO;
+        at += entry->d_reclen;
+    }
+    return w->source->stopping ? -ESHUTDOWN : rc;
+}
+
+static int add_all(struct walk *w, void *page)
+{
+    for (int i = 0; i < PAGES_MAX; i++) {
+        ssize_t len = getdents64(w->fd, page, TL_SOURCE_PAGE_SIZE);
+        if (len < 0 && errno == EINTR)
+            continue;
+        if (len <= 0)
+            return len < 0 ? -errno : 0;
+        int rc = add_page(w, page, (size_t)len);
+        if (rc != 0)
+            return rc;
+    }
+    return -EFBIG;
+}
+
+static int list_once(struct walk *w, void *page, void **blob, size_t *len)
+{
+    struct statx st;
+    struct tl_attr self;
+    uint64_t dev;
+    /* Before the names: should the directory change while they are read, its attributes are the older ones, and the
+     * change shows when they are looked at again. */
+    int rc = tl_posix_stat(w->fd, "", &st, &dev);
+    if (rc != 0)
+        return rc;
+    tl_posix_attr(w->source->rights, w->fd, "", &st, &self);
+    rc = tl_listing_builder_new(&w->builder, &self);
+    if (rc != 0)
+        return rc;
+    if (!tl_posix_is_pseudo(&w->source->devices, w->fd, dev))
+        rc = add_all(w, page);
+    if (rc == 0)
+        rc = tl_listing_builder_finish(w->builder, blob, len);
+    tl_listing_builder_free(w->builder);
+    w->builder = NULL;
+    return rc;
+}
+
+static int list_directory(struct walk *w, void *page, void **blob, size_t *len)
+{
+    w->source->counters.lists++;
+    w->fd = open_directory(w->path);
+    if (w->fd < 0)
+        return w->fd;
+    int rc = list_once(w, page, blob, len);
+    /* A name twice: it was renamed while we read. */
+    for (int try = 1; try < TRIES_MAX && rc == -EEXIST; try++) {
+        w->source->counters.lists++;
+        rc = lseek(w->fd, 0, SEEK_SET) == 0 ? list_once(w, page, blob, len) : -errno;
+    }
+    close(w->fd);
+    return rc == -EEXIST ? -EIO : rc;
+}
+
+static int list_excluded(const char *path, void **blob, size_t *len)
+{
+    struct tl_attr self;
+    struct tl_listing_builder *b = NULL;
+    tl_posix_exclude_attr(path, &self);
+    int rc = tl_listing_builder_new(&b, &self);
+    if (rc == 0)
+        rc = tl_listing_builder_finish(b, blob, len);
+    tl_listing_builder_free(b);
+    return rc;
+}
+
+void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page)
+{
+    struct tl_posix_exclude *exclude = tl_posix_exclude_ref(s);
+    struct walk w = {.source = s, .path = path, .exclude = exclude, .fd = -1};
+    struct tl_source_done done = {.cookie = op->cookie, .last = true};
+    size_t len = 0;
+    if (tl_posix_exclude_covers(exclude, path))
+        done.status = list_excluded(path, &done.blob, &len);
+    else
+        done.status = page != NULL ? list_directory(&w, page, &done.blob, &len) : -ENOMEM;
+    tl_posix_exclude_unref(exclude);
+    if (done.status == 0) {
+        done.len = (uint32_t)len;
+        done.digest = tl_hash_bytes(done.blob, len, 0);
+    }
+    tl_posix_report(s, &done);
+}
