@@ -91,8 +91,10 @@ END
     fails "a path that is not from the root" src/core/node/node.c ../request.h check-layers "$tree"
     plant src/cli/main.c '#include <base/hash.h>'
     fails "our header in angle brackets" src/cli/main.c base/hash.h check-layers "$tree"
+    plant src/base/hash.c '#include <tiercel/tiercel.h>'
+    fails "the public API, as its users write it, where it does not belong" src/base/hash.c tiercel.h check-layers "$tree"
     plant src/sim/world.c '#include "net/transport.h"' '#include "core/request.h"'
-    plant src/cli/main.c '#include "tiercel/tiercel.h"'
+    plant src/cli/main.c '#include <tiercel/tiercel.h>' '#include "cli/cli.h"' && put src/cli/cli.h "$licence"
     plant test/core/test_x.c '#include "net/transport.h"' '#include "core/request.h"'
     passes "what is allowed" check-layers "$tree"
     sound
@@ -144,6 +146,8 @@ format() {
     fails "a place of the workplace" src/core/node/node.c belongs check-format "$tree"
     plant docs/protocol.md "as is""sue #12 says"
     fails "an issue's number" docs/protocol.md "belongs" check-format "$tree"
+    plant docs/protocol.md "made in se""ssion 7"
+    fails "a session's number" docs/protocol.md "belongs" check-format "$tree"
 }
 
 # Compiles FILE's lines as the core's only object, in an archive.
