@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/* tiercel up: start a tier here, over ssh, or inside a Slurm or PBS allocation. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/tier.h"
+
+#define STOP_GRACE_MS 5000
+#define TIMEOUT_MS    60000
+
+/* Everything after the directory is there. */
+static int start(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t deadline_ms,
+                 enum cli_clear on_failure, struct tiercel_error *err)
+{
+    int rc = cli_tier_clear(t, CLI_CLEAR_INSIDE, err);
+    if (rc == 0)
+        rc = cli_tier_write(t, err);
+    if (rc == 0)
+        rc = cli_launch(t, o, deadline_ms, err);
+    if (rc == 0)
+        rc = cli_ready(t, deadline_ms, err);
+    if (rc == 0)
+        return 0;
+    cli_progress_end();
+    if (t->launcher == CLI_SLURM) {
+        char log[TIERCEL_PATH_SIZE];
+        struct tiercel_error ignored;
+        if (cli_path(log, &ignored, "%s/srun.log", t->dir) == 0)
+            cli_show_tail(log, 8);
+    }
+    struct tiercel_error second = {0};
+    cli_interrupted = 0; /* a first Ctrl-C ends the start, and the taking down is seen through */
+    if (cli_stop(t, false, on_failure, STOP_GRACE_MS, &second) < 0)
+        cli_say("%s", second.message);
+    return rc;
+}
+
+int cli_up(struct cli_tier *t, const struct cli_daemon_options *o, int timeout_ms, enum cli_clear on_failure,
+           struct tiercel_error *err)
+{
+    int rc = cli_helper("tierceld", t->tierceld, err);
+    if (rc < 0)
+        return rc;
+    cli_signals_catch();
+    return start(t, o, cli_now_ms() + (uint64_t)timeout_ms, on_failure, err);
+}
+
+/* ---- which nodes ---- */
+
+static bool env(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0';
+}
+
+static int pbs_nodes(struct cli_nodes *out, struct tiercel_error *err)
+{
+    const char *path = getenv("PBS_NODEFILE");
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return cli_error(err, -errno, "%s ($PBS_NODEFILE): %s; give the nodes with --hostfile", path, strerror(errno));
+    char *text = NULL;
+    size_t size = 0;
+    ssize_t n = getdelim(&text, &size, '\0', f);
+    fclose(f);
+    int rc = n < 0 ? cli_error(err, -EINVAL, "%s ($PBS_NODEFILE): empty; give the nodes with --hostfile", path)
+                   : cli_nodes_parse(out, text, path, true, err);
+    free(text);
+    return rc;
+}
+
+static int choose_nodes(struct cli_tier *t, int here, const char *hostfile, int timeout_ms, struct tiercel_error *err)
+{
+    if (hostfile != NULL) {
+        t->launcher = CLI_SSH;
+        return cli_nodes_read(&t->nodes, hostfile, err);
+    }
+    if (here == 0 && env("SLURM_JOB_ID")) {
+        t->launcher = CLI_SLURM;
+        return cli_slurm_nodes(&t->nodes, cli_now_ms() + (uint64_t)timeout_ms, err);
+    }
+    if (here == 0 && env("PBS_NODEFILE")) {
+        t->launcher = CLI_SSH;
+        return pbs_nodes(&t->nodes, err);
+    }
+    t->launcher = CLI_LOCAL;
+    return cli_nodes_here(&t->nodes, here > 0 ? here : 1, err);
+}
+
+/* ---- a tier that is there already ---- */
+
+static bool same_nodes(const struct cli_tier *wanted, const struct cli_tier *found)
+{
+    if (wanted->launcher != found->launcher || wanted->nodes.count != found->nodes.count)
+        return false;
+    for (size_t i = 0; wanted->launcher != CLI_LOCAL && i < wanted->nodes.count;
+         i++) { /* here, ports are free to differ */
+        if (strcmp(wanted->nodes.list[i].text, found->nodes.list[i].text) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* 1: it is up and what was asked for; 0: it was dead, and its remains are gone; -EEXIST: it is up, but another. */
+static int meet_existing(struct cli_tier *t, struct tiercel_error *err)
+{
+    struct cli_tier found;
+    cli_tier_init(&found);
+    int rc = cli_tier_load(&found, t->name, false, err);
+    unsigned alive = rc == 0 ? cli_tier_alive(&found) : 0, stopped = 0;
+    bool same = rc == 0 && same_nodes(t, &found);
+    if (rc == 0 && alive == 0)
+        rc = cli_stop_here(&found, STOP_GRACE_MS, &stopped, err); /* a daemon that hangs would keep its port */
+    if (rc == 0 && alive > 0 && same) {
+        cli_nodes_fini(&t->nodes);
+        t->nodes = found.nodes;
+        found.nodes = (struct cli_nodes){0};
+        rc = 1;
+    } else if (rc == 0 && alive > 0) {
+        rc = cli_error(err, -EEXIST,
+                       "%s: a tier of that name is up already, with %zu node%s (%s); end it with `tiercel "
+                       "down --name %s`, or choose another --name",
+                       t->name, found.nodes.count, found.nodes.count == 1 ? "" : "s", cli_launcher_name(found.launcher),
+                       t->name);
+    }
+    cli_tier_fini(&found);
+    return rc;
+}
+
+static int tell(const struct cli_tier *t, bool already, bool json)
+{
+    size_t n = t->nodes.count;
+    if (!json) {
+        printf("tier %s is %s: %zu node%s%s\n", t->name, already ? "already up" : "up", n, n == 1 ? "" : "s",
+               t->launcher == CLI_LOCAL   ? " on this machine"
+               : t->launcher == CLI_SLURM ? " in this Slurm job"
+                                          : "");
+        return cli_finish();
+    }
+    json_t *members = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(members,
+                              json_pack("{s:I, s:s}", "rank", (json_int_t)i, "address", t->nodes.list[i].text));
+    return cli_print_json(json_pack("{s:s, s:I, s:b, s:b, s:s, s:s, s:o}", "tier", t->name, "nodes", (json_int_t)n,
+                                    "ready", 1, "already", already, "launcher", cli_launcher_name(t->launcher), "dir",
+                                    t->dir, "members", members));
+}
+
+int cmd_up(const struct cli_verb *self, int argc, char **argv)
+{
+    const char *name = NULL, *hostfile = NULL;
+    struct cli_daemon_options o = {0};
+    int here = 0, timeout_ms = TIMEOUT_MS;
+    bool json = false;
+    const struct cli_option options[] = {
+        {"nodes", 'N', CLI_COUNT, &here, "N", "N daemons on this machine, on free ports of 127.0.0.1"},
+        {"hostfile", 'f', CLI_TEXT, &hostfile, "FILE", "one daemon a line of FILE (host[:port]), started over ssh"},
+        CLI_OPTION_NAME(&name),
+        {"cache-size", 0, CLI_SIZE, &o.cache_size, "SIZE", "memory for cached files on each node, like 4G"},
+        {"arity", 0, CLI_COUNT, &o.arity, "N", "children of a node in the tree"},
+        {"readahead", 0, CLI_TEXT, &o.readahead, "SIZE",
+         "files up to SIZE are read whole at first touch; or \"always\""},
+        {"encrypt", 0, CLI_FLAG, &o.encrypt, NULL, "encrypt everything between nodes"},
+        {"bulk", 0, CLI_TEXT, &o.bulk, "HOW", "auto, tcp, or a libfabric provider"},
+        {"threads", 0, CLI_COUNT, &o.threads, "N", "threads that read the source, on each node"},
+        {"timeout", 0, CLI_SECONDS, &timeout_ms, "S", "give up when not ready after S seconds (60)"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 0);
+    if (go != CLI_GO)
+        return go;
+    if (here > 0 && hostfile != NULL)
+        return cli_usage(self, "-N and --hostfile exclude each other; -N is for this machine alone");
+
+    struct cli_tier t;
+    struct tiercel_error err = {0};
+    cli_tier_init(&t);
+    int rc = choose_nodes(&t, here, hostfile, timeout_ms, &err);
+    if (rc == 0)
+        rc = cli_tier_make(&t, name, t.launcher != CLI_LOCAL, &err);
+    bool already = false;
+    if (rc == 1) {
+        rc = meet_existing(&t, &err);
+        already = rc == 1;
+    }
+    if (rc == 0)
+        rc = cli_up(&t, &o, timeout_ms, CLI_CLEAR_BUT_LOGS, &err);
+    int code = rc < 0 ? cli_report(&err, json) : tell(&t, already, json);
+    cli_tier_fini(&t);
+    return code;
+}

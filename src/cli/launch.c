@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Starts the daemons of a tier on this machine and over ssh, see docs/decisions/0051. Slurm is in slurm.c. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/tier.h"
+
+#define AT_ONCE       32
+#define SENTENCES_MAX 8 /* failures that are told one by one */
+
+void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct cli_daemon_options *o)
+{
+    cli_args_add(a, "%s", t->tierceld);
+    cli_args_add(a, "--name");
+    cli_args_add(a, "%s", t->name);
+    cli_args_add(a, "--runtime");
+    cli_args_add(a, "%s", t->runtime);
+    const struct {
+        const char *option, *value;
+    } texts[] = {{"--cache-size", o->cache_size}, {"--readahead", o->readahead}, {"--bulk", o->bulk}};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].value == NULL)
+            continue;
+        cli_args_add(a, "%s", texts[i].option);
+        cli_args_add(a, "%s", texts[i].value);
+    }
+    if (o->arity > 0) {
+        cli_args_add(a, "--arity");
+        cli_args_add(a, "%d", o->arity);
+    }
+    if (o->threads > 0) {
+        cli_args_add(a, "--threads");
+        cli_args_add(a, "%d", o->threads);
+    }
+    if (o->encrypt)
+        cli_args_add(a, "--encrypt");
+}
+
+void cli_ssh_args(struct cli_args *a, const char *host)
+{
+    const char *command = getenv("TIERCEL_SSH");
+    char *words = strdup(command != NULL && command[0] != '\0' ? command : "ssh"), *rest = NULL;
+    a->failed |= words == NULL;
+    for (char *word = words != NULL ? strtok_r(words, " ", &rest) : NULL; word != NULL;
+         word = strtok_r(NULL, " ", &rest))
+        cli_args_add(a, "%s", word);
+    free(words);
+    cli_args_add(a, "-oBatchMode=yes");
+    cli_args_add(a, "-oConnectTimeout=15");
+    cli_args_add(a, "%s", host);
+}
+
+/* One node's daemon on this machine. */
+static void job_here(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank)
+{
+    struct cli_args *a = &job->args;
+    cli_daemon_args(a, t, o);
+    cli_args_add(a, "--rank");
+    cli_args_add(a, "%zu", rank);
+    cli_args_add(a, "--nodes");
+    cli_args_add(a, "%s/nodes", t->dir);
+    cli_args_add(a, "--key");
+    cli_args_add(a, "%s/key", t->dir);
+    cli_args_add(a, "--log");
+    cli_args_add(a, "%s/node-%zu.log", t->dir, rank);
+    cli_args_add(a, "--daemonise");
+}
+
+/* One node's daemon on another machine: key and node list go through standard input. */
+static void job_ssh(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank,
+                    const char *input)
+{
+    struct cli_args command = {0};
+    cli_daemon_args(&command, t, o);
+    cli_args_add(&command, "--rank");
+    cli_args_add(&command, "%zu", rank);
+    cli_args_add(&command, "--key-fd");
+    cli_args_add(&command, "0");
+    cli_args_add(&command, "--nodes");
+    cli_args_add(&command, "-");
+    cli_args_add(&command, "--log");
+    cli_args_add(&command, "%s/node-%zu.log", t->dir, rank);
+    cli_args_add(&command, "--daemonise");
+    char *line = cli_args_shell(&command);
+    cli_args_fini(&command);
+    cli_ssh_args(&job->args, t->nodes.list[rank].host);
+    cli_args_add(&job->args, "%s", line != NULL ? line : "false");
+    job->args.failed |= line == NULL;
+    job->input = input;
+    free(line);
+}
+
+/* ---- what went wrong ---- */
+
+/* The last line of what it said, without its own name in front, or NULL. */
+static const char *last_words(struct cli_job *job)
+{
+    char *text = job->err != NULL && job->err_len > 0 ? job->err : job->out;
+    if (text == NULL)
+        return NULL;
+    size_t len = strlen(text);
+    while (len > 0 && strchr("\r\n ", text[len - 1]) != NULL)
+        text[--len] = '\0';
+    char *line = strrchr(text, '\n');
+    line = line != NULL ? line + 1 : text;
+    static const char own[] = "tierceld: ";
+    if (strncmp(line, own, sizeof own - 1) == 0)
+        line += sizeof own - 1;
+    return *line != '\0' ? line : NULL;
+}
+
+static void explain(struct cli_job *job, const struct cli_tier *t, size_t rank, char *out, size_t out_size)
+{
+    const char *words = last_words(job), *host = t->nodes.list[rank].text;
+    bool ssh = job->input != NULL;
+    if (job->status < 0)
+        snprintf(out, out_size, "%s: %.300s cannot be started: %s; is it installed here?", host,
+                 job->args.count > 0 ? job->args.v[0] : "tierceld", strerror(-job->status));
+    else if (ssh && job->status == 255)
+        snprintf(out, out_size, "%s: ssh: %.300s; `ssh -oBatchMode=yes %s true` must work without a question", host,
+                 words != NULL ? words : "no reason given", t->nodes.list[rank].host);
+    else if (ssh && (job->status == 126 || job->status == 127))
+        snprintf(out, out_size, "%s: no %.300s there that can be run; install Tiercel at the same path on all machines",
+                 host, t->tierceld);
+    else if (words != NULL)
+        snprintf(out, out_size, "%s: %.600s", host, words);
+    else
+        snprintf(out, out_size, "%s: tierceld ended with code %d and gave no reason; its log may: %.300s/node-%zu.log",
+                 host, job->status, t->dir, rank);
+}
+
+static int failures(struct cli_job *jobs, const struct cli_tier *t, struct tiercel_error *err)
+{
+    char sentence[1024], first[900] = "";
+    size_t failed = 0;
+    for (size_t i = 0; i < t->nodes.count; i++) {
+        if (jobs[i].status == 0)
+            continue;
+        explain(&jobs[i], t, i, sentence, sizeof sentence);
+        if (failed++ == 0)
+            snprintf(first, sizeof first, "%.899s", sentence);
+        else if (failed <= SENTENCES_MAX)
+            cli_say("%s", sentence);
+    }
+    if (failed == 0)
+        return 0;
+    if (failed == 1)
+        return cli_error(err, -EIO, "%s", first);
+    if (failed > SENTENCES_MAX)
+        cli_say("... and %zu more", failed - SENTENCES_MAX);
+    return cli_error(err, -EIO, "%s (one of %zu nodes of %zu that did not start)", first, failed, t->nodes.count);
+}
+
+int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t deadline_ms, struct tiercel_error *err)
+{
+    if (t->launcher == CLI_SLURM)
+        return cli_launch_slurm(t, o, err);
+    size_t n = t->nodes.count;
+    struct cli_job *jobs = calloc(n, sizeof *jobs);
+    char *nodes = cli_nodes_text(&t->nodes), *input = NULL;
+    int rc = 0;
+    if (jobs == NULL || nodes == NULL || asprintf(&input, "%s%s", t->key, nodes) < 0) {
+        input = NULL;
+        rc = cli_error(err, -ENOMEM, "out of memory for %zu nodes", n);
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        if (t->launcher == CLI_LOCAL || cli_host_is_here(t->nodes.list[i].host))
+            job_here(&jobs[i], t, o, i);
+        else
+            job_ssh(&jobs[i], t, o, i, input);
+    }
+    if (rc == 0) {
+        rc = cli_jobs_run(jobs, n, AT_ONCE, deadline_ms, "starting nodes", err);
+        int failed = rc == -ECANCELED ? 0 : failures(jobs, t, err); /* a node's own sentence says more than "timeout" */
+        rc = rc == 0 ? failed : rc;
+    }
+    for (size_t i = 0; jobs != NULL && i < n; i++)
+        cli_job_fini(&jobs[i]);
+    if (input != NULL)
+        explicit_bzero(input, strlen(input)); /* it begins with the key */
+    free(input);
+    free(nodes);
+    free(jobs);
+    return rc;
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The `tiercel` command: finds the verb and hands over. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const char group_tier[] = "a tier";
+static const char group_use[] = "using it";
+static const char group_look[] = "looking";
+
+static const struct cli_verb verbs[] = {
+    {"up", group_tier, "[-N N | --hostfile FILE] [OPTION]...", "start a tier: here, over ssh, or in a Slurm or PBS job",
+     "Without -N and --hostfile: inside a Slurm or PBS allocation a daemon on each of its nodes, else one here.\n"
+     "In FILE each line is a host[:port]; '#' begins a comment. The hosts must be reachable by ssh without a\n"
+     "question, and have Tiercel installed at the same path. $TIERCEL_SSH replaces the command `ssh`.",
+     cmd_up},
+    {"down", group_tier, "[OPTION]...", "end a tier", NULL, cmd_down},
+    {"wait", group_tier, "[OPTION]...", "wait until this machine's part of a tier is ready", NULL, cmd_wait},
+    {"run", group_use, "--cache PATH [--cache PATH]... [OPTION]... -- COMMAND [ARGUMENT]...",
+     "run COMMAND with PATHs served by the tier",
+     "The command sees each PATH at its own place, read-only, through the tier. Without a tier on this machine\n"
+     "one is started for the time of the command. What cannot be served is left to the file system below:\n"
+     "a command that works without Tiercel works with it. Exits with the command's code; 125: not started,\n"
+     "126: cannot be executed, 127: not found.",
+     cmd_run},
+    {"mount", group_use, "[OPTION]... DIR", "show / as the tier serves it, below DIR", NULL, cmd_mount},
+    {"umount", group_use, "[OPTION]... DIR", "take that mount away", NULL, cmd_umount},
+    {"flush", group_use, "[OPTION]... [PATH]", "forget what is known of PATH, or everything, on all nodes",
+     "After files below PATH were changed on the storage. A program that reads them again gets the new ones.",
+     cmd_flush},
+    {"status", group_look, "[OPTION]...", "the nodes, their tree, the mounts", NULL, cmd_status},
+    {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
+    {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},
+    {"doctor", group_look, "[OPTION]...", "what this machine allows, and how `run` will serve", NULL, cmd_doctor},
+    {"sim", group_look, "[ARGUMENT]...", "simulate a tier of any size (`tiercel sim --help`)", NULL, cmd_sim},
+    {"call", NULL, "[OPTION]... REQUEST [ARGUMENT]...", "send a control request to a daemon, print its JSON", NULL,
+     cmd_call},
+};
+#define VERB_COUNT (sizeof verbs / sizeof verbs[0])
+
+static void print_help(void)
+{
+    printf(
+        "usage: tiercel VERB [OPTION]... [ARGUMENT]...\n\n"
+        "Tiercel serves files to the nodes of a job: each is read from storage once and passed from node to node.\n");
+    const char *group = NULL;
+    for (size_t i = 0; i < VERB_COUNT; i++) {
+        if (verbs[i].group == NULL)
+            continue;
+        if (verbs[i].group != group)
+            printf("\n%s\n", verbs[i].group);
+        group = verbs[i].group;
+        printf("  %-8s %s\n", verbs[i].name, verbs[i].summary);
+    }
+    printf("\nTry:  tiercel up -N 2 && tiercel run --cache /usr -- python3 -c 'import json' && tiercel down\n"
+           "`tiercel VERB --help` tells the options of a verb, tiercel(1) everything.\n");
+}
+
+/* How many letters must be changed, added, taken away, or swapped with a neighbour, to turn a into b. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    enum { LEN_MAX = 15 };
+    size_t d[LEN_MAX + 1][LEN_MAX + 1], la = strlen(a), lb = strlen(b);
+    if (la > LEN_MAX || lb > LEN_MAX)
+        return LEN_MAX;
+    for (size_t i = 0; i <= la; i++) {
+        for (size_t j = 0; j <= lb; j++) {
+            if (i == 0 || j == 0) {
+                d[i][j] = i + j;
+                continue;
+            }
+            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
+            best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
+            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+            d[i][j] = swapped && d[i - 2][j - 2] + 1 < best ? d[i - 2][j - 2] + 1 : best;
+        }
+    }
+    return d[la][lb];
+}
+
+static int unknown_verb(const char *name)
+{
+    const char *near = NULL;
+    size_t least = 3; /* further away is no typing mistake */
+    for (size_t i = 0; i < VERB_COUNT; i++) {
+        size_t distance = edit_distance(name, verbs[i].name);
+        if (verbs[i].group != NULL && distance < least && distance < strlen(verbs[i].name)) {
+            least = distance;
+            near = verbs[i].name;
+        }
+    }
+    if (near != NULL)
+        cli_say("%s: no such verb; did you mean `tiercel %s`?", name, near);
+    else
+        cli_say("%s: no such verb; `tiercel --help` lists them", name);
+    return CLI_USAGE;
+}
+
+static const struct cli_verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < VERB_COUNT; i++) {
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    }
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        cli_say("no verb; `tiercel --help` lists them");
+        return CLI_USAGE;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        printf("tiercel %s\n", tiercel_version());
+        return cli_finish();
+    }
+    bool help = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0;
+    if (help && argc == 2) {
+        print_help();
+        return cli_finish();
+    }
+    if (help) { /* `tiercel help up` */
+        static char option[] = "--help";
+        name = argv[2];
+        argv[2] = option;
+        argc = 3;
+    }
+    const struct cli_verb *verb = find_verb(name);
+    return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(name);
+}
