@@ -15,7 +15,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "busyfs.h"
+#include "lab/busyfs.h"
 
 enum { STACK_BYTES = 256 << 10 };
 

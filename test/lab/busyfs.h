@@ -13,8 +13,8 @@
 #define FUSE_USE_VERSION 35
 #include <fuse_lowlevel.h>
 
-#include "busyfs_model.h"
-#include "busyfs_tree.h"
+#include "lab/busyfs_model.h"
+#include "lab/busyfs_tree.h"
 
 /* Operations, a mount: what the kernel asked for. */
 #define BUSY_COUNTERS(X)                                                                                               \

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "busyfs.h"
+#include "lab/busyfs.h"
 
 #include "base/time.h"
 

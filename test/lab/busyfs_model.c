@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "busyfs_model.h"
+#include "lab/busyfs_model.h"
 
 #include <errno.h>
 #include <string.h>

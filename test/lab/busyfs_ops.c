@@ -10,7 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "busyfs.h"
+#include "lab/busyfs.h"
 
 #include "base/check.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "busyfs_tree.h"
+#include "lab/busyfs_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
