@@ -134,13 +134,13 @@ void tl_index_settle_object(struct tl_index *x, uint32_t object)
 {
     struct tl_object *o = &x->objects[object];
     check(o->op != 0);
+    if (o->holds > 0)
+        return;
     if (o->chunks != TL_SLOT_NONE) {
         if (o->flights == 0 && o->op == TL_OP_READ)
             drop_path(x, o);
         return;
     }
-    if (o->holds > 0)
-        return;
     check(o->flights == 0);
     drop_path(x, o);
     unlink_object(x, object);
