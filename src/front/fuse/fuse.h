@@ -17,7 +17,8 @@
 
 struct tl_fuse_config {
     const char *mountpoint;  /* where; with fd >= 0 only its name, for messages */
-    int fd;                  /* an opened and already mounted /dev/fuse (passed by the launcher), or -1: mount here */
+    int fd;                  /* an opened and already mounted /dev/fuse (passed by the launcher), or -1: mount here;
+                      taken over and closed, also when opening fails */
     const char *source_root; /* absolute path shown at the mount point: "/" for a plain mount */
     uint32_t front;          /* our number at the host */
     bool map_owner;          /* in a user namespace with one id: owners are unmapped, so permission bits are presented

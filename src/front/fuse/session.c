@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One mount from open to close, and the settings agreed with the kernel. Owner thread only.
+ *
+ * The host polls an epoll descriptor that holds /dev/fuse: so that we can look away from the device while the table of
+ * waiting requests is full, and the host's loop sleeps instead of spinning. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "front/fuse/internal.h"
+#include "front/fuse/ops_write.h"
+
+/* Read-ahead requests the kernel may have under way: of 128 KiB, for a dozen processes that start at once. */
+#define BACKGROUND_MAX 64u
+/* How long a close waits for the helper thread to come out of the kernel. */
+#define CLOSE_ROUNDS   500
+#define CLOSE_ROUND_MS 10
+
+/* The kernel's first message: what we want of what it offers. */
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct tl_fuse *f = userdata;
+    /* - ASYNC_READ: several reads of one file at once, as read-ahead makes them.
+     * - PARALLEL_DIROPS: look-ups in one directory need not queue.
+     * - READDIRPLUS without READDIRPLUS_AUTO: a directory's names and attributes always come together; AUTO asks for
+     *   the second half of a large directory again, in another way.
+     * - CACHE_SYMLINKS: a link's target is asked for once.
+     * - EXPLICIT_INVAL_DATA: pages are dropped when we say so, not when attributes look changed.
+     * Off, deliberately: AUTO_INVAL_DATA (as above), EXPORT_SUPPORT (needs "." and ".." look-ups of forgotten inodes),
+     * WRITEBACK_CACHE, ATOMIC_O_TRUNC and HANDLE_KILLPRIV (nothing is written), POSIX_LOCKS and FLOCK_LOCKS (the
+     * kernel's own are what programs need), SPLICE_* (measured no faster). */
+    conn->want = conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+                                  FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);
+    f->no_open = (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
+    f->no_opendir = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
+    conn->max_background = BACKGROUND_MAX;
+    conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+    /* libfuse derives the largest request, in pages, from max_write: reads then fit what a node answers. */
+    conn->max_write = TL_READ_SIZE_MAX;
+    /* max_readahead stays the kernel's offer, 128 KiB: only root can raise it, and 1 MiB measured no better. */
+    f->inited = true;
+}
+
+const struct fuse_lowlevel_ops tl_fuse_ops = {
+    .init = op_init,
+    .lookup = tl_fuse_op_lookup,
+    .forget = tl_fuse_op_forget,
+    .forget_multi = tl_fuse_op_forget_multi,
+    .getattr = tl_fuse_op_getattr,
+    .readlink = tl_fuse_op_readlink,
+    .open = tl_fuse_op_open,
+    .read = tl_fuse_op_read,
+    .opendir = tl_fuse_op_opendir,
+    .readdir = tl_fuse_op_readdir,
+    .readdirplus = tl_fuse_op_readdirplus,
+    .statfs = tl_fuse_op_statfs,
+    .getxattr = tl_fuse_op_getxattr,
+    .listxattr = tl_fuse_op_listxattr,
+    .ioctl = tl_fuse_op_ioctl,
+    .setattr = tl_fuse_op_setattr,
+    .mknod = tl_fuse_op_mknod,
+    .mkdir = tl_fuse_op_mkdir,
+    .unlink = tl_fuse_op_unlink,
+    .rmdir = tl_fuse_op_unlink,
+    .symlink = tl_fuse_op_symlink,
+    .rename = tl_fuse_op_rename,
+    .link = tl_fuse_op_link,
+    .create = tl_fuse_op_create,
+    .write = tl_fuse_op_write,
+    .fallocate = tl_fuse_op_fallocate,
+    .setxattr = tl_fuse_op_setxattr,
+    .removexattr = tl_fuse_op_removexattr,
+};
+
+/* Watches the device, or not. */
+static int watch(struct tl_fuse *f, bool on)
+{
+    struct epoll_event ev = {.events = on ? EPOLLIN : 0u};
+    return epoll_ctl(f->poll_fd, EPOLL_CTL_MOD, f->fd, &ev) == 0 ? 0 : -errno;
+}
+
+static int open_tables(struct tl_fuse *f, const struct tl_fuse_config *config)
+{
+    f->source_root = strdup(config->source_root);
+    f->mountpoint = strdup(config->mountpoint);
+    f->dirbuf = malloc(TL_FUSE_DIRBUF_SIZE);
+    if (f->source_root == NULL || f->mountpoint == NULL || f->dirbuf == NULL)
+        return -ENOMEM;
+    int rc = tl_inodes_init(&f->inodes);
+    return rc != 0 ? rc : tl_pending_init(&f->pending);
+}
+
+static int open_session(struct tl_fuse *f, const struct tl_fuse_config *config, struct tl_error *err)
+{
+    char name[] = "tiercel", flag[] = "-o", options[] = "fsname=tiercel,subtype=tiercel,ro,default_permissions";
+    char *argv[] = {name, flag, options, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+    tl_fuse_catch_log();
+    f->session = fuse_session_new(&args, &tl_fuse_ops, sizeof tl_fuse_ops, f);
+    fuse_opt_free_args(&args);
+    if (f->session == NULL)
+        return tl_error_set(err, -ENOMEM, "cannot mount at %s: libfuse could not start a session", f->mountpoint);
+    int rc = tl_fuse_mount(f->session, config, err);
+    if (rc != 0)
+        return rc;
+    f->mounted_here = config->fd < 0;
+    f->fd = fuse_session_fd(f->session);
+    return 0;
+}
+
+static int open_polling(struct tl_fuse *f)
+{
+    int flags = fcntl(f->fd, F_GETFL);
+    if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_NONBLOCK) != 0)
+        return -errno;
+    f->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event ev = {.events = EPOLLIN};
+    if (f->poll_fd < 0 || epoll_ctl(f->poll_fd, EPOLL_CTL_ADD, f->fd, &ev) != 0)
+        return -errno;
+    return tl_notify_start(&f->notify, f->session);
+}
+
+int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, const struct tl_front_host *host,
+                 struct tl_error *err)
+{
+    check(config->mountpoint != NULL && config->source_root != NULL && config->source_root[0] == '/');
+    struct tl_fuse *f = calloc(1, sizeof *f);
+    if (f == NULL) {
+        if (config->fd >= 0)
+            close(config->fd);
+        return tl_error_set(err, -ENOMEM, "cannot mount at %s: out of memory", config->mountpoint);
+    }
+    f->host = *host;
+    f->front = config->front;
+    f->map_owner = config->map_owner;
+    f->uid = getuid();
+    f->fd = f->poll_fd = -1;
+    int rc = open_tables(f, config);
+    if (rc != 0)
+        tl_error_set(err, rc, "cannot mount at %s: out of memory", config->mountpoint);
+    else
+        rc = open_session(f, config, err);
+    if (rc != 0 && config->fd >= 0 && f->fd < 0)
+        close(config->fd); /* taken over in every case */
+    if (rc == 0) {
+        rc = open_polling(f);
+        if (rc != 0)
+            tl_error_set(err, rc, "cannot serve the mount at %s: %s", config->mountpoint, strerror(-rc));
+    }
+    if (rc != 0) {
+        tl_fuse_close(f);
+        return rc;
+    }
+    *out = f;
+    return 0;
+}
+
+/* One message of the kernel. 1: handled, 0: none waits, negative: the mount has ended. */
+static int serve_one(struct tl_fuse *f)
+{
+    bool was_inited = f->inited;
+    int rc = fuse_session_receive_buf(f->session, &f->buf);
+    if (rc == -EAGAIN || rc == -EINTR)
+        return 0;
+    if (rc <= 0)
+        return rc == 0 ? -ENODEV : rc;
+    fuse_session_process_buf(f->session, &f->buf);
+    if (f->inited && !was_inited)
+        f->epoch = tl_fuse_inc_epoch(f) == 0; /* nothing is known yet: harmless */
+    return fuse_session_exited(f->session) ? -ENODEV : 1;
+}
+
+int tl_fuse_ready(struct tl_fuse *f, int max)
+{
+    int count = 0, rc = f->ended ? -ENODEV : 1;
+    while (rc > 0 && count < max && !f->paused) {
+        rc = serve_one(f);
+        count += rc > 0 ? 1 : 0;
+        if (tl_pending_full(&f->pending))
+            f->paused = watch(f, false) == 0;
+    }
+    if (rc >= 0)
+        return count;
+    if (!f->ended) {
+        f->ended = true;
+        (void)epoll_ctl(f->poll_fd, EPOLL_CTL_DEL, f->fd, NULL); /* it would be readable for ever */
+        f->host.ended(f->host.ctx, f->front, rc == -ENODEV ? 0 : rc);
+    }
+    return rc;
+}
+
+void tl_fuse_resume(struct tl_fuse *f)
+{
+    if (f->paused && !tl_pending_full(&f->pending))
+        f->paused = f->ended ? false : watch(f, true) != 0;
+}
+
+int tl_fuse_fd(struct tl_fuse *f)
+{
+    return f->poll_fd;
+}
+
+void tl_fuse_stats(struct tl_fuse *f, struct tl_fuse_stats *out)
+{
+    *out = f->stats;
+    out->errors += f->notify.failed;
+    out->inodes = f->inodes.count;
+}
+
+/* Ends what waits for the node. */
+static void fail_pending(struct tl_fuse *f)
+{
+    uint64_t id;
+    struct tl_fuse_op op;
+    while (f->pending.slots != NULL && tl_pending_any(&f->pending, &id) && tl_pending_take(&f->pending, id, &op)) {
+        f->host.cancel(f->host.ctx, f->front, id);
+        fuse_reply_err(op.req, ENOTCONN);
+    }
+}
+
+/* Ends the helper thread. It may be in the kernel, waiting for a lock whose holder waits for us: so go on answering
+ * (everything with an error) until it is out. False: it is stuck on something else. */
+static bool end_helper(struct tl_fuse *f)
+{
+    if (!f->notify.started)
+        return true;
+    tl_notify_stop(&f->notify);
+    for (int i = 0; i < CLOSE_ROUNDS && !f->notify.ended; i++) {
+        struct pollfd p = {.fd = f->fd, .events = POLLIN};
+        if (!f->ended && poll(&p, 1, CLOSE_ROUND_MS) > 0 && serve_one(f) < 0)
+            f->ended = true;
+        else if (f->ended)
+            poll(NULL, 0, CLOSE_ROUND_MS);
+    }
+    if (!f->notify.ended)
+        return false;
+    tl_notify_join(&f->notify);
+    return true;
+}
+
+void tl_fuse_close(struct tl_fuse *f)
+{
+    if (f == NULL)
+        return;
+    f->closing = true;
+    fail_pending(f);
+    if (!end_helper(f))
+        return; /* its memory and descriptor must stay: a leak is better than a crash */
+    if (f->session != NULL) {
+        if (f->mounted_here)
+            fuse_session_unmount(f->session);
+        fuse_session_destroy(f->session);
+    }
+    if (f->poll_fd >= 0)
+        close(f->poll_fd);
+    free(f->buf.mem);
+    if (f->pending.slots != NULL)
+        tl_pending_fini(&f->pending);
+    tl_inodes_fini(&f->inodes);
+    free(f->dirbuf);
+    free(f->source_root);
+    free(f->mountpoint);
+    free(f);
+}
