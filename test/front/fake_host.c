@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* See fake_host.h. Addresses of refs are plain pointers. Aborts on failures of its own. */
-#include "fake_host.h"
+#include "front/fake_host.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* See fixture.h. */
-#include "fixture.h"
+#include "front/fixture.h"
 
 #include <fcntl.h>
 #include <ftw.h>

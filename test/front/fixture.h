@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "fake_host.h"
+#include "front/fake_host.h"
 #include "front/fuse/internal.h"
 
 struct fixture {

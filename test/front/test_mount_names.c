@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#include "fixture.h"
+#include "front/fixture.h"
 
 static void in_mnt(const struct fixture *fx, char *buf, size_t size, const char *name)
 {
