@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The daemon: one thread on an epoll loop that drives the core with real time, transport, arena, source and fronts.
+ *
+ * Files: main.c (start, stop), loop.c (epoll), drive.c (events in, actions out), fronts.c (mounts), control.c (the
+ * socket), verbs.c (what it answers). Everything here belongs to the loop's thread. */
+#ifndef TL_DAEMON_DAEMON_H
+#define TL_DAEMON_DAEMON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "cache/arena.h"
+#include "core/node/node.h"
+#include "daemon/options.h"
+#include "front/front.h"
+#include "front/fuse/fuse.h"
+#include "net/transport.h"
+#include "source/source.h"
+
+#define TL_FRONTS_MAX    64u
+#define TL_CONTROLS_MAX  256u /* connections to the control socket */
+#define TL_FRONT_SHIFT   48   /* a request's id at the core: front number above, the front's own id below */
+#define TL_FRONT_CONTROL 0xffffu
+
+/* What an epoll event is about. */
+enum tl_watch_kind {
+    TL_WATCH_NET,
+    TL_WATCH_SOURCE,
+    TL_WATCH_FRONT,
+    TL_WATCH_LISTEN,
+    TL_WATCH_CONTROL,
+    TL_WATCH_SIGNAL
+};
+
+struct tl_mount {
+    struct tl_fuse *fuse; /* NULL: free */
+    char *path, *source;
+    int pid;    /* holder of the namespace it lives in, 0: our own */
+    bool ended; /* to be freed by the loop */
+};
+
+/* A message that the transport could not take yet. */
+struct tl_unsent {
+    struct tl_unsent *next;
+    uint64_t cookie;
+    struct tl_net_payload payload;
+    bool pull; /* a read() instead, with these */
+    uint64_t remote_addr, addr, deadline_ns;
+    uint32_t len, header_len;
+    uint8_t header[];
+};
+
+struct tl_link {
+    struct tl_peer peer;
+    bool up;
+    struct tl_unsent *first, *last;
+};
+
+struct tl_control; /* a connection to the control socket; control.c */
+
+struct tl_daemon {
+    struct tl_options options;
+    struct tl_node *node;
+    struct tl_net *net;
+    struct tl_arena *arena;
+    struct tl_source *source;
+    struct tl_link *links; /* by rank */
+    struct tl_mount mounts[TL_FRONTS_MAX];
+    struct tl_front_host host;
+    struct tl_control *controls[TL_CONTROLS_MAX];
+    uint8_t *queue; /* requests of fronts and synthesised events, run after the present one */
+    size_t queue_used, queue_size;
+    int epoll_fd, signal_fd, listen_fd;
+    uint64_t started_ns;
+    uint64_t next_command;
+    bool stopping;
+    bool stepping;
+    char socket_path[128], pid_path[128];
+};
+
+/* log: one line, time and key=value; levels are words. */
+void tl_log(const char *level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* drive.c */
+int tl_drive_open(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;
+void tl_drive_close(struct tl_daemon *d);
+void tl_drive_event(struct tl_daemon *d, const struct tl_event *ev); /* steps the core and carries its actions out */
+void tl_drive_queue(struct tl_daemon *d);                            /* runs what was queued meanwhile */
+void tl_drive_net(struct tl_daemon *d);
+void tl_drive_source(struct tl_daemon *d);
+uint64_t tl_drive_deadline(struct tl_daemon *d); /* ns; 0: at once */
+void tl_drive_timers(struct tl_daemon *d);
+void tl_drive_request(struct tl_daemon *d, uint32_t front, const struct tl_request *request);
+void tl_drive_cancel(struct tl_daemon *d, uint32_t front, uint64_t id);
+
+/* fronts.c */
+void tl_fronts_init(struct tl_daemon *d);
+void tl_fronts_close(struct tl_daemon *d);
+/* Serves source_root at path: mounts it here (fd -1), or takes over an fd that is mounted in pid's namespace. Front number or -errno. */
+int tl_fronts_add(struct tl_daemon *d, const char *path, const char *source_root, int fd, bool map_owner, int pid,
+                  struct tl_error *err) TL_MUST_CHECK;
+int tl_fronts_remove(struct tl_daemon *d, const char *path, struct tl_error *err) TL_MUST_CHECK;
+void tl_fronts_ready(struct tl_daemon *d, uint32_t front);
+void tl_fronts_answer(struct tl_daemon *d, const struct tl_answer *answer);
+void tl_fronts_invalidate(struct tl_daemon *d, const char *path, uint16_t path_len);
+void tl_fronts_reap(struct tl_daemon *d); /* frees those that have ended */
+
+/* loop.c */
+int tl_loop_watch(struct tl_daemon *d, int fd, enum tl_watch_kind kind, uint32_t index, uint32_t events);
+void tl_loop_unwatch(struct tl_daemon *d, int fd);
+int tl_loop_run(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;
+
+/* control.c */
+int tl_control_open(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;
+void tl_control_close(struct tl_daemon *d);
+void tl_control_accept(struct tl_daemon *d);
+void tl_control_ready(struct tl_daemon *d, uint32_t index, uint32_t events);
+void tl_control_answer(struct tl_daemon *d, const struct tl_answer *answer); /* of FLUSH and GATHER */
+void tl_control_report(struct tl_daemon *d, uint64_t id, const struct tl_report *report);
+void tl_control_tick(struct tl_daemon *d); /* wait-ready */
+uint64_t tl_control_deadline(const struct tl_daemon *d);
+/* Used by the verbs. `value` is consumed. */
+void tl_control_reply(struct tl_control *c, char kind, json_t *value);
+void tl_control_fail(struct tl_control *c, const struct tl_error *err);
+/* The rest of a verb comes later: when command `id` is answered, or the tier is ready (id 0). */
+uint64_t tl_control_begin(struct tl_daemon *d, struct tl_control *c, uint64_t timeout_ns);
+int tl_control_take_fd(struct tl_control *c); /* the descriptor that came along, -1; the caller's */
+const char *tl_control_arg(const struct tl_control *c, unsigned i); /* NULL: not given */
+
+/* verbs.c */
+void tl_verb_run(struct tl_daemon *d, struct tl_control *c);
+/* Final answer of a verb that gathered: its own reports and how complete they are. */
+void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl_report *reports, size_t count,
+                      int status);
+json_t *tl_verb_ready_json(struct tl_daemon *d);
+
+#endif

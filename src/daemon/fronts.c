@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The mounts that this daemon serves, and what it is to them: their host. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "daemon/daemon.h"
+
+#define REQUESTS_PER_TURN 64 /* kernel requests of one mount before others get their turn */
+
+static void host_request(void *ctx, uint32_t front, const struct tl_request *request)
+{
+    tl_drive_request(ctx, front, request);
+}
+
+static void host_cancel(void *ctx, uint32_t front, uint64_t id)
+{
+    tl_drive_cancel(ctx, front, id);
+}
+
+static const void *host_bytes(void *ctx, uint64_t addr)
+{
+    return tl_arena_at(((struct tl_daemon *)ctx)->arena, addr);
+}
+
+static int host_peek(void *ctx, const char *path, uint16_t path_len, struct tl_ref *ref)
+{
+    return tl_node_peek_listing(((struct tl_daemon *)ctx)->node, path, path_len, ref);
+}
+
+static void host_ended(void *ctx, uint32_t front, int status)
+{
+    struct tl_daemon *d = ctx;
+    struct tl_mount *m = &d->mounts[front];
+    tl_log("info", "mount ended path=%s why=%s", m->path, status == 0 ? "unmounted" : strerror(-status));
+    m->ended = true;
+}
+
+void tl_fronts_init(struct tl_daemon *d)
+{
+    d->host = (struct tl_front_host){.ctx = d,
+                                     .request = host_request,
+                                     .cancel = host_cancel,
+                                     .bytes = host_bytes,
+                                     .peek_listing = host_peek,
+                                     .ended = host_ended};
+}
+
+/* Our own mount points are shown empty: their contents would be our own answers. */
+static void exclude_mounts(struct tl_daemon *d)
+{
+    const char *paths[TL_FRONTS_MAX];
+    size_t count = 0;
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
+        if (d->mounts[i].path != NULL && d->mounts[i].pid == 0) /* a holder's namespace is not ours */
+            paths[count++] = d->mounts[i].path;
+    int rc = tl_source_set_exclude(d->source, paths, count);
+    if (rc != 0)
+        tl_log("error", "cannot exclude mount points from the source: %s", strerror(-rc));
+}
+
+static void free_mount(struct tl_daemon *d, uint32_t front)
+{
+    struct tl_mount *m = &d->mounts[front];
+    if (m->fuse != NULL) {
+        tl_loop_unwatch(d, tl_fuse_fd(m->fuse));
+        tl_fuse_close(m->fuse);
+    }
+    free(m->path);
+    free(m->source);
+    *m = (struct tl_mount){0};
+    exclude_mounts(d);
+}
+
+int tl_fronts_add(struct tl_daemon *d, const char *path, const char *source_root, int fd, bool map_owner, int pid,
+                  struct tl_error *err)
+{
+    uint32_t front = 0;
+    while (front < TL_FRONTS_MAX && d->mounts[front].path != NULL)
+        front++;
+    if (front == TL_FRONTS_MAX) {
+        if (fd >= 0)
+            close(fd);
+        return tl_error_set(err, -EBUSY, "mount %s: this daemon serves %u mounts already; unmount one", path,
+                            TL_FRONTS_MAX);
+    }
+    struct tl_mount *m = &d->mounts[front];
+    *m = (struct tl_mount){.path = strdup(path), .source = strdup(source_root), .pid = pid};
+    if (m->path == NULL || m->source == NULL) {
+        free_mount(d, front);
+        if (fd >= 0)
+            close(fd);
+        return tl_error_set(err, -ENOMEM, "mount %s: out of memory", path);
+    }
+    exclude_mounts(d);
+    const struct tl_fuse_config config = {
+        .mountpoint = path, .fd = fd, .source_root = source_root, .front = front, .map_owner = map_owner};
+    int rc = tl_fuse_open(&m->fuse, &config, &d->host, err);
+    if (rc == 0) {
+        rc = tl_loop_watch(d, tl_fuse_fd(m->fuse), TL_WATCH_FRONT, front, EPOLLIN);
+        if (rc != 0)
+            tl_error_set(err, rc, "mount %s: %s", path, strerror(-rc));
+    }
+    if (rc != 0) {
+        free_mount(d, front);
+        return rc;
+    }
+    tl_log("info", "mounted path=%s source=%s holder=%d", path, source_root, pid);
+    return (int)front;
+}
+
+int tl_fronts_remove(struct tl_daemon *d, const char *path, struct tl_error *err)
+{
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
+        if (d->mounts[i].fuse != NULL && d->mounts[i].pid == 0 && strcmp(d->mounts[i].path, path) == 0) {
+            free_mount(d, i);
+            return 0;
+        }
+    return tl_error_set(err, -ENOENT, "%s is not a mount of this tier on this node; tiercel status lists them", path);
+}
+
+void tl_fronts_ready(struct tl_daemon *d, uint32_t front)
+{
+    struct tl_mount *m = &d->mounts[front];
+    if (m->fuse == NULL || m->ended)
+        return;
+    tl_fuse_ready(m->fuse, REQUESTS_PER_TURN);
+    tl_drive_queue(d);
+}
+
+void tl_fronts_answer(struct tl_daemon *d, const struct tl_answer *answer)
+{
+    uint32_t front = (uint32_t)(answer->id >> TL_FRONT_SHIFT);
+    check(front < TL_FRONTS_MAX);
+    struct tl_mount *m = &d->mounts[front];
+    if (m->fuse == NULL)
+        return; /* it was unmounted meanwhile */
+    struct tl_answer own = *answer;
+    own.id &= (1ull << TL_FRONT_SHIFT) - 1;
+    tl_fuse_answer(m->fuse, &own);
+}
+
+void tl_fronts_invalidate(struct tl_daemon *d, const char *path, uint16_t path_len)
+{
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
+        if (d->mounts[i].fuse != NULL)
+            tl_fuse_invalidate(d->mounts[i].fuse, path, path_len);
+}
+
+void tl_fronts_reap(struct tl_daemon *d)
+{
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
+        if (d->mounts[i].ended)
+            free_mount(d, i);
+}
+
+void tl_fronts_close(struct tl_daemon *d)
+{
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
+        if (d->mounts[i].path != NULL)
+            free_mount(d, i);
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/* tierceld: start and stop. Whatever fails at start is said in one sentence, on standard error, and nothing stays behind. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/time.h"
+#include "daemon/daemon.h"
+
+void tl_log(const char *level, const char *fmt, ...)
+{
+    char text[1024];
+    struct timespec now;
+    struct tm tm;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    fprintf(stderr, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s\n", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+            tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000, level, text);
+}
+
+/* In the parent: waits until the child is ready or has given up, and exits accordingly. The child goes on. */
+static int go_to_background(struct tl_error *err)
+{
+    int pipe_fds[2];
+    if (pipe2(pipe_fds, O_CLOEXEC) != 0)
+        return tl_error_set(err, -errno, "pipe: %s", strerror(errno));
+    pid_t pid = fork();
+    if (pid < 0)
+        return tl_error_set(err, -errno, "fork: %s", strerror(errno));
+    if (pid > 0) {
+        char ok = 0;
+        close(pipe_fds[1]);
+        ssize_t got = read(pipe_fds[0], &ok, 1);
+        _exit(got == 1 ? 0 : 1);
+    }
+    close(pipe_fds[0]);
+    setsid();
+    return pipe_fds[1];
+}
+
+static int open_log(const struct tl_options *o, struct tl_error *err)
+{
+    if (o->log[0] == 0)
+        return 0;
+    int fd = open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+        return tl_error_set(err, -errno, "log file %s: %s", o->log, strerror(errno));
+    close(fd);
+    return 0;
+}
+
+static int open_signals(struct tl_daemon *d, struct tl_error *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+        return tl_error_set(err, -errno, "signals: %s", strerror(errno));
+    d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    int rc = d->signal_fd < 0 ? -errno : tl_loop_watch(d, d->signal_fd, TL_WATCH_SIGNAL, 0, EPOLLIN);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "signals: %s", strerror(-rc));
+}
+
+static void raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void write_pid(struct tl_daemon *d)
+{
+    snprintf(d->pid_path, sizeof d->pid_path, "%s/node-%u.pid", d->options.runtime, d->options.rank);
+    int fd = open(d->pid_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return; /* a convenience: `down` asks over the socket first */
+    dprintf(fd, "%d\n", (int)getpid());
+    close(fd);
+}
+
+static int start(struct tl_daemon *d, struct tl_error *err)
+{
+    d->started_ns = tl_time_mono_ns();
+    d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (d->epoll_fd < 0)
+        return tl_error_set(err, -errno, "epoll: %s", strerror(errno));
+    raise_file_limit();
+    tl_fronts_init(d);
+    int rc = open_signals(d, err);
+    if (rc == 0)
+        rc = tl_control_open(d, err);
+    if (rc == 0)
+        rc = tl_drive_open(d, err);
+    if (rc == 0)
+        rc = tl_loop_watch(d, d->net->ops->fd(d->net), TL_WATCH_NET, 0, EPOLLIN);
+    if (rc == 0)
+        rc = tl_loop_watch(d, tl_source_fd(d->source), TL_WATCH_SOURCE, 0, EPOLLIN);
+    if (rc != 0 && err->code == 0)
+        tl_error_set(err, rc, "epoll: %s", strerror(-rc));
+    if (rc == 0)
+        write_pid(d);
+    return rc;
+}
+
+/* Mounts go first, so that no program is left with a mount that nobody answers. */
+static void stop(struct tl_daemon *d)
+{
+    if (d->source != NULL)
+        tl_fronts_close(d);
+    tl_control_close(d);
+    if (d->pid_path[0] != 0)
+        unlink(d->pid_path);
+    tl_drive_close(d);
+    if (d->signal_fd >= 0)
+        close(d->signal_fd);
+    if (d->epoll_fd >= 0)
+        close(d->epoll_fd);
+    tl_options_fini(&d->options);
+}
+
+static void announce(const struct tl_daemon *d, int background_fd)
+{
+    if (d->options.ready_fd >= 0) {
+        dprintf(d->options.ready_fd, "ready\n");
+        close(d->options.ready_fd);
+    }
+    if (background_fd < 0)
+        return;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0) {
+        dup2(null, STDIN_FILENO);
+        dup2(null, STDOUT_FILENO);
+        if (d->options.log[0] == 0)
+            dup2(null, STDERR_FILENO);
+        close(null);
+    }
+    if (write(background_fd, "1", 1) != 1)
+        tl_log("warning", "the starter is gone");
+    close(background_fd);
+}
+
+int main(int argc, char **argv)
+{
+    static struct tl_daemon daemon = {.epoll_fd = -1, .signal_fd = -1, .listen_fd = -1};
+    struct tl_error err = {0};
+    bool done = false;
+    int background_fd = -1;
+    int rc = tl_options_parse(&daemon.options, argc, argv, &done, &err);
+    if (done)
+        return 0;
+    if (rc == 0 && daemon.options.daemonise) {
+        background_fd = go_to_background(&err);
+        rc = background_fd < 0 ? background_fd : 0;
+    }
+    if (rc == 0)
+        rc = start(&daemon, &err);
+    if (rc == 0)
+        rc = open_log(&daemon.options, &err);
+    if (rc == 0) {
+        tl_log("info", "tierceld %s started tier=%s rank=%u nodes=%u address=%s transport=%s cache=%llu",
+               TIERCEL_VERSION, daemon.options.tier, daemon.options.rank, daemon.options.node_count,
+               daemon.options.addresses[daemon.options.rank], daemon.net->ops->name,
+               (unsigned long long)daemon.options.cache_size_bytes);
+        announce(&daemon, background_fd);
+        rc = tl_loop_run(&daemon, &err);
+    }
+    if (rc != 0)
+        fprintf(stderr, "tierceld: %s\n", err.msg);
+    stop(&daemon);
+    return rc == 0 ? 0 : 1;
+}

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The node list and the job's key: parsing, and finding ourselves in the list. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <limits.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "daemon/options.h"
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+int tl_parse_key(const char *text, uint8_t key[TL_KEY_SIZE])
+{
+    for (size_t i = 0; i < TL_KEY_SIZE; i++) {
+        int high = hex_value(text[2 * i]);
+        int low = high < 0 ? -1 : hex_value(text[2 * i + 1]);
+        if (low < 0)
+            return -EINVAL;
+        key[i] = (uint8_t)(high << 4 | low);
+    }
+    const char *rest = text + 2 * TL_KEY_SIZE;
+    return rest[0] == 0 || (rest[0] == '\n' && rest[1] == 0) ? 0 : -EINVAL;
+}
+
+uint16_t tl_default_port(const uint8_t key[TL_KEY_SIZE])
+{
+    return (uint16_t)(20000 + tl_hash64(key, TL_KEY_SIZE, 0) % 20000);
+}
+
+/* Splits "host[:port]" or "[v6][:port]" in place. 0 with *port (0: none given), -EINVAL. */
+static int split_address(char *text, char **host, uint16_t *port)
+{
+    char *colon = NULL;
+    *host = text;
+    if (*text == '[') {
+        char *end = strchr(text, ']');
+        if (end == NULL || (end[1] != 0 && end[1] != ':'))
+            return -EINVAL;
+        colon = end[1] == ':' ? end + 1 : NULL;
+    } else {
+        colon = strchr(text, ':');
+        if (colon != NULL && strchr(colon + 1, ':') != NULL)
+            return -EINVAL; /* a bare v6 address: ambiguous, wants brackets */
+    }
+    *port = 0;
+    if (colon == NULL)
+        return **host == 0 ? -EINVAL : 0;
+    char *end = NULL;
+    long value = strtol(colon + 1, &end, 10);
+    if (end == colon + 1 || *end != 0 || value < 1 || value > 65535)
+        return -EINVAL;
+    *colon = 0;
+    *port = (uint16_t)value;
+    return **host == 0 ? -EINVAL : 0;
+}
+
+static int add_node(struct tl_options *o, char *line, uint32_t *room)
+{
+    char *host = NULL;
+    uint16_t port = 0;
+    if (split_address(line, &host, &port) != 0 || strpbrk(host, " \t,;") != NULL)
+        return -EINVAL;
+    if (o->node_count == *room) {
+        uint32_t more = *room == 0 ? 16 : *room * 2;
+        char **grown = realloc(o->addresses, sizeof *grown * more);
+        if (grown == NULL)
+            return -ENOMEM;
+        o->addresses = grown;
+        *room = more;
+    }
+    char address[300];
+    int len = snprintf(address, sizeof address, "%s:%u", host, port != 0 ? port : tl_default_port(o->key));
+    if (len < 0 || (size_t)len >= sizeof address)
+        return -EINVAL;
+    o->addresses[o->node_count] = strdup(address);
+    return o->addresses[o->node_count] == NULL ? -ENOMEM : (o->node_count++, 0);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static int refuse_twins(const struct tl_options *o, const char *name, struct tl_error *err)
+{
+    const char **sorted = malloc(sizeof *sorted * o->node_count);
+    if (sorted == NULL)
+        return -ENOMEM;
+    memcpy(sorted, o->addresses, sizeof *sorted * o->node_count);
+    qsort(sorted, o->node_count, sizeof *sorted, by_text);
+    int rc = 0;
+    for (uint32_t i = 1; i < o->node_count && rc == 0; i++)
+        if (strcmp(sorted[i - 1], sorted[i]) == 0)
+            rc = tl_error_set(err, -EINVAL, "node list %s: %s stands in it twice; give each node one line", name,
+                              sorted[i]);
+    free(sorted);
+    return rc;
+}
+
+int tl_parse_nodes(struct tl_options *o, char *text, const char *name, struct tl_error *err)
+{
+    uint32_t room = 0, number = 0;
+    char *save = NULL;
+    for (char *line = text; line != NULL; line = save) {
+        number++;
+        save = strchr(line, '\n');
+        if (save != NULL)
+            *save++ = 0;
+        line[strcspn(line, "#\r")] = 0;
+        line += strspn(line, " \t");
+        for (size_t len = strlen(line); len > 0 && (line[len - 1] == ' ' || line[len - 1] == '\t'); len--)
+            line[len - 1] = 0;
+        if (*line == 0)
+            continue;
+        int rc = o->node_count < TL_NODES_MAX ? add_node(o, line, &room) : -E2BIG;
+        if (rc == -EINVAL)
+            return tl_error_set(err, rc, "node list %s, line %u: '%s' is not host, host:port or [v6]:port", name,
+                                number, line);
+        if (rc != 0)
+            return tl_error_set(err, rc, "node list %s, line %u: %s", name, number,
+                                rc == -E2BIG ? "more than 65,536 nodes" : "out of memory");
+    }
+    if (o->node_count == 0)
+        return tl_error_set(err, -EINVAL, "node list %s names no node; write one host a line", name);
+    return refuse_twins(o, name, err);
+}
+
+/* ---- which of them are we? ---- */
+
+static bool same_host(const char *address, const char *name)
+{
+    size_t len = strlen(name);
+    return len > 0 && strncasecmp(address, name, len) == 0 && address[len] == ':';
+}
+
+static bool is_own_name(const char *address)
+{
+    char name[256] = "", shortened[256];
+    if (gethostname(name, sizeof name - 1) != 0)
+        return false;
+    snprintf(shortened, sizeof shortened, "%s", name);
+    shortened[strcspn(shortened, ".")] = 0;
+    if (same_host(address, name) || same_host(address, shortened))
+        return true;
+    size_t len = strcspn(address, ".:"); /* the list has the long name, the machine the short one */
+    return address[len] == '.' && strlen(shortened) == len && strncasecmp(address, shortened, len) == 0 &&
+           strspn(address, "0123456789.") < len;
+}
+
+static bool is_own_interface(const char *address, const struct ifaddrs *all)
+{
+    for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next) {
+        char text[INET6_ADDRSTRLEN + 2] = "";
+        if (i->ifa_addr == NULL)
+            continue;
+        if (i->ifa_addr->sa_family == AF_INET) {
+            struct sockaddr_in v4;
+            memcpy(&v4, i->ifa_addr, sizeof v4);
+            inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+        } else if (i->ifa_addr->sa_family == AF_INET6) {
+            struct sockaddr_in6 v6;
+            memcpy(&v6, i->ifa_addr, sizeof v6);
+            text[0] = '[';
+            inet_ntop(AF_INET6, &v6.sin6_addr, text + 1, sizeof text - 2);
+            strcat(text, "]");
+        }
+        if (same_host(address, text))
+            return true;
+    }
+    return false;
+}
+
+int tl_find_own_rank(struct tl_options *o, struct tl_error *err)
+{
+    struct ifaddrs *all = NULL;
+    if (getifaddrs(&all) != 0)
+        all = NULL;
+    uint32_t found = 0, rank = 0;
+    for (uint32_t i = 0; i < o->node_count; i++)
+        if (is_own_name(o->addresses[i]) || is_own_interface(o->addresses[i], all)) {
+            rank = found++ == 0 ? i : rank;
+        }
+    if (all != NULL)
+        freeifaddrs(all);
+    if (found == 0)
+        return tl_error_set(err, -ENOENT,
+                            "this machine is not in the node list, neither by name nor by address; "
+                            "add it, or say which line it is with --rank");
+    if (found > 1)
+        return tl_error_set(err, -EINVAL, "%u lines of the node list are this machine; say which one with --rank",
+                            found);
+    o->rank = rank;
+    return 0;
+}
