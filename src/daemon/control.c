@@ -378,6 +378,7 @@ int tl_control_open(struct tl_daemon *d, struct tl_error *err)
         return rc;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(d->socket_path, sizeof d->socket_path, "%s/node-%u.sock", d->options.runtime, d->options.rank);
+    check(strlen(d->socket_path) < sizeof address.sun_path); /* the options keep the folder short */
     memcpy(address.sun_path, d->socket_path, strlen(d->socket_path) + 1);
     if (somebody_listens(&address)) {
         d->socket_path[0] = 0;

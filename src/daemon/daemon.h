@@ -78,7 +78,7 @@ struct tl_daemon {
     uint64_t next_command;
     bool stopping;
     bool stepping;
-    char socket_path[128], pid_path[128];
+    char socket_path[4200], pid_path[4200];
 };
 
 /* log: one line, time and key=value; levels are words. */
