@@ -93,24 +93,86 @@ static void carry_out(struct tl_source *s, const struct tl_source_op *op, void *
         tl_posix_read(s, op, path);
 }
 
-/* Waits for an operation, closing files that have been idle meanwhile. False: the workers shall end. */
+/* Takes a walk out of the list; nobody joins it any more. Under the lock. */
+static void unpublish(struct tl_source *s, struct tl_posix_walk *w)
+{
+    struct tl_posix_walk **link = &s->walks;
+    while (w->published && *link != w) /* published: it is there */
+        link = &(*link)->next;
+    if (w->published)
+        *link = w->next;
+    w->published = false;
+}
+
+void tl_posix_walk_publish(struct tl_source *s, struct tl_posix_walk *w)
+{
+    lock(s);
+    check(!w->published && w->helpers == 0);
+    w->next = s->walks;
+    w->published = true;
+    s->walks = w;
+    check(pthread_cond_broadcast(&s->work) == 0);
+    unlock(s);
+}
+
+void tl_posix_walk_finish(struct tl_source *s, struct tl_posix_walk *w)
+{
+    lock(s);
+    unpublish(s, w);
+    while (w->helpers > 0)
+        check(pthread_cond_wait(&s->helped, &s->lock) == 0);
+    unlock(s);
+}
+
+bool tl_posix_work_waits(struct tl_source *s)
+{
+    lock(s);
+    bool waits = s->op_count > 0 || s->stopping;
+    unlock(s);
+    return waits;
+}
+
+/* Helps in the newest walk, with the lock held around; the lock is free meanwhile. */
+static void help(struct tl_source *s)
+{
+    struct tl_posix_walk *w = s->walks;
+    w->helpers++;
+    unlock(s);
+    bool nothing_left = tl_posix_walk_help(w);
+    lock(s);
+    if (nothing_left) /* else an operation came; who is idle after that may join again */
+        unpublish(s, w);
+    w->helpers--;
+    check(pthread_cond_broadcast(&s->helped) == 0);
+}
+
+/* Waits until there may be something to do, and deadline_ns at most. Closes files that have been idle for long. */
+static void wait_for_work(struct tl_source *s, uint64_t *deadline_ns)
+{
+    if (*deadline_ns == UINT64_MAX) {
+        check(pthread_cond_wait(&s->work, &s->lock) == 0);
+        return;
+    }
+    struct timespec until = tl_time_to_timespec((int64_t)*deadline_ns);
+    int rc = pthread_cond_timedwait(&s->work, &s->lock, &until);
+    check(rc == 0 || rc == ETIMEDOUT);
+    if (rc == ETIMEDOUT) {
+        unlock(s);
+        *deadline_ns = tl_posix_files_expire(&s->files, tl_time_mono_ns());
+        lock(s);
+    }
+}
+
+/* The next operation; until there is one, helps others or waits. False: the workers shall end. */
 static bool next_op(struct tl_source *s, struct tl_source_op *out)
 {
     uint64_t deadline_ns = tl_posix_files_expire(&s->files, tl_time_mono_ns());
     lock(s);
     while (s->op_count == 0 && !s->stopping) {
-        if (deadline_ns == UINT64_MAX) {
-            check(pthread_cond_wait(&s->work, &s->lock) == 0);
-            continue;
-        }
-        struct timespec until = tl_time_to_timespec((int64_t)deadline_ns);
-        int rc = pthread_cond_timedwait(&s->work, &s->lock, &until);
-        check(rc == 0 || rc == ETIMEDOUT);
-        if (rc == ETIMEDOUT) {
-            unlock(s);
-            deadline_ns = tl_posix_files_expire(&s->files, tl_time_mono_ns());
-            lock(s);
-        }
+        if (s->walks != NULL)
+            help(s);
+        else
+            wait_for_work(s, &deadline_ns);
     }
     bool go_on = !s->stopping;
     if (go_on) {
@@ -165,6 +227,7 @@ static void init_locks(struct tl_source *s)
     check(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
     check(pthread_cond_init(&s->work, &attr) == 0);
     check(pthread_condattr_destroy(&attr) == 0);
+    check(pthread_cond_init(&s->helped, NULL) == 0);
 }
 
 static int allocate(struct tl_source *s)
@@ -229,7 +292,9 @@ void tl_source_close(struct tl_source *s)
     tl_posix_exclude_unref(s->exclude);
     if (s->event_fd >= 0)
         close(s->event_fd);
+    check(s->walks == NULL);
     pthread_cond_destroy(&s->work);
+    pthread_cond_destroy(&s->helped);
     pthread_mutex_destroy(&s->lock);
     pthread_mutex_destroy(&s->devices.lock);
     free(s->ops);

@@ -86,10 +86,32 @@ void tl_posix_files_fini(struct tl_posix_files *f);
  * for that. 0 with a reference in *out, or -errno. */
 int tl_posix_files_get(struct tl_posix_files *f, struct tl_hash key, uint64_t chunk_count, int (*open)(void *ctx),
                        void *ctx, struct tl_posix_file **out) TL_MUST_CHECK;
-/* Gives it back. It stays open while chunks are left, unless something was wrong with it (bad). */
-void tl_posix_files_put(struct tl_posix_files *f, struct tl_posix_file *file, uint32_t chunks_read, bool bad);
+/* Notes what was read of it. When nothing is left, or something was wrong with it (bad), nobody gets it any more. */
+void tl_posix_files_note(struct tl_posix_files *f, struct tl_posix_file *file, uint32_t chunks_read, bool bad);
+/* Gives it back: it stays open for the next one, or is closed, which may take a request to the storage. */
+void tl_posix_files_put(struct tl_posix_files *f, struct tl_posix_file *file);
 /* Closes what nobody has used for a while. Returns when to come again (monotonic ns), UINT64_MAX: never. */
 uint64_t tl_posix_files_expire(struct tl_posix_files *f, uint64_t now_ns);
+
+/* A page of a directory's names, looked at by the worker that listed it and, when the storage turns out to be slow, by
+ * workers that have nothing else to do: they take a few names at a time. Lives on the first worker's stack. */
+struct tl_posix_walk {
+    struct tl_source *source;
+    const char *path;
+    const struct tl_posix_exclude *exclude;
+    int fd;
+
+    pthread_mutex_t lock; /* the four below; taken with no other lock held */
+    struct tl_listing_builder *builder;
+    const char *page; /* struct dirent64 records */
+    size_t page_len, taken;
+    int status; /* the first error: ends the walk */
+
+    /* Under the source's lock. */
+    bool published;
+    uint32_t helpers; /* inside tl_posix_walk_help */
+    struct tl_posix_walk *next;
+};
 
 struct tl_posix_counters {
     _Atomic uint64_t lists, opens, reads, lstats, readlinks, bytes, errors;
@@ -116,12 +138,23 @@ struct tl_source {
     _Atomic bool stopping;
     pthread_t *threads;
     uint32_t thread_count;
+    struct tl_posix_walk *walks; /* published: in want of helpers */
+    pthread_cond_t helped;       /* a helper has left a walk */
 };
 
 /* posix.c: hands a completion to the owner. */
 void tl_posix_report(struct tl_source *s, const struct tl_source_done *done);
 /* posix.c: the set in force now, with a reference. */
 struct tl_posix_exclude *tl_posix_exclude_ref(struct tl_source *s);
+
+/* posix.c: lets idle workers into the walk; ends that, and waits until they have left. The latter may be called for a
+ * walk that was not published. */
+void tl_posix_walk_publish(struct tl_source *s, struct tl_posix_walk *w);
+void tl_posix_walk_finish(struct tl_source *s, struct tl_posix_walk *w);
+/* posix.c: an operation waits for a worker. */
+bool tl_posix_work_waits(struct tl_source *s);
+/* Takes part in a walk until nothing is left of it (true), or until other work waits. */
+bool tl_posix_walk_help(struct tl_posix_walk *w);
 
 /* Carry out one operation whose path is `path` (NUL-terminated, canonical) and report it. page: TL_SOURCE_PAGE_SIZE
  * bytes of scratch memory. */

@@ -4,7 +4,7 @@
  * A table of slots, searched linearly: it has a few hundred, and each search goes with a read from storage. Several
  * workers may read one file at once; the first opens it, the others wait for that. A file is closed when all its
  * chunks have been read, when something was wrong with it, when nobody used it for a while, or when the table is full
- * and it is the least recently used. */
+ * and it is the least recently used. Descriptors are closed with no lock held: that may be a request to the storage. */
 #include "source/posix.h"
 
 #include <errno.h>
@@ -44,14 +44,20 @@ int tl_posix_files_init(struct tl_posix_files *f, uint32_t open_max, uint32_t th
     return 0;
 }
 
-/* Gives a slot free; its descriptor is closed. */
-static void drop(struct tl_posix_files *f, struct tl_posix_file *file)
+/* Gives a slot free. Returns its descriptor, -1: none, for close_file after unlock. */
+static int drop(struct tl_posix_files *f, struct tl_posix_file *file)
 {
     check(file->used && file->refs == 0 && f->open_count > 0);
-    if (file->fd >= 0)
-        close(file->fd);
+    int fd = file->fd;
     *file = (struct tl_posix_file){.fd = -1};
     f->open_count--;
+    return fd;
+}
+
+static void close_file(int fd)
+{
+    if (fd >= 0)
+        close(fd);
 }
 
 void tl_posix_files_fini(struct tl_posix_files *f)
@@ -60,7 +66,7 @@ void tl_posix_files_fini(struct tl_posix_files *f)
         return;
     for (uint32_t i = 0; i < f->slot_count; i++)
         if (f->slots[i].used)
-            drop(f, &f->slots[i]);
+            close_file(drop(f, &f->slots[i]));
     check(f->open_count == 0);
     free(f->slots);
     f->slots = NULL;
@@ -78,8 +84,8 @@ static struct tl_posix_file *find(struct tl_posix_files *f, struct tl_hash key)
     return NULL;
 }
 
-/* Closes the least recently used idle file. */
-static void make_room(struct tl_posix_files *f)
+/* Drops the least recently used idle file, if there is one. Returns its descriptor or -1. */
+static int make_room(struct tl_posix_files *f)
 {
     struct tl_posix_file *oldest = NULL;
     for (uint32_t i = 0; i < f->slot_count; i++) {
@@ -87,14 +93,11 @@ static void make_room(struct tl_posix_files *f)
         if (file->used && file->refs == 0 && (oldest == NULL || file->last_used_ns < oldest->last_used_ns))
             oldest = file;
     }
-    if (oldest != NULL)
-        drop(f, oldest);
+    return oldest != NULL ? drop(f, oldest) : -1;
 }
 
 static struct tl_posix_file *take_slot(struct tl_posix_files *f, struct tl_hash key, uint64_t chunk_count)
 {
-    if (f->open_count >= f->open_max)
-        make_room(f);
     uint32_t i = 0;
     while (i < f->slot_count && f->slots[i].used)
         i++;
@@ -111,7 +114,7 @@ static int give_up(struct tl_posix_files *f, struct tl_posix_file *file)
     int status = file->status;
     check(status < 0 && file->doomed);
     if (--file->refs == 0)
-        drop(f, file);
+        (void)drop(f, file); /* there is no descriptor */
     return status;
 }
 
@@ -125,8 +128,10 @@ int tl_posix_files_get(struct tl_posix_files *f, struct tl_hash key, uint64_t ch
         while (file->opening)
             check(pthread_cond_wait(&f->opened, &f->lock) == 0);
     } else {
+        int surplus = f->open_count >= f->open_max ? make_room(f) : -1;
         file = take_slot(f, key, chunk_count);
         unlock(f);
+        close_file(surplus);
         int fd = open(ctx);
         lock(f);
         file->opening = false;
@@ -142,17 +147,26 @@ int tl_posix_files_get(struct tl_posix_files *f, struct tl_hash key, uint64_t ch
     return rc;
 }
 
-void tl_posix_files_put(struct tl_posix_files *f, struct tl_posix_file *file, uint32_t chunks_read, bool bad)
+void tl_posix_files_note(struct tl_posix_files *f, struct tl_posix_file *file, uint32_t chunks_read, bool bad)
 {
     lock(f);
     check(file->used && !file->opening && file->refs > 0);
     file->chunks_left -= chunks_read < file->chunks_left ? chunks_read : file->chunks_left;
-    file->doomed = file->doomed || bad;
+    file->doomed = file->doomed || bad || file->chunks_left == 0;
+    unlock(f);
+}
+
+void tl_posix_files_put(struct tl_posix_files *f, struct tl_posix_file *file)
+{
+    int fd = -1;
+    lock(f);
+    check(file->used && !file->opening && file->refs > 0);
     file->last_used_ns = tl_time_mono_ns();
     file->refs--;
-    if (file->refs == 0 && (file->doomed || file->chunks_left == 0 || f->open_count > f->open_max))
-        drop(f, file);
+    if (file->refs == 0 && (file->doomed || f->open_count > f->open_max))
+        fd = drop(f, file);
     unlock(f);
+    close_file(fd);
 }
 
 uint64_t tl_posix_files_expire(struct tl_posix_files *f, uint64_t now_ns)
@@ -163,10 +177,15 @@ uint64_t tl_posix_files_expire(struct tl_posix_files *f, uint64_t now_ns)
         struct tl_posix_file *file = &f->slots[i];
         if (!file->used || file->refs > 0)
             continue;
-        if (file->last_used_ns + IDLE_MAX_NS <= now_ns)
-            drop(f, file);
-        else if (file->last_used_ns + IDLE_MAX_NS < next_ns)
-            next_ns = file->last_used_ns + IDLE_MAX_NS;
+        uint64_t due_ns = file->last_used_ns + IDLE_MAX_NS;
+        if (due_ns <= now_ns) {
+            int fd = drop(f, file);
+            unlock(f);
+            close_file(fd);
+            lock(f);
+        } else if (due_ns < next_ns) {
+            next_ns = due_ns;
+        }
     }
     unlock(f);
     return next_ns;

@@ -2,6 +2,9 @@
 /* A directory's listing: names in large pages, each name's attributes in directory order (so that a file system that
  * reads attributes ahead, as Lustre does, sees the pattern), links' targets.
  *
+ * Where each name costs a round trip (links, and file systems that do not read attributes ahead), one worker after the
+ * other would wait: after SLOW_TOTAL_NS of that, idle workers are asked to take part.
+ *
  * Whole or not at all: when the names cannot all be read, the listing fails. Only what lstat says about one name is
  * recorded with that name. */
 #include "source/posix.h"
@@ -13,17 +16,26 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/time.h"
+
 #define TRIES_MAX       3         /* a directory that changes under the reader is read again */
 #define INTERRUPTED_MAX 100       /* system calls repeated after a signal */
 #define PAGES_MAX       (1 << 20) /* getdents calls for one directory: far more than a listing may hold */
 
-struct walk {
-    struct tl_source *source;
-    const char *path;
-    const struct tl_posix_exclude *exclude;
-    struct tl_listing_builder *builder;
-    int fd;
-};
+#define BATCH 4 /* names taken at a time */
+/* A walk is slow when it has taken so long, and so long for each name on average. */
+#define SLOW_TOTAL_NS (1 * TL_NS_PER_MS)
+#define SLOW_NAME_NS  (50 * TL_NS_PER_US)
+
+static void lock(struct tl_posix_walk *w)
+{
+    check(pthread_mutex_lock(&w->lock) == 0);
+}
+
+static void unlock(struct tl_posix_walk *w)
+{
+    check(pthread_mutex_unlock(&w->lock) == 0);
+}
 
 static int open_directory(const char *path)
 {
@@ -38,7 +50,7 @@ static int open_directory(const char *path)
 
 /* Attributes and, for a link, its target. 0 (attr->status may still say what went wrong), or -ENOENT: the name has
  * vanished. */
-static int look_at(struct walk *w, const char *name, struct tl_attr *attr, char *target, size_t *target_len)
+static int look_at(struct tl_posix_walk *w, const char *name, struct tl_attr *attr, char *target, size_t *target_len)
 {
     struct tl_source *s = w->source;
     for (int try = 0; try < TRIES_MAX; try++) {
@@ -71,7 +83,7 @@ static int look_at(struct walk *w, const char *name, struct tl_attr *attr, char 
     return 0;
 }
 
-static int add_name(struct walk *w, const char *name)
+static int add_name(struct tl_posix_walk *w, const char *name)
 {
     struct tl_attr attr;
     char target[TL_LINK_MAX + 1];
@@ -85,26 +97,83 @@ static int add_name(struct walk *w, const char *name)
         tl_posix_exclude_attr(excluded, &attr);
     else if (look_at(w, name, &attr, target, &target_len) != 0)
         return 0;
+    lock(w);
     int rc = tl_listing_builder_add(w->builder, name, name_len, &attr, target, target_len);
     if (rc == -EINVAL) { /* attributes that no file has: this name is broken, the others are not */
         struct tl_attr broken = {.status = -EIO};
         rc = tl_listing_builder_add(w->builder, name, name_len, &broken, NULL, 0);
     }
+    unlock(w);
     return rc;
 }
 
-static int add_page(struct walk *w, const char *page, size_t len)
+/* Takes the next names: true with [*from, *to) of the page. */
+static bool take(struct tl_posix_walk *w, size_t *from, size_t *to)
 {
-    int rc = 0;
-    for (size_t at = 0; at < len && rc == 0 && !w->source->stopping;) {
-        const struct dirent64 *entry = (const void *)(page + at);
-        rc = entry->d_reclen > 0 ? add_name(w, entry->d_name) : -EIO;
-        at += entry->d_reclen;
+    lock(w);
+    *from = w->taken;
+    for (int i = 0; i < BATCH && w->status == 0 && w->taken < w->page_len; i++) {
+        const struct dirent64 *entry = (const void *)(w->page + w->taken);
+        if (entry->d_reclen == 0)
+            w->status = -EIO;
+        w->taken += entry->d_reclen;
     }
-    return w->source->stopping ? -ESHUTDOWN : rc;
+    bool some = w->status == 0 && w->taken > *from;
+    *to = w->taken;
+    unlock(w);
+    return some;
 }
 
-static int add_all(struct walk *w, void *page)
+/* Adds a few names. How many; 0: there is nothing left to do. */
+static uint32_t add_batch(struct tl_posix_walk *w)
+{
+    size_t at, end;
+    uint32_t count = 0;
+    int rc = w->source->stopping ? -ESHUTDOWN : 0;
+    if (rc == 0 && !take(w, &at, &end))
+        return 0;
+    for (; rc == 0 && at < end; count++) {
+        const struct dirent64 *entry = (const void *)(w->page + at);
+        at += entry->d_reclen;
+        rc = add_name(w, entry->d_name);
+    }
+    if (rc == 0)
+        return count;
+    lock(w);
+    w->status = w->status == 0 ? rc : w->status;
+    unlock(w);
+    return 0;
+}
+
+bool tl_posix_walk_help(struct tl_posix_walk *w)
+{
+    while (!tl_posix_work_waits(w->source)) { /* each turn takes names off the page */
+        if (add_batch(w) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int add_page(struct tl_posix_walk *w, const char *page, size_t len)
+{
+    w->page = page;
+    w->page_len = len;
+    w->taken = 0;
+    uint64_t start_ns = tl_time_mono_ns(), names = 0;
+    bool slow = w->source->config.threads == 1; /* then there is nobody to ask */
+    for (uint32_t n = add_batch(w); n > 0; n = add_batch(w)) {
+        names += n;
+        uint64_t spent_ns = slow ? 0 : tl_time_mono_ns() - start_ns;
+        if (spent_ns > SLOW_TOTAL_NS && spent_ns > names * SLOW_NAME_NS) {
+            slow = true;
+            tl_posix_walk_publish(w->source, w);
+        }
+    }
+    tl_posix_walk_finish(w->source, w);
+    return w->status;
+}
+
+static int add_all(struct tl_posix_walk *w, void *page)
 {
     for (int i = 0; i < PAGES_MAX; i++) {
         ssize_t len = getdents64(w->fd, page, TL_SOURCE_PAGE_SIZE);
@@ -119,7 +188,7 @@ static int add_all(struct walk *w, void *page)
     return -EFBIG;
 }
 
-static int list_once(struct walk *w, void *page, void **blob, size_t *len)
+static int list_once(struct tl_posix_walk *w, void *page, void **blob, size_t *len)
 {
     struct statx st;
     struct tl_attr self;
@@ -133,6 +202,7 @@ static int list_once(struct walk *w, void *page, void **blob, size_t *len)
     rc = tl_listing_builder_new(&w->builder, &self);
     if (rc != 0)
         return rc;
+    w->status = 0;
     if (!tl_posix_is_pseudo(&w->source->devices, w->fd, dev))
         rc = add_all(w, page);
     if (rc == 0)
@@ -142,7 +212,7 @@ static int list_once(struct walk *w, void *page, void **blob, size_t *len)
     return rc;
 }
 
-static int list_directory(struct walk *w, void *page, void **blob, size_t *len)
+static int list_directory(struct tl_posix_walk *w, void *page, void **blob, size_t *len)
 {
     w->source->counters.lists++;
     w->fd = open_directory(w->path);
@@ -173,13 +243,15 @@ static int list_excluded(const char *path, void **blob, size_t *len)
 void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page)
 {
     struct tl_posix_exclude *exclude = tl_posix_exclude_ref(s);
-    struct walk w = {.source = s, .path = path, .exclude = exclude, .fd = -1};
+    struct tl_posix_walk w = {.source = s, .path = path, .exclude = exclude, .fd = -1};
     struct tl_source_done done = {.cookie = op->cookie, .last = true};
     size_t len = 0;
+    check(pthread_mutex_init(&w.lock, NULL) == 0);
     if (tl_posix_exclude_covers(exclude, path))
         done.status = list_excluded(path, &done.blob, &len);
     else
         done.status = page != NULL ? list_directory(&w, page, &done.blob, &len) : -ENOMEM;
+    pthread_mutex_destroy(&w.lock);
     tl_posix_exclude_unref(exclude);
     if (done.status == 0) {
         done.len = (uint32_t)len;

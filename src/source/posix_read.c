@@ -115,25 +115,25 @@ static int read_chunk(struct reading *r, int fd, uint32_t i, struct tl_hash *dig
     return rc;
 }
 
-/* Chunks in order; one that cannot be read does not keep the next from being tried, a changed file does. Returns how
- * many were read. */
-static uint32_t read_chunks(struct reading *r, int fd, bool *bad)
+/* Chunks in order; one that cannot be read does not keep the next from being tried, a changed file does. The table
+ * learns what has become of the file before the owner hears of the end: what it asks for next finds it so. The file is
+ * closed after that, because closing may take a while. */
+static void read_chunks(struct reading *r, struct tl_posix_file *file)
 {
     const struct tl_source_op *op = r->op;
     uint32_t good = 0;
-    for (uint32_t i = 0; i < op->count; i++) {
+    bool bad = false, over = false;
+    for (uint32_t i = 0; !over; i++) {
         struct tl_source_done done = {.cookie = op->cookie, .chunk = op->first + i, .len = op->lens[i]};
-        done.status = r->source->stopping ? -ESHUTDOWN : read_chunk(r, fd, i, &done.digest);
-        done.last = i + 1 == op->count || done.status == -ESTALE || done.status == -ESHUTDOWN;
-        if (done.status == 0)
-            good++;
-        else
-            *bad = true;
+        done.status = r->source->stopping ? -ESHUTDOWN : read_chunk(r, file->fd, i, &done.digest);
+        over = i + 1 == op->count || done.status == -ESTALE || done.status == -ESHUTDOWN;
+        good += done.status == 0;
+        bad = bad || done.status != 0;
+        done.last = over;
+        if (over)
+            tl_posix_files_note(&r->source->files, file, good, bad);
         tl_posix_report(r->source, &done);
-        if (done.last)
-            break;
     }
-    return good;
 }
 
 /* Every chunk lies inside the file, and is whole. */
@@ -171,7 +171,6 @@ void tl_posix_read(struct tl_source *s, const struct tl_source_op *op, const cha
                         &(struct tl_source_done){.cookie = op->cookie, .status = rc, .chunk = op->first, .last = true});
         return;
     }
-    bool bad = false;
-    uint32_t good = read_chunks(&r, file->fd, &bad);
-    tl_posix_files_put(&s->files, file, good, bad);
+    read_chunks(&r, file);
+    tl_posix_files_put(&s->files, file);
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -25,6 +27,33 @@
 #include "source/conformance.h"
 #include "source/files.h"
 #include "source/posix.h"
+
+/* A slow storage: each statx of a name takes a while, and the 50th of the first thread waits for a second one. */
+static atomic_bool slow;
+static atomic_uint slow_threads, slow_calls;
+static pthread_mutex_t slow_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t slow_changed = PTHREAD_COND_INITIALIZER;
+
+static void take_a_while(void)
+{
+    static _Thread_local bool seen;
+    static _Thread_local unsigned calls;
+    const struct timespec latency = {.tv_nsec = 200000};
+    nanosleep(&latency, NULL);
+    pthread_mutex_lock(&slow_lock);
+    slow_calls++;
+    if (!seen)
+        slow_threads++;
+    seen = true;
+    pthread_cond_broadcast(&slow_changed);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    int rc = 0;
+    while (++calls >= 50 && slow_threads < 2 && rc == 0)
+        rc = pthread_cond_timedwait(&slow_changed, &slow_lock, &until);
+    pthread_mutex_unlock(&slow_lock);
+}
 
 static const char *_Atomic bad_name; /* statx of this name fails ... */
 static _Atomic int bad_errno;        /* ... with this */
@@ -39,6 +68,8 @@ int __wrap_statx(int fd, const char *path, int flags, unsigned mask, struct stat
         errno = bad_errno;
         return -1;
     }
+    if (slow && path[0] != '\0')
+        take_a_while();
     return __real_statx(fd, path, flags, mask, st);
 }
 
@@ -288,6 +319,34 @@ static void a_link_in_place_of_a_directory_is_not_followed(void **state)
     tl_source_close(s);
 }
 
+static void idle_workers_help_where_storage_is_slow(void **state)
+{
+    (void)state;
+    enum { COUNT = 300 };
+    char name[64];
+    tl_test_make_dir(at("slow"));
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(name, sizeof name, "slow/link-%d", i);
+        tl_test_put_link(at(name), name);
+    }
+    struct tl_source *s = open_source();
+    for (unsigned turn = 1; turn <= 2; turn++) {
+        struct tl_listing l;
+        slow = true;
+        assert_int_equal(tl_test_source_list(s, at("slow"), &l), 0);
+        slow = false;
+        assert_int_equal(l.count, COUNT);
+        assert_int_equal(slow_calls, turn * COUNT); /* each name once */
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(name, sizeof name, "link-%d", i);
+            assert_int_equal(entry(&l, name).status, 0);
+        }
+        free_listing(&l);
+    }
+    assert_int_equal(slow_threads, 2);
+    tl_source_close(s);
+}
+
 static void every_failed_allocation_is_reported(void **state)
 {
     (void)state;
@@ -410,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_directory_that_cannot_be_read_to_its_end_is_an_error),
         cmocka_unit_test(a_name_seen_twice_makes_it_read_again),
         cmocka_unit_test(a_link_in_place_of_a_directory_is_not_followed),
+        cmocka_unit_test(idle_workers_help_where_storage_is_slow),
         cmocka_unit_test(every_failed_allocation_is_reported),
         cmocka_unit_test(another_user_sees_what_it_may_and_no_more),
     };

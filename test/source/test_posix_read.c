@@ -371,7 +371,8 @@ static void idle_files_are_closed_after_a_while(void **state)
     assert_true(tl_posix_files_expire(&files, tl_time_mono_ns()) == UINT64_MAX);
     assert_int_equal(tl_posix_files_get(&files, key_a, 10, open_null, &opens, &a), 0);
     assert_int_equal(tl_posix_files_get(&files, key_b, 10, open_null, &opens, &b), 0);
-    tl_posix_files_put(&files, b, 1, false);
+    tl_posix_files_note(&files, b, 1, false);
+    tl_posix_files_put(&files, b);
     uint64_t now_ns = tl_time_mono_ns(), next_ns = tl_posix_files_expire(&files, now_ns);
     assert_true(next_ns > now_ns && next_ns < now_ns + 3600 * TL_NS_PER_S);
     assert_int_equal(files.open_count, 2);
@@ -380,13 +381,21 @@ static void idle_files_are_closed_after_a_while(void **state)
     assert_int_equal(tl_posix_files_get(&files, key_a, 10, open_null, &opens, &b), 0);
     assert_ptr_equal(a, b);
     assert_int_equal(opens, 2);
-    tl_posix_files_put(&files, a, 5, false);
-    tl_posix_files_put(&files, a, 5, false); /* all chunks read */
+    tl_posix_files_note(&files, a, 5, false);
+    tl_posix_files_put(&files, a);
+    assert_int_equal(files.open_count, 1);
+    tl_posix_files_note(&files, a, 5, false); /* all chunks read */
+    tl_posix_files_put(&files, a);
     assert_int_equal(files.open_count, 0);
     assert_int_equal(tl_posix_files_get(&files, key_a, 10, open_refused, &opens, &a), -EACCES);
     assert_int_equal(files.open_count, 0);
     assert_int_equal(tl_posix_files_get(&files, key_a, 10, open_null, &opens, &a), 0);
-    tl_posix_files_put(&files, a, 0, true); /* something was wrong with it */
+    tl_posix_files_note(&files, a, 0, true); /* something was wrong with it: the next one opens it again */
+    assert_int_equal(tl_posix_files_get(&files, key_a, 10, open_null, &opens, &b), 0);
+    assert_ptr_not_equal(a, b);
+    tl_posix_files_put(&files, a);
+    tl_posix_files_note(&files, b, 10, false);
+    tl_posix_files_put(&files, b);
     assert_int_equal(files.open_count, 0);
     tl_posix_files_fini(&files);
 }
