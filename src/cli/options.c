@@ -2,6 +2,7 @@
 /* Options of a verb, from one table: it is parsed by, and it is the help. */
 #include "cli/cli.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,7 +42,8 @@ static int list_add(struct cli_list *list, const char *item)
 
 static void print_help(const struct cli_verb *self, const struct cli_option *options, size_t count)
 {
-    printf("usage: tiercel %s %s\n\n%s.\n", self->name, self->usage, self->summary);
+    printf("usage: tiercel %s %s\n\n%c%s.\n", self->name, self->usage, toupper((unsigned char)self->summary[0]),
+           self->summary + 1);
     if (self->more != NULL)
         printf("\n%s\n", self->more);
     printf("\noptions:\n");

@@ -28,7 +28,7 @@ static int on_progress(void *ctx, const char *json)
         return 1;
     json_t *p = json != NULL ? json_loads(json, 0, NULL) : NULL;
     if (p != NULL)
-        cli_progress("%llu of %zu nodes ready", (unsigned long long)cli_json_u64(p, "ready"), *nodes);
+        cli_progress("%llu of %zu nodes ready", (unsigned long long)cli_json_u64(p, "ready_nodes"), *nodes);
     json_decref(p);
     return 0;
 }

@@ -373,7 +373,8 @@ static void look_again(struct connection *c)
     unsigned up = nodes_up();
     bool ready = up == d.nodes, late = now_ms() >= c->deadline_ms;
     if (ready || up != c->told)
-        send_frame(c->fd, ready ? 'r' : 'p', json_pack("{s:i, s:i}", "ready", up, "nodes", d.nodes));
+        send_frame(c->fd, ready ? 'r' : 'p',
+                   json_pack("{s:i, s:i, s:b}", "ready_nodes", up, "nodes", d.nodes, "ready", ready));
     c->told = up;
     if (!ready && late)
         send_error(c->fd, ETIMEDOUT, "not all nodes are ready yet; give them more time");
