@@ -442,6 +442,22 @@ static void names_out_of_order_and_wrong_targets_are_refused(void **state)
     free(blob);
 }
 
+static void the_same_name_twice_is_refused_in_a_blob_too(void **state)
+{
+    (void)state;
+    struct tl_listing_builder *b = builder();
+    void *blob;
+    size_t len;
+    assert_int_equal(add_file(b, "a"), 0);
+    assert_int_equal(add_file(b, "b"), 0);
+    assert_int_equal(tl_listing_builder_finish(b, &blob, &len), 0);
+    tl_listing_builder_free(b);
+    assert_int_equal(open_and_use(blob, len), 0);
+    ((char *)blob)[len - 1] = 'a';
+    assert_int_equal(open_and_use(blob, len), -EBADMSG);
+    free(blob);
+}
+
 /* Builds a directory in which every array grows; returns the first error. */
 static int build_growing(void)
 {
@@ -502,6 +518,7 @@ int main(void)
         cmocka_unit_test(every_changed_byte_is_refused_or_harmless),
         cmocka_unit_test(random_damage_and_random_bytes_never_crash),
         cmocka_unit_test(names_out_of_order_and_wrong_targets_are_refused),
+        cmocka_unit_test(the_same_name_twice_is_refused_in_a_blob_too),
         cmocka_unit_test(every_failed_allocation_is_reported),
         cmocka_unit_test(versions_change_with_each_part_and_are_never_zero),
     };

@@ -222,9 +222,9 @@ static bool overlap(const struct extent *a, const struct extent *b)
 static void random_use_agrees_with_a_naive_model(void **state)
 {
     (void)state;
-    enum { LIVE_MAX = 600, TURNS = 6000 };
+    enum { LIVE_MAX = 600, TURNS = 3000 };
     static struct extent live[LIVE_MAX];
-    const uint64_t limit = 150ull * MIB;
+    const uint64_t limit = 70ull * MIB;
     for (uint64_t seed = 1; seed <= 2; seed++) {
         struct tl_prng p;
         tl_prng_init(&p, seed, 0);
@@ -233,7 +233,7 @@ static void random_use_agrees_with_a_naive_model(void **state)
         uint64_t live_bytes = 0, page_bytes = 0;
         for (uint32_t turn = 0; turn < TURNS; turn++) {
             /* Phases of growing and shrinking, so that it fills up and fragments. */
-            bool grow = tl_prng_below(&p, 100) < (turn / 1000 % 2 == 0 ? 70 : 35);
+            bool grow = tl_prng_below(&p, 100) < (turn / 500 % 2 == 0 ? 70 : 35);
             if (grow && count < LIVE_MAX) {
                 struct extent e = {.len = random_len(&p), .stamp = turn};
                 int rc = tl_arena_alloc(a, e.len, &e.addr);

@@ -199,11 +199,10 @@ static void a_directory_of_20000_names_is_whole(void **state)
     int dir = open(at("many"), O_DIRECTORY | O_RDONLY | O_CLOEXEC);
     assert_true(dir >= 0);
     char name[32];
-    for (int i = 0; i < COUNT; i++) {
+    tl_test_put_file(at("many/file-0"), "x", 1);
+    for (int i = 1; i < COUNT; i++) { /* links of one file: files are slow to make */
         snprintf(name, sizeof name, "file-%d", i);
-        int fd = openat(dir, name, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
-        assert_true(fd >= 0);
-        close(fd);
+        assert_int_equal(linkat(dir, "file-0", dir, name, 0), 0);
     }
     struct tl_source *s = open_source();
     struct tl_listing l;
