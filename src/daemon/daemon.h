@@ -32,7 +32,8 @@ enum tl_watch_kind {
     TL_WATCH_FRONT,
     TL_WATCH_LISTEN,
     TL_WATCH_CONTROL,
-    TL_WATCH_SIGNAL
+    TL_WATCH_SIGNAL,
+    TL_WATCH_MOUNTS
 };
 
 struct tl_mount {
@@ -73,7 +74,7 @@ struct tl_daemon {
     struct tl_control *controls[TL_CONTROLS_MAX];
     uint8_t *queue; /* requests of fronts and synthesised events, run after the present one */
     size_t queue_used, queue_size;
-    int epoll_fd, signal_fd, listen_fd;
+    int epoll_fd, signal_fd, listen_fd, mounts_fd;
     uint64_t started_ns;
     uint64_t next_command;
     bool stopping;
@@ -98,6 +99,8 @@ void tl_drive_cancel(struct tl_daemon *d, uint32_t front, uint64_t id);
 
 /* fronts.c */
 void tl_fronts_init(struct tl_daemon *d);
+int tl_fronts_watch(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK; /* the mount table, from now on */
+void tl_fronts_mounts_changed(struct tl_daemon *d);
 void tl_fronts_close(struct tl_daemon *d);
 /* Serves source_root at path: mounts it here (fd -1), or takes over an fd that is mounted in pid's namespace. Front number or -errno. */
 int tl_fronts_add(struct tl_daemon *d, const char *path, const char *source_root, int fd, bool map_owner, int pid,

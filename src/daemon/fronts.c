@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The mounts that this daemon serves, and what it is to them: their host. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -8,6 +9,7 @@
 
 #include "daemon/daemon.h"
 
+#define EXCLUDED_MAX      4096
 #define REQUESTS_PER_TURN 64 /* kernel requests of one mount before others get their turn */
 
 static void host_request(void *ctx, uint32_t front, const struct tl_request *request)
@@ -48,17 +50,96 @@ void tl_fronts_init(struct tl_daemon *d)
                                      .ended = host_ended};
 }
 
-/* Our own mount points are shown empty: their contents would be our own answers. */
+/* ---- what the source must not enter: mounts of ours, whose contents would be our own answers ---- */
+
+struct excluded {
+    char *paths[EXCLUDED_MAX];
+    size_t count;
+};
+
+static void exclude(struct excluded *x, const char *path)
+{
+    char *copy = x->count < EXCLUDED_MAX ? strdup(path) : NULL;
+    if (copy != NULL)
+        x->paths[x->count++] = copy;
+}
+
+/* The kernel writes blanks and backslashes in paths as \ooo. In place. */
+static void unescape(char *text)
+{
+    char *out = text;
+    for (const char *in = text; *in != 0;) {
+        if (in[0] == '\\' && in[1] != 0 && in[2] != 0 && in[3] != 0) {
+            *out++ = (char)((in[1] - '0') * 64 + (in[2] - '0') * 8 + (in[3] - '0'));
+            in += 4;
+        } else {
+            *out++ = *in++;
+        }
+    }
+    *out = 0;
+}
+
+/* Mounts of other daemons in our mount namespace: several run on one machine with `tiercel up -N`. */
+static void exclude_others(struct excluded *x)
+{
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t room = 0;
+    while (f != NULL && getline(&line, &room, f) > 0) {
+        char *path = line;
+        const char *type = strstr(line, " - ");
+        if (type == NULL || strncmp(type, " - fuse.tiercel ", 16) != 0)
+            continue;
+        for (int field = 0; field < 4 && path != NULL; field++) {
+            path = strchr(path, ' ');
+            path = path == NULL ? NULL : path + 1;
+        }
+        if (path == NULL || path > type)
+            continue;
+        path[strcspn(path, " ")] = 0;
+        unescape(path);
+        exclude(x, path);
+    }
+    free(line);
+    if (f != NULL)
+        fclose(f);
+}
+
 static void exclude_mounts(struct tl_daemon *d)
 {
-    const char *paths[TL_FRONTS_MAX];
-    size_t count = 0;
+    struct excluded *x = calloc(1, sizeof *x);
+    if (x == NULL)
+        return;
     for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
         if (d->mounts[i].path != NULL && d->mounts[i].pid == 0) /* a holder's namespace is not ours */
-            paths[count++] = d->mounts[i].path;
-    int rc = tl_source_set_exclude(d->source, paths, count);
+            exclude(x, d->mounts[i].path);
+    exclude_others(x);
+    int rc = tl_source_set_exclude(d->source, (const char *const *)x->paths, x->count);
     if (rc != 0)
         tl_log("error", "cannot exclude mount points from the source: %s", strerror(-rc));
+    for (size_t i = 0; i < x->count; i++)
+        free(x->paths[i]);
+    free(x);
+}
+
+/* The mount table has changed. */
+void tl_fronts_mounts_changed(struct tl_daemon *d)
+{
+    char skip[4096];
+    if (lseek(d->mounts_fd, 0, SEEK_SET) == 0) /* the kernel says it once for each time that we look */
+        while (read(d->mounts_fd, skip, sizeof skip) > 0)
+            continue;
+    exclude_mounts(d);
+}
+
+int tl_fronts_watch(struct tl_daemon *d, struct tl_error *err)
+{
+    d->mounts_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+    if (d->mounts_fd < 0)
+        return tl_error_set(err, -errno, "/proc/self/mountinfo: %s; is /proc mounted?", strerror(errno));
+    tl_fronts_mounts_changed(d);
+    int rc = tl_loop_watch(d, d->mounts_fd, TL_WATCH_MOUNTS, 0, EPOLLPRI);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "/proc/self/mountinfo: %s", strerror(-rc));
 }
 
 static void free_mount(struct tl_daemon *d, uint32_t front)

@@ -113,6 +113,8 @@ static int start(struct tl_daemon *d, struct tl_error *err)
         rc = tl_loop_watch(d, d->net->ops->fd(d->net), TL_WATCH_NET, 0, EPOLLIN);
     if (rc == 0)
         rc = tl_loop_watch(d, tl_source_fd(d->source), TL_WATCH_SOURCE, 0, EPOLLIN);
+    if (rc == 0)
+        rc = tl_fronts_watch(d, err);
     if (rc != 0 && err->code == 0)
         tl_error_set(err, rc, "epoll: %s", strerror(-rc));
     if (rc == 0)
@@ -129,6 +131,8 @@ static void stop(struct tl_daemon *d)
     if (d->pid_path[0] != 0)
         unlink(d->pid_path);
     tl_drive_close(d);
+    if (d->mounts_fd >= 0)
+        close(d->mounts_fd);
     if (d->signal_fd >= 0)
         close(d->signal_fd);
     if (d->epoll_fd >= 0)
@@ -159,7 +163,7 @@ static void announce(const struct tl_daemon *d, int background_fd)
 
 int main(int argc, char **argv)
 {
-    static struct tl_daemon daemon = {.epoll_fd = -1, .signal_fd = -1, .listen_fd = -1};
+    static struct tl_daemon daemon = {.epoll_fd = -1, .signal_fd = -1, .listen_fd = -1, .mounts_fd = -1};
     struct tl_error err = {0};
     bool done = false;
     int background_fd = -1;
