@@ -19,7 +19,7 @@ struct tl_sim_arena {
     struct tl_arena_slot {
         uint32_t content; /* id; 0: nothing written yet */
         uint32_t len;     /* 0: free; `content` is then the next free slot + 1 */
-    } *slots;
+    } * slots;
     uint32_t slot_count, slot_capacity, free_slot; /* free_slot: index + 1 */
     uint64_t live_bytes, peak_bytes;
     uint64_t allocs, frees;

@@ -66,7 +66,8 @@ static struct tl_content *content_new(struct tl_catalog *c, enum tl_content_kind
 
 static void digest_derive(struct tl_content *content, uint64_t version)
 {
-    uint64_t h = tl_prng_draw(version, (uint64_t)content->kind, content->object, content->version_index, content->chunk);
+    uint64_t h =
+        tl_prng_draw(version, (uint64_t)content->kind, content->object, content->version_index, content->chunk);
     content->digest = (struct tl_hash){.hi = tl_prng_mix(h ^ content->len), .lo = tl_prng_mix(h + content->id)};
 }
 

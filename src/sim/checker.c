@@ -28,19 +28,13 @@ static bool explained(const struct tl_cluster *c, const struct tl_process *p, in
 {
     const struct tl_object *o = &c->catalog.objects[p->asked_object];
     switch (status) {
-    case -EIO:
-        return c->storage.eio_of[p->asked_object] > 0;
-    case -ESTALE:
-        return !o->directory && o->newest != p->asked_version;
-    case -ENOENT:
-        return !o->directory && (o->removed || o->newest != p->asked_version);
-    case -ECANCELED:
-        return p->cancelled;
+    case -EIO: return c->storage.eio_of[p->asked_object] > 0;
+    case -ESTALE: return !o->directory && o->newest != p->asked_version;
+    case -ENOENT: return !o->directory && (o->removed || o->newest != p->asked_version);
+    case -ECANCELED: return p->cancelled;
     case -EBUSY:
-    case -ENOMEM:
-        return true; /* counted; too many in a row are a violation (process.c) */
-    default:
-        return false;
+    case -ENOMEM: return true; /* counted; too many in a row are a violation (process.c) */
+    default: return false;
     }
 }
 
@@ -74,7 +68,8 @@ static void check_list(struct tl_cluster *c, uint32_t rank, const struct tl_proc
     uint32_t offset = 0;
     const struct tl_content *content = NULL;
     if (answer->ref_count == 1)
-        content = tl_sim_arena_at(&c->hosts[rank].arena, answer->refs[0].addr, answer->refs[0].len, &offset, "a listing");
+        content =
+            tl_sim_arena_at(&c->hosts[rank].arena, answer->refs[0].addr, answer->refs[0].len, &offset, "a listing");
     bool right = content != NULL && content->kind == TL_CONTENT_LISTING && content->object == p->asked_object &&
                  offset == 0 && content->len == answer->refs[0].len;
     if (!right)

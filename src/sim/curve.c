@@ -8,14 +8,14 @@
 #include "base/time.h"
 #include "sim/direct.h"
 
-#define LIMIT_NS       (3600 * TL_NS_PER_S) /* of simulated time */
-#define NODES_FIRST    32u
-#define NODES_FACTOR   4u
-#define PLOT_WIDTH     60u
-#define BASE_NODES     32u  /* what the ratio compares with */
-#define RATIO_TARGET   1.10
-#define INDEX_MAX      2048u /* objects of the paper's workload, twice */
-#define SKEW_NS        (100 * TL_NS_PER_MS)
+#define LIMIT_NS     (3600 * TL_NS_PER_S) /* of simulated time */
+#define NODES_FIRST  32u
+#define NODES_FACTOR 4u
+#define PLOT_WIDTH   60u
+#define BASE_NODES   32u /* what the ratio compares with */
+#define RATIO_TARGET 1.10
+#define INDEX_MAX    2048u /* objects of the paper's workload, twice */
+#define SKEW_NS      (100 * TL_NS_PER_MS)
 
 struct row {
     uint32_t nodes, depth;
@@ -130,11 +130,12 @@ static void print_head(const struct tl_curve_options *o)
     const struct tl_cluster_config *c = &o->config;
     printf("Cold start of `%s`, simulated: %llu processes a node start at once, nothing is cached.\n", o->workload,
            strcmp(o->workload, "imports") == 0 ? 12ull : 1ull);
-    printf("Tree of arity %u, %.0f us one way + %.0f us CPU a message and side, %.0f GB/s a NIC; storage: %llu metadata "
-           "operations/s,\n%u targets of %.2f GB/s. Straight: the same programs and storage, without Tiercel.\n\n",
-           c->node.arity, (double)c->fabric.latency_ns / 1e3, (double)c->fabric.message_cpu_ns / 1e3,
-           1000.0 / (double)c->fabric.picoseconds_per_byte, (unsigned long long)c->storage.md_ops_per_s,
-           c->storage.targets, (double)c->storage.target_bytes_per_s / 1e9);
+    printf(
+        "Tree of arity %u, %.0f us one way + %.0f us CPU a message and side, %.0f GB/s a NIC; storage: %llu metadata "
+        "operations/s,\n%u targets of %.2f GB/s. Straight: the same programs and storage, without Tiercel.\n\n",
+        c->node.arity, (double)c->fabric.latency_ns / 1e3, (double)c->fabric.message_cpu_ns / 1e3,
+        1000.0 / (double)c->fabric.picoseconds_per_byte, (unsigned long long)c->storage.md_ops_per_s,
+        c->storage.targets, (double)c->storage.target_bytes_per_s / 1e9);
     printf("%7s %11s %11s %8s %9s %8s %8s %8s %7s %13s %6s %12s %8s\n", "nodes", "straight s", "tiercel s", "x 32",
            "speed-up", "md ops", "opens", "lists", "reads", "busiest sent", "depth", "events", "wall s");
 }
@@ -189,10 +190,11 @@ static void print_verdict(const struct row *rows, uint32_t count)
     double ratio = ratio_of(rows, count, last);
     if (count < 2)
         return;
-    printf("\nFrom %u to %u nodes a cold start takes %.3f times as long (target: at most %.2f): %s. Storage was asked for "
-           "%llu chunks, %llu times.\n",
-           rows[0].nodes, last->nodes, ratio, RATIO_TARGET, ratio <= RATIO_TARGET ? "met" : "MISSED",
-           (unsigned long long)last->chunks, (unsigned long long)last->reads);
+    printf(
+        "\nFrom %u to %u nodes a cold start takes %.3f times as long (target: at most %.2f): %s. Storage was asked for "
+        "%llu chunks, %llu times.\n",
+        rows[0].nodes, last->nodes, ratio, RATIO_TARGET, ratio <= RATIO_TARGET ? "met" : "MISSED",
+        (unsigned long long)last->chunks, (unsigned long long)last->reads);
 }
 
 static void print_json(const struct tl_curve_options *o, const struct row *rows, uint32_t count, bool good)

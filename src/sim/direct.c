@@ -110,9 +110,7 @@ static void on_process(void *ctx, const struct tl_sim_event *ev)
         d->storage.opens++;
         end_ns = tl_storage_metadata(&d->storage, now_ns, 1);
         break;
-    case OP_READ:
-        end_ns = tl_storage_read(&d->storage, now_ns, op->object, op->len);
-        break;
+    case OP_READ: end_ns = tl_storage_read(&d->storage, now_ns, op->object, op->len); break;
     }
     tl_world_at(&d->world, go_on(d, ev->node, end_ns), TL_WORLD_PROCESS, ev->node, 0, NULL);
 }
@@ -133,8 +131,8 @@ void tl_direct_run(const struct tl_cluster_config *config, struct tl_workload *w
         uint64_t first_ns = UINT64_MAX;
         d.nodes[rank].times = tl_sim_alloc(workload->processes, sizeof(uint64_t));
         for (uint32_t i = 0; i < workload->processes; i++) {
-            uint64_t skew_ns = tl_prng_scale(tl_world_draw(&d.world, TL_STREAM_PROCESS, rank, i, UINT64_MAX),
-                                             config->start_skew_ns);
+            uint64_t skew_ns =
+                tl_prng_scale(tl_world_draw(&d.world, TL_STREAM_PROCESS, rank, i, UINT64_MAX), config->start_skew_ns);
             d.nodes[rank].times[i] = skew_ns;
             first_ns = skew_ns < first_ns ? skew_ns : first_ns;
         }

@@ -67,7 +67,8 @@ static void set_chances(struct tl_cluster *c)
 
 /* ---- the schedule ---- */
 
-static void at(struct tl_cluster *c, uint64_t time_ns, enum tl_fault_class class, bool heal, uint32_t node, uint64_t arg)
+static void at(struct tl_cluster *c, uint64_t time_ns, enum tl_fault_class class, bool heal, uint32_t node,
+               uint64_t arg)
 {
     tl_world_at(&c->world, time_ns, TL_WORLD_FAULT, node, (uint16_t)(class | (heal ? TAG_HEAL_BASE : 0)),
                 (void *)(uintptr_t)arg);
@@ -80,11 +81,13 @@ static void schedule(struct tl_cluster *c, enum tl_fault_class class, uint64_t m
     uint64_t window_ns = c->config.faults.window_ns;
     uint64_t count = has(c, class) ? draw(c, class, 0, 0, SCHEDULED_MAX + 1) : 0;
     for (uint64_t i = 1; i <= count; i++) {
-        uint64_t start_ns = draw(c, class, i, 1, window_ns), length_ns = min_ns + draw(c, class, i, 2, max_ns - min_ns + 1);
+        uint64_t start_ns = draw(c, class, i, 1, window_ns),
+                 length_ns = min_ns + draw(c, class, i, 2, max_ns - min_ns + 1);
         uint64_t end_ns = start_ns + length_ns < window_ns ? start_ns + length_ns : window_ns;
         uint32_t node = (uint32_t)draw(c, class, i, 3, c->config.nodes);
         if (draw(c, class, i, 4, 4) == 0)
-            node = (uint32_t)draw(c, class, i, 5, c->config.nodes < 4 ? c->config.nodes : 4); /* the upper ones matter */
+            node =
+                (uint32_t)draw(c, class, i, 5, c->config.nodes < 4 ? c->config.nodes : 4); /* the upper ones matter */
         at(c, start_ns, class, false, node, i << 40 | (end_ns - start_ns) / 1000);
         if (class == TL_FAULT_CRASH)
             at(c, end_ns, class, true, node, 0);
@@ -144,9 +147,9 @@ static void operate(struct tl_cluster *c, uint32_t rank, uint64_t number)
 {
     if (c->hosts[rank].node == NULL || tl_host_held_until_ns(c, rank) > c->world.now_ns)
         return;
-    const struct tl_object *o =
-        &c->catalog.objects[draw(c, TL_FAULT_OPERATOR, number, 6, c->catalog.object_count)];
-    struct tl_event ev = {.type = TL_EV_GATHER, .id = TL_OPERATOR_BIT | number, .path = o->path, .path_len = o->path_len};
+    const struct tl_object *o = &c->catalog.objects[draw(c, TL_FAULT_OPERATOR, number, 6, c->catalog.object_count)];
+    struct tl_event ev = {
+        .type = TL_EV_GATHER, .id = TL_OPERATOR_BIT | number, .path = o->path, .path_len = o->path_len};
     if (draw(c, TL_FAULT_OPERATOR, number, 7, 2) == 0)
         ev.type = TL_EV_FLUSH;
     if (draw(c, TL_FAULT_OPERATOR, number, 8, 3) == 0)
@@ -185,25 +188,16 @@ static void handle(void *ctx, const struct tl_sim_event *ev)
         c->checker.disturbances += NEIGHBOURS_MAX;
         tl_fabric_pause(&c->fabric, ev->node, c->world.now_ns + length_ns);
         break;
-    case TL_FAULT_PARTITION:
-        partition(c, number, length_ns);
-        break;
-    case TL_FAULT_FALSE_DOWN:
-        false_down(c, ev->node, number);
-        break;
+    case TL_FAULT_PARTITION: partition(c, number, length_ns); break;
+    case TL_FAULT_FALSE_DOWN: false_down(c, ev->node, number); break;
     case TL_FAULT_SLOW:
         c->storage.faults.slow_from_ns = c->world.now_ns;
         c->storage.faults.slow_until_ns = c->world.now_ns + length_ns;
         c->storage.faults.slow_factor = 100;
         break;
-    case TL_FAULT_CHANGE:
-        change(c, number);
-        break;
-    case TL_FAULT_OPERATOR:
-        operate(c, ev->node, number);
-        break;
-    default:
-        check(!"not a scheduled class");
+    case TL_FAULT_CHANGE: change(c, number); break;
+    case TL_FAULT_OPERATOR: operate(c, ev->node, number); break;
+    default: check(!"not a scheduled class");
     }
 }
 

@@ -177,7 +177,8 @@ static void act_answer(struct tl_cluster *c, uint32_t rank, const struct tl_acti
     tl_process_on_answer(c, rank, &a->answer);
     if (c->config.plant == TL_PLANT_TWICE_ANSWERED && a->answer.id % 7 == 0)
         tl_process_on_answer(c, rank, &a->answer);
-    if (c->config.plant == TL_PLANT_DOUBLE_FREE && !c->planted && a->answer.ref_count > 0 && a->answer.refs[0].len > 0) {
+    if (c->config.plant == TL_PLANT_DOUBLE_FREE && !c->planted && a->answer.ref_count > 0 &&
+        a->answer.refs[0].len > 0) {
         c->planted = true;
         tl_sim_arena_ops.free(arena, a->answer.refs[0].addr, a->answer.refs[0].len);
     }
@@ -189,27 +190,13 @@ static void act(struct tl_cluster *c, uint32_t rank, const struct tl_action *a)
     tl_world_trace(&c->world, 0x100000000ull * (uint64_t)a->type + rank, (uint64_t)a->rank << 32 | a->len, a->cookie);
     switch (a->type) {
     case TL_ACT_SEND:
-    case TL_ACT_PULL:
-        act_transport(c, h, a);
-        break;
-    case TL_ACT_FETCH:
-        act_fetch(c, rank, a);
-        break;
-    case TL_ACT_ANSWER:
-        act_answer(c, rank, a);
-        break;
-    case TL_ACT_CONNECT:
-        act_connect(c, h, a->rank);
-        break;
-    case TL_ACT_DROP:
-        act_drop(h, a->rank);
-        break;
-    case TL_ACT_INVALIDATE:
-        tl_process_invalidate(c, rank, a->path, a->path_len);
-        break;
-    case TL_ACT_REPORT:
-        c->checker.reports++;
-        break;
+    case TL_ACT_PULL: act_transport(c, h, a); break;
+    case TL_ACT_FETCH: act_fetch(c, rank, a); break;
+    case TL_ACT_ANSWER: act_answer(c, rank, a); break;
+    case TL_ACT_CONNECT: act_connect(c, h, a->rank); break;
+    case TL_ACT_DROP: act_drop(h, a->rank); break;
+    case TL_ACT_INVALIDATE: tl_process_invalidate(c, rank, a->path, a->path_len); break;
+    case TL_ACT_REPORT: c->checker.reports++; break;
     }
 }
 
@@ -247,15 +234,9 @@ static void net_event(struct tl_cluster *c, uint32_t rank, struct tl_net_event *
         ev.payload = ne->payload;
         ev.payload_len = ne->payload_len;
         break;
-    case TL_NET_SENT:
-        ev.type = TL_EV_SENT;
-        break;
-    case TL_NET_READ:
-        ev.type = TL_EV_PULLED;
-        break;
-    case TL_NET_WRITABLE:
-        backlog_flush(c, h, ne->peer.rank);
-        return;
+    case TL_NET_SENT: ev.type = TL_EV_SENT; break;
+    case TL_NET_READ: ev.type = TL_EV_PULLED; break;
+    case TL_NET_WRITABLE: backlog_flush(c, h, ne->peer.rank); return;
     }
     step(c, rank, &ev);
 }

@@ -22,7 +22,8 @@ static const char usage[] =
     "Tiercel. The nodes run Tiercel's own protocol code; network, storage and programs are models.\n"
     "  --nodes N            nodes of the last point (10624)\n"
     "  --curve N,N,...      these points instead\n"
-    "  --workload NAME      imports: 728 files, 36.3 MB, 12 processes a node (Copper paper); stream: one file of 256 MB\n"
+    "  --workload NAME      imports: 728 files, 36.3 MB, 12 processes a node (Copper paper); stream: one file of 256 "
+    "MB\n"
     "  --arity K            children of a node in the tree (the daemon's default)\n"
     "  --latency-us N       of the network, one way (30)\n"
     "  --cpu-us N           processor time of a message, at each side (15)\n"
@@ -32,7 +33,8 @@ static const char usage[] =
     "  --seed N             of every draw (1)\n"
     "  --no-straight        leave out the case without Tiercel\n"
     "  --json               for scripts\n"
-    "From the paper: files, bytes, processes a node, warm start, 160 object targets, 650 GB/s. Chosen: everything else.\n"
+    "From the paper: files, bytes, processes a node, warm start, 160 object targets, 650 GB/s. Chosen: everything "
+    "else.\n"
     "\n"
     "seeds: small clusters, each broken in another way; prints failing seeds with the command that reruns them.\n"
     "  --from N --count N   seeds (1, 200)\n"
@@ -152,20 +154,13 @@ static void list(void)
 }
 
 static const struct option curve_options[] = {
-    {"help", no_argument, NULL, OPT_HELP},
-    {"nodes", required_argument, NULL, OPT_NODES},
-    {"curve", required_argument, NULL, OPT_CURVE},
-    {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"arity", required_argument, NULL, OPT_ARITY},
-    {"latency-us", required_argument, NULL, OPT_LATENCY},
-    {"cpu-us", required_argument, NULL, OPT_CPU},
-    {"bandwidth-gbs", required_argument, NULL, OPT_BANDWIDTH},
-    {"md-ops", required_argument, NULL, OPT_MD_OPS},
-    {"compute-ms", required_argument, NULL, OPT_COMPUTE},
-    {"seed", required_argument, NULL, OPT_SEED},
-    {"no-straight", no_argument, NULL, OPT_NO_STRAIGHT},
-    {"json", no_argument, NULL, OPT_JSON},
-    {0},
+    {"help", no_argument, NULL, OPT_HELP},           {"nodes", required_argument, NULL, OPT_NODES},
+    {"curve", required_argument, NULL, OPT_CURVE},   {"workload", required_argument, NULL, OPT_WORKLOAD},
+    {"arity", required_argument, NULL, OPT_ARITY},   {"latency-us", required_argument, NULL, OPT_LATENCY},
+    {"cpu-us", required_argument, NULL, OPT_CPU},    {"bandwidth-gbs", required_argument, NULL, OPT_BANDWIDTH},
+    {"md-ops", required_argument, NULL, OPT_MD_OPS}, {"compute-ms", required_argument, NULL, OPT_COMPUTE},
+    {"seed", required_argument, NULL, OPT_SEED},     {"no-straight", no_argument, NULL, OPT_NO_STRAIGHT},
+    {"json", no_argument, NULL, OPT_JSON},           {0},
 };
 
 static int curve_option(int id, const char *value, struct tl_curve_options *o, uint32_t *nodes)
@@ -174,14 +169,10 @@ static int curve_option(int id, const char *value, struct tl_curve_options *o, u
     uint64_t n = 0;
     int status = 0;
     switch ((enum option_id)id) {
-    case OPT_NODES:
-        return parse_number32("nodes", value, 1, NODES_MAX, nodes);
-    case OPT_CURVE:
-        return parse_curve(value, o);
-    case OPT_WORKLOAD:
-        return parse_workload(value, false, &o->workload);
-    case OPT_ARITY:
-        return parse_number32("arity", value, 1, TL_ARITY_MAX, &c->node.arity);
+    case OPT_NODES: return parse_number32("nodes", value, 1, NODES_MAX, nodes);
+    case OPT_CURVE: return parse_curve(value, o);
+    case OPT_WORKLOAD: return parse_workload(value, false, &o->workload);
+    case OPT_ARITY: return parse_number32("arity", value, 1, TL_ARITY_MAX, &c->node.arity);
     case OPT_LATENCY:
         status = parse_number("latency-us", value, 1, 1000000, &n);
         c->fabric.latency_ns = n * TL_NS_PER_US;
@@ -195,22 +186,15 @@ static int curve_option(int id, const char *value, struct tl_curve_options *o, u
         status = parse_number("bandwidth-gbs", value, 1, 1000, &n);
         c->fabric.picoseconds_per_byte = status == 0 ? 1000 / n : 1;
         return status;
-    case OPT_MD_OPS:
-        return parse_number("md-ops", value, 1, 1000000000, &c->storage.md_ops_per_s);
+    case OPT_MD_OPS: return parse_number("md-ops", value, 1, 1000000000, &c->storage.md_ops_per_s);
     case OPT_COMPUTE:
         status = parse_number("compute-ms", value, 0, 3600000, &n);
         o->compute_ns = n * TL_NS_PER_MS;
         return status;
-    case OPT_SEED:
-        return parse_number("seed", value, 0, UINT64_MAX, &c->seed);
-    case OPT_NO_STRAIGHT:
-        o->direct = false;
-        return 0;
-    case OPT_JSON:
-        o->json = true;
-        return 0;
-    default:
-        return -EINVAL;
+    case OPT_SEED: return parse_number("seed", value, 0, UINT64_MAX, &c->seed);
+    case OPT_NO_STRAIGHT: o->direct = false; return 0;
+    case OPT_JSON: o->json = true; return 0;
+    default: return -EINVAL;
     }
 }
 
@@ -260,27 +244,17 @@ static int seeds_option(int id, const char *value, struct tl_seeds_options *o)
 {
     const char *bad = NULL;
     switch ((enum option_id)id) {
-    case OPT_FROM:
-        return parse_number("from", value, 0, UINT64_MAX / 2, &o->from);
-    case OPT_COUNT:
-        return parse_number("count", value, 1, 1000000000, &o->count);
-    case OPT_NODES:
-        return parse_number32("nodes", value, 1, NODES_MAX, &o->nodes);
+    case OPT_FROM: return parse_number("from", value, 0, UINT64_MAX / 2, &o->from);
+    case OPT_COUNT: return parse_number("count", value, 1, 1000000000, &o->count);
+    case OPT_NODES: return parse_number32("nodes", value, 1, NODES_MAX, &o->nodes);
     case OPT_FAULTS:
         return tl_faults_parse(value, &o->classes, &bad) == 0 ? 0
                                                               : fail("faults", bad, "no such class: --list shows them");
-    case OPT_WORKLOAD:
-        return parse_workload(value, true, &o->workload);
-    case OPT_SHRINK:
-        o->shrink = true;
-        return 0;
-    case OPT_PLANT:
-        return parse_plant(value, &o->plant);
-    case OPT_NO_FORK:
-        o->no_fork = true;
-        return 0;
-    default:
-        return -EINVAL;
+    case OPT_WORKLOAD: return parse_workload(value, true, &o->workload);
+    case OPT_SHRINK: o->shrink = true; return 0;
+    case OPT_PLANT: return parse_plant(value, &o->plant);
+    case OPT_NO_FORK: o->no_fork = true; return 0;
+    default: return -EINVAL;
     }
 }
 

@@ -62,7 +62,8 @@ void tl_processes_forget(struct tl_cluster *c, uint32_t rank)
 
 void tl_processes_resume(struct tl_cluster *c, uint32_t rank)
 {
-    for (uint32_t i = 0; c->hosts[rank].processes != NULL && i < (c->workload->in_step ? 1 : c->workload->processes); i++)
+    for (uint32_t i = 0; c->hosts[rank].processes != NULL && i < (c->workload->in_step ? 1 : c->workload->processes);
+         i++)
         if (c->hosts[rank].processes[i].state == TL_PROCESS_IDLE)
             wake(c, rank, i, c->world.now_ns);
 }
@@ -229,7 +230,8 @@ static bool blob_agrees(const struct tl_cluster *c, const struct tl_content *con
         const struct tl_object *child = &c->catalog.objects[o->children[i]];
         struct tl_listing_entry e;
         uint32_t version = tl_catalog_listed(&c->catalog, content->version_index, i);
-        int status = tl_listing_find(&view, child->path + child->name_at, (size_t)(child->path_len - child->name_at), &e);
+        int status =
+            tl_listing_find(&view, child->path + child->name_at, (size_t)(child->path_len - child->name_at), &e);
         if (version == TL_CATALOG_NONE ? status != -ENOENT : status != 0)
             return false;
         if (status == 0 && !child->directory && e.attr.version != c->catalog.versions[version].version)

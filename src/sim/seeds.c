@@ -17,8 +17,8 @@
 
 void tl_seeds_options_default(struct tl_seeds_options *o)
 {
-    *o = (struct tl_seeds_options){
-        .from = 1, .count = 200, .nodes = 31, .classes = TL_FAULTS_ALL, .workload = "random"};
+    *o =
+        (struct tl_seeds_options){.from = 1, .count = 200, .nodes = 31, .classes = TL_FAULTS_ALL, .workload = "random"};
 }
 
 static uint64_t pick(uint64_t seed, uint64_t what, uint64_t below)
@@ -94,7 +94,7 @@ static void run_forked(const struct tl_seeds_options *o, uint64_t seed, struct t
     close(fds[1]);
     char text[sizeof *out];
     size_t used = 0;
-    for (ssize_t n = 1; n > 0 && used < sizeof text; used += n > 0 ? (size_t)n : 0)
+    for (ssize_t n = 1; n > 0 && used<sizeof text; used += n> 0 ? (size_t)n : 0)
         n = read(fds[0], text + used, sizeof text - used);
     close(fds[0]);
     int status = 0;
@@ -163,8 +163,7 @@ uint64_t tl_seeds_run(const struct tl_seeds_options *o)
         run_forked(o, seed, &result);
         events += result.events;
         if (progress && seed % PROGRESS_EVERY == 0)
-            fprintf(stderr, "\r%llu of %llu seeds", (unsigned long long)(seed - o->from),
-                    (unsigned long long)o->count);
+            fprintf(stderr, "\r%llu of %llu seeds", (unsigned long long)(seed - o->from), (unsigned long long)o->count);
         if (result.good)
             continue;
         failed++;

@@ -41,8 +41,8 @@ static void net_close(struct tl_net *base)
 
 static void net_caps(struct tl_net *base, struct tl_net_caps *out)
 {
-    *out = (struct tl_net_caps){.one_sided = simnet(base)->fabric->config.one_sided,
-                                .encrypted = simnet(base)->encrypt};
+    *out =
+        (struct tl_net_caps){.one_sided = simnet(base)->fabric->config.one_sided, .encrypted = simnet(base)->encrypt};
 }
 
 static void net_stats(struct tl_net *base, struct tl_net_stats *out)
@@ -205,10 +205,10 @@ static int net_read(struct tl_net *base, struct tl_peer peer, uint32_t region, u
     struct tl_fabric *f = net->fabric;
     if (len == 0)
         return -EINVAL;
-    if (net->arena == NULL && (dst_region >= net->region_count || !net->regions[dst_region].used ||
-                               (net->regions[dst_region].flags & TL_REGION_LAND) == 0 ||
-                               dst_offset > net->regions[dst_region].len ||
-                               len > net->regions[dst_region].len - dst_offset))
+    if (net->arena == NULL &&
+        (dst_region >= net->region_count || !net->regions[dst_region].used ||
+         (net->regions[dst_region].flags & TL_REGION_LAND) == 0 || dst_offset > net->regions[dst_region].len ||
+         len > net->regions[dst_region].len - dst_offset))
         return -EINVAL;
     struct tl_link *link = NULL;
     uint8_t side = 0;

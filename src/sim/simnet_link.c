@@ -127,10 +127,8 @@ void tl_link_end_close(struct tl_link *link, uint8_t side, int status, const cha
     end->state = END_CLOSED;
     end->net = NULL;
     link_remove(net, link);
-    struct tl_net_event ev = {.type = TL_NET_DOWN,
-                              .status = status,
-                              .peer = {.rank = link->end[!side].rank, .gen = end->gen},
-                              .why = why};
+    struct tl_net_event ev = {
+        .type = TL_NET_DOWN, .status = status, .peer = {.rank = link->end[!side].rank, .gen = end->gen}, .why = why};
     tl_simnet_push(net, &ev, NULL);
     tl_link_unref(link);
 }

@@ -62,7 +62,7 @@ struct tl_packet *tl_packet_new(struct tl_fabric *f, struct tl_link *link, uint8
 {
     uint8_t class = 0;
     while (class_bytes[class] < header_len)
-        class++;
+        class ++;
     struct tl_packet *p = f->spare[class];
     if (p != NULL)
         f->spare[class] = p->next;
@@ -252,8 +252,8 @@ static void handle_read_serve(struct tl_fabric *f, const struct tl_sim_event *ev
         p->content = tl_sim_arena_peek(end->net->arena, p->addr, p->len);
     else
         p->status = read_copy(f, end->net, p);
-    if (end->net->arena != NULL && (p->content == NULL || tl_fabric_chance(f, TL_STREAM_READ_FAULT,
-                                                                           faults->read_garbage_ppm, p->link, !p->from)))
+    if (end->net->arena != NULL &&
+        (p->content == NULL || tl_fabric_chance(f, TL_STREAM_READ_FAULT, faults->read_garbage_ppm, p->link, !p->from)))
         p->content = tl_catalog_garbage(end->net->arena->catalog, p->len);
     end->sent++;
     if (tl_fabric_chance(f, TL_STREAM_READ_FAULT, faults->read_error_ppm, p->link, !p->from))
@@ -324,33 +324,15 @@ void tl_fabric_handle(void *ctx, const struct tl_sim_event *ev)
         return;
     }
     switch ((enum tl_wire_event)ev->tag) {
-    case WIRE_SYN:
-        tl_link_handle_syn(f, p, ev->node);
-        break;
-    case WIRE_ACK:
-        tl_link_handle_ack(f, p);
-        break;
-    case WIRE_CONNECT_END:
-        handle_down(f, p, true);
-        break;
-    case WIRE_ARRIVE:
-        handle_arrive(f, ev, p);
-        break;
-    case WIRE_SENT:
-        op_finish(f, p, TL_NET_SENT);
-        break;
-    case WIRE_READ_SERVE:
-        handle_read_serve(f, ev, p);
-        break;
-    case WIRE_READ_END:
-        handle_read_end(f, ev, p);
-        break;
-    case WIRE_DOWN:
-        handle_down(f, p, false);
-        break;
-    case WIRE_WRITABLE:
-        handle_writable(f, p);
-        break;
+    case WIRE_SYN: tl_link_handle_syn(f, p, ev->node); break;
+    case WIRE_ACK: tl_link_handle_ack(f, p); break;
+    case WIRE_CONNECT_END: handle_down(f, p, true); break;
+    case WIRE_ARRIVE: handle_arrive(f, ev, p); break;
+    case WIRE_SENT: op_finish(f, p, TL_NET_SENT); break;
+    case WIRE_READ_SERVE: handle_read_serve(f, ev, p); break;
+    case WIRE_READ_END: handle_read_end(f, ev, p); break;
+    case WIRE_DOWN: handle_down(f, p, false); break;
+    case WIRE_WRITABLE: handle_writable(f, p); break;
     }
 }
 

@@ -27,7 +27,7 @@ void tl_storage_config_default(struct tl_storage_config *c)
         .md_ops_per_s = 30000, /* one of the metadata targets serves one directory tree */
         .md_concurrency = 128,
         .md_latency_ns = 500000,
-        .targets = 160,                     /* the paper's */
+        .targets = 160,                      /* the paper's */
         .target_bytes_per_s = 4062500000ull, /* the paper's 650 GB/s over 160 targets */
         .target_reads_per_s = 20000,
         .stream_bytes_per_s = 2000000000ull,
@@ -140,7 +140,8 @@ static void check_single(struct tl_storage *s, const struct tl_storage_op *op)
 {
     for (const struct tl_storage_op *o = s->ops; o != NULL; o = o->next)
         if (o->rank == op->rank && o->tag == op->tag && o->object == op->object && o->list == op->list &&
-            o->version == op->version && o->first < op->first + op->count && op->first < o->first + o->count)
+            o->version == op->version && o->first + (o->count - o->left) < op->first + op->count && /* not yet over */
+            op->first < o->first + o->count)
             tl_world_violation(s->world, "node %u fetches chunk %u of %s twice at the same time", op->rank, op->first,
                                s->catalog->objects[op->object].path);
 }
@@ -263,7 +264,8 @@ static void handle(void *ctx, const struct tl_sim_event *ev)
     s->done(s->done_ctx, &done);
 }
 
-void tl_storage_set_handler(struct tl_storage *s, void (*done)(void *ctx, const struct tl_storage_done *done), void *ctx)
+void tl_storage_set_handler(struct tl_storage *s, void (*done)(void *ctx, const struct tl_storage_done *done),
+                            void *ctx)
 {
     s->done = done;
     s->done_ctx = ctx;

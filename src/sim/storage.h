@@ -71,7 +71,8 @@ void tl_storage_init(struct tl_storage *s, struct tl_world *w, struct tl_catalog
                      const struct tl_storage_config *config);
 void tl_storage_fini(struct tl_storage *s);
 /* Who gets the completions. */
-void tl_storage_set_handler(struct tl_storage *s, void (*done)(void *ctx, const struct tl_storage_done *done), void *ctx);
+void tl_storage_set_handler(struct tl_storage *s, void (*done)(void *ctx, const struct tl_storage_done *done),
+                            void *ctx);
 
 /* A node's FETCH. Completions come through s->done with this cookie and tag, the last one with `last`. */
 void tl_storage_fetch(struct tl_storage *s, uint32_t rank, uint16_t tag, uint64_t cookie, const struct tl_fetch *fetch);

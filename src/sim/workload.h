@@ -30,13 +30,13 @@ struct tl_workload {
     uint32_t steps_max;  /* random: steps a process */
     void (*build)(struct tl_workload *w, struct tl_catalog *c);
     /* False: the process has finished. */
-    bool (*want)(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process, uint32_t step,
-                 struct tl_want *out);
+    bool (*want)(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+                 uint32_t step, struct tl_want *out);
     /* How long it computes after that step, before jitter. */
     uint64_t (*gap_ns)(const struct tl_workload *w, uint32_t step);
     struct tl_workload_step {
         uint32_t object, chunk;
-    } *steps; /* imports */
+    } * steps; /* imports */
     uint32_t step_count, file_count;
     uint32_t first_file;
 };

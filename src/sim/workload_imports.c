@@ -100,8 +100,8 @@ static void build(struct tl_workload *w, struct tl_catalog *c)
     check(w->step_count == chunks);
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process, uint32_t step,
-                 struct tl_want *out)
+static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+                 uint32_t step, struct tl_want *out)
 {
     (void)c;
     (void)rank;

@@ -17,18 +17,12 @@ static uint64_t size_of(const struct tl_catalog *c, uint32_t file)
 {
     uint64_t r = tl_world_draw(c->world, TL_STREAM_CATALOG, file, 0, 1);
     switch (file % 8) {
-    case 0:
-        return file == 0 ? 0 : 1 + r % 100;
-    case 1:
-        return 49152 - 1 + r % 3;
-    case 2:
-        return TL_CHUNK_SIZE - 1 + r % 3;
-    case 3:
-        return (1u << 20) - 1 + r % 3;
-    case 4:
-        return 1 + r % (3u << 20);
-    default:
-        return 1 + r % 60000;
+    case 0: return file == 0 ? 0 : 1 + r % 100;
+    case 1: return 49152 - 1 + r % 3;
+    case 2: return TL_CHUNK_SIZE - 1 + r % 3;
+    case 3: return (1u << 20) - 1 + r % 3;
+    case 4: return 1 + r % (3u << 20);
+    default: return 1 + r % 60000;
     }
 }
 
@@ -49,8 +43,8 @@ static void build(struct tl_workload *w, struct tl_catalog *c)
     }
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process, uint32_t step,
-                 struct tl_want *out)
+static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+                 uint32_t step, struct tl_want *out)
 {
     if (step >= w->steps_max)
         return false;
@@ -74,8 +68,7 @@ static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32
         out->offset = size_bytes > 0 ? tl_prng_mix(r) % size_bytes : 0;
         out->length = 1 + (uint32_t)(tl_prng_mix(r + 1) % (128u << 10));
         break;
-    default: /* from the start */
-        break;
+    default: /* from the start */ break;
     }
     return true;
 }

@@ -14,8 +14,8 @@ static void build(struct tl_workload *w, struct tl_catalog *c)
     w->step_count = (uint32_t)(FILE_BYTES / TL_READ_SIZE_MAX);
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process, uint32_t step,
-                 struct tl_want *out)
+static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+                 uint32_t step, struct tl_want *out)
 {
     (void)c;
     (void)rank;
