@@ -40,16 +40,14 @@ void tl_simnet_link_add(struct tl_simnet *net, struct tl_link *link, uint32_t ra
 
 static void link_remove(struct tl_simnet *net, struct tl_link *link)
 {
-    for (uint32_t i = 0; i < net->link_count; i++) {
-        if (net->links[i] != link)
-            continue;
-        net->link_count--;
-        net->links[i] = net->links[net->link_count];
-        net->link_ranks[i] = net->link_ranks[net->link_count];
-        tl_link_unref(link);
-        return;
-    }
-    check(!"a link is missing from its transport");
+    uint32_t at = 0;
+    while (at < net->link_count && net->links[at] != link)
+        at++;
+    check(at < net->link_count);
+    net->link_count--;
+    net->links[at] = net->links[net->link_count];
+    net->link_ranks[at] = net->link_ranks[net->link_count];
+    tl_link_unref(link);
 }
 
 void tl_link_op_add(struct tl_link *link, uint8_t side, struct tl_packet *p)
