@@ -200,6 +200,8 @@ static void answer_read(struct fake_host *h, const struct fake_request *r)
         to_attr(h, &st, &attr);
     if (answer.status == 0 && attr.version != r->request.version)
         answer.status = -ESTALE;
+    if (answer.status == -ESTALE)
+        fake_host_flush(h); /* as the node drops the listing that told this version */
     uint64_t at = r->request.offset, end = at + r->request.length;
     if (answer.status == 0)
         check(end <= attr.size_bytes && pread(fd, bytes, r->request.length, (off_t)at) == (ssize_t)r->request.length);

@@ -161,6 +161,11 @@ void fixture_spill(const struct fixture *fx, const char *name, const char *text)
     close(fd);
 }
 
+bool fixture_idle(struct fixture *fx)
+{
+    return tl_notify_idle(&fx->fuse->notify);
+}
+
 uint64_t fixture_messages(const struct fixture *fx)
 {
     struct tl_fuse_stats s;

@@ -40,6 +40,7 @@ int fixture_run(struct fixture *fx, fixture_fn fn, const void *arg);            
 void fixture_serve_until(struct fixture *fx, bool (*done)(struct fixture *fx));   /* some condition, bounded */
 void fixture_spill(const struct fixture *fx, const char *name, const char *text); /* writes source/name */
 void fixture_path(char *buf, size_t size, const char *dir, const char *name);     /* dir/name */
+bool fixture_idle(struct fixture *fx);               /* all invalidations are written: for fixture_serve_until */
 uint64_t fixture_messages(const struct fixture *fx); /* all the kernel has sent but forgets */
 
 #define EXPECT(cond)                                                                                                   \

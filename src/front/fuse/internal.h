@@ -25,6 +25,7 @@ struct tl_fuse {
     uint32_t front;
     bool map_owner;
     bool mounted_here;        /* the mount is ours to undo */
+    bool parallel_dirops;     /* to be added to the answer to INIT: see session.c */
     bool inited;              /* the kernel has said INIT */
     bool no_open, no_opendir; /* the kernel takes ENOSYS for an answer, and then opens without asking */
     bool epoch;               /* the kernel knows NOTIFY_INC_EPOCH: probed after INIT */

@@ -86,6 +86,7 @@ static void send_item(struct tl_notify *n, const struct tl_notify_job *job, cons
 static struct tl_notify_job *next_job(struct tl_notify *n)
 {
     pthread_mutex_lock(&n->lock);
+    n->busy = false;
     while (n->head == NULL && !n->stop)
         pthread_cond_wait(&n->wake, &n->lock);
     struct tl_notify_job *job = n->stop ? NULL : n->head;
@@ -94,6 +95,7 @@ static struct tl_notify_job *next_job(struct tl_notify *n)
         if (n->head == NULL)
             n->tail = &n->head;
         n->job_count--;
+        n->busy = true;
     }
     pthread_mutex_unlock(&n->lock);
     return job;
@@ -154,6 +156,14 @@ bool tl_notify_full(struct tl_notify *n)
     bool full = n->job_count >= TL_NOTIFY_JOBS_MAX;
     pthread_mutex_unlock(&n->lock);
     return full;
+}
+
+bool tl_notify_idle(struct tl_notify *n)
+{
+    pthread_mutex_lock(&n->lock);
+    bool idle = n->job_count == 0 && !n->busy;
+    pthread_mutex_unlock(&n->lock);
+    return idle;
 }
 
 void tl_notify_push(struct tl_notify *n, struct tl_notify_job **job)

@@ -43,6 +43,7 @@ struct tl_notify {
     struct tl_notify_job *head, **tail; /* under lock, as job_count and stop */
     uint32_t job_count;
     bool stop;
+    bool busy; /* a job is being written; under lock */
     bool started;
     _Atomic bool ended;            /* the thread is past its last message */
     _Atomic uint64_t sent, failed; /* messages */
@@ -56,6 +57,7 @@ void tl_notify_job_entry(struct tl_notify_job *job, uint64_t dir, const char *na
 int tl_notify_start(struct tl_notify *n, struct fuse_session *session) TL_MUST_CHECK; /* 0, -errno */
 /* True if push() would drop the jobs that wait: the next job must cover everything. */
 bool tl_notify_full(struct tl_notify *n);
+bool tl_notify_idle(struct tl_notify *n);                             /* everything pushed has been written */
 void tl_notify_push(struct tl_notify *n, struct tl_notify_job **job); /* takes the job */
 /* Drops what waits and asks the thread to end. It may be inside the kernel, waiting for a lock that is free only when
  * we answer a request: the owner keeps answering until `ended` is true, and then calls join. */

@@ -5,10 +5,12 @@
  * waiting requests is full, and the host's loop sleeps instead of spinning. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "front/fuse/internal.h"
@@ -37,6 +39,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
                                   FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA);
     f->no_open = (conn->capable & FUSE_CAP_NO_OPEN_SUPPORT) != 0;
     f->no_opendir = (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT) != 0;
+    f->parallel_dirops = (conn->want & FUSE_CAP_PARALLEL_DIROPS) != 0;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = BACKGROUND_MAX * 3 / 4;
     /* libfuse derives the largest request, in pages, from max_write: reads then fit what a node answers. */
@@ -44,6 +47,36 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     /* max_readahead stays the kernel's offer, 128 KiB: only root can raise it, and 1 MiB measured no better. */
     f->inited = true;
 }
+
+/* libfuse reads and writes the device through these. Before 3.17 it takes the wish for PARALLEL_DIROPS and does not pass
+ * it on (libfuse pull request 861): without it, look-ups in one directory queue behind each other, and a node's twelve
+ * processes start one after the other. So the flag is put into the answer to INIT here: the first thing written. */
+static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdata)
+{
+    struct tl_fuse *f = userdata;
+    const struct fuse_out_header *header = iov[0].iov_base;
+    struct fuse_init_out out;
+    struct iovec changed[2];
+    if (header->unique != 0 && f->parallel_dirops) { /* unique 0: a notification, from the helper thread */
+        f->parallel_dirops = false;
+        if (header->error == 0 && count == 2 && iov[1].iov_len <= sizeof out) {
+            memcpy(&out, iov[1].iov_base, iov[1].iov_len);
+            out.flags |= FUSE_PARALLEL_DIROPS;
+            changed[0] = iov[0];
+            changed[1] = (struct iovec){.iov_base = &out, .iov_len = iov[1].iov_len};
+            iov = changed;
+        }
+    }
+    return writev(fd, iov, count);
+}
+
+static ssize_t device_read(int fd, void *buf, size_t size, void *userdata)
+{
+    (void)userdata;
+    return read(fd, buf, size);
+}
+
+static const struct fuse_custom_io device_io = {.writev = device_writev, .read = device_read};
 
 const struct fuse_lowlevel_ops tl_fuse_ops = {
     .init = op_init,
@@ -109,7 +142,8 @@ static int open_session(struct tl_fuse *f, const struct tl_fuse_config *config, 
         return rc;
     f->mounted_here = config->fd < 0;
     f->fd = fuse_session_fd(f->session);
-    return 0;
+    rc = fuse_session_custom_io(f->session, &device_io, f->fd);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "cannot mount at %s: libfuse refused its device", f->mountpoint);
 }
 
 static int open_polling(struct tl_fuse *f)
