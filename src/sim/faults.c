@@ -197,7 +197,7 @@ static void handle(void *ctx, const struct tl_sim_event *ev)
         break;
     case TL_FAULT_CHANGE: change(c, number); break;
     case TL_FAULT_OPERATOR: operate(c, ev->node, number); break;
-    default: check(!"not a scheduled class");
+    default: break; /* the others are chances */
     }
 }
 
