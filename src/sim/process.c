@@ -292,7 +292,7 @@ static void answered_error(struct tl_cluster *c, uint32_t rank, uint32_t process
         step_done(c, rank, process, c->world.now_ns);
         return;
     }
-    if (!o->directory && (status == -ESTALE || status == -ENOENT))
+    if (!o->directory && status == -ESTALE)
         h->known[o->parent] = 0; /* ask for the listing again */
     wake(c, rank, process, c->world.now_ns + RETRY_NS);
 }

@@ -116,12 +116,19 @@ static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event
     tl_flight_land(n, flight);
 }
 
-static void fetched_chunk(struct tl_node *n, uint32_t flight, const struct tl_event *ev)
+/* A file whose name is gone is not what its listing says, as one that has changed is not. */
+static int status_of(enum tl_op op, int status)
+{
+    bool gone = status == -ENOENT || status == -ENOTDIR || status == -ELOOP;
+    return op == TL_OP_READ && gone ? -ESTALE : status;
+}
+
+static void fetched_chunk(struct tl_node *n, uint32_t flight, enum tl_op op, const struct tl_event *ev)
 {
     if (n->flights[flight].stale)
         tl_flight_again(n, flight, false);
     else if (ev->status < 0)
-        tl_flight_fail(n, flight, ev->status);
+        tl_flight_fail(n, flight, status_of(op, ev->status));
     else
         fetched_ok(n, flight, ev);
 }
@@ -138,14 +145,14 @@ void tl_source_fetched(struct tl_node *n, const struct tl_event *ev)
     if (i < s->fetch.count) {
         uint32_t flight = flight_at(n, s, i);
         if (flight != TL_SLOT_NONE)
-            fetched_chunk(n, flight, ev);
+            fetched_chunk(n, flight, s->fetch.op, ev);
     }
     if (!ev->last)
         return;
     for (uint32_t k = 0; k < s->fetch.count; k++) { /* what was never reported has failed */
         uint32_t flight = flight_at(n, s, k);
         if (flight != TL_SLOT_NONE)
-            tl_flight_fail(n, flight, ev->status < 0 ? ev->status : -EIO);
+            tl_flight_fail(n, flight, ev->status < 0 ? status_of(s->fetch.op, ev->status) : -EIO);
     }
     s->used = false;
     n->fetch_count--;
