@@ -2,6 +2,7 @@
 /* tierceld: start and stop. Whatever fails at start is said in one sentence, on standard error, and nothing stays behind. */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -96,8 +97,17 @@ static void write_pid(struct tl_daemon *d)
     close(fd);
 }
 
+/* Listings are malloc'd by workers and freed by the loop: few heaps, and large blocks of their own, so that what is freed goes back. */
+static void keep_heap_small(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 256 << 10);
+}
+
 static int start(struct tl_daemon *d, struct tl_error *err)
 {
+    keep_heap_small();
     d->started_ns = tl_time_mono_ns();
     d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (d->epoll_fd < 0)
