@@ -24,7 +24,7 @@ failed() {
     TEST_FAILED=$((TEST_FAILED + 1))
     printf 'FAILED: %s\n    %s\n    again: TIERCEL_BUILD=%s %s\n' "$TEST_NAME" "$*" "${TIERCEL_BUILD:-}" "$0"
     if [[ -n ${LAB_DIR:-} ]]; then
-        tail -n 2 "$LAB_DIR"/daemon-*.log 2>/dev/null | sed 's/^/    | /' | head -n 40
+        tail -n 2 "$LAB_DIR"/daemon-*.log 2>/dev/null | sed 's/^/    | /' | head -n 24
     fi
 }
 

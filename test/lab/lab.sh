@@ -53,11 +53,11 @@ lab_possible() {
 
 # Waits until a command succeeds, at most so many tenths of a second. For states that nobody announces.
 lab_until() {
-    local tenths=$1
+    local ticks=$(($1 * 4))
     shift
     while ! "$@"; do
-        ((tenths-- > 0)) || return 1
-        read -rt 0.1 <> <(:) || true
+        ((ticks-- > 0)) || return 1
+        read -rt 0.025 <> <(:) || true
     done
 }
 
@@ -225,24 +225,22 @@ lab_daemon_launch() {
     local i=$1 daemon
     shift
     daemon=$(lab_find src/daemon/tierceld) || return 1
-    rm -f "$LAB_DIR/ready-$i" && mkfifo "$LAB_DIR/ready-$i" || return 1
+    rm -f "$LAB_DIR/ready-$i"
     (lab_enter "$i" "$daemon" --name lab --nodes "$LAB_DIR/nodes" --rank "$i" --key "$LAB_DIR/key" \
         --runtime "$LAB_DIR/run-$i" --log "$LAB_DIR/daemon-$i.log" --foreground --ready-fd 3 \
-        "${LAB_DAEMON_OPTIONS[@]}" "$@") 3<>"$LAB_DIR/ready-$i" </dev/null >>"$LAB_DIR/daemon-$i.out" 2>&1 &
+        "${LAB_DAEMON_OPTIONS[@]}" "$@") 3>"$LAB_DIR/ready-$i" </dev/null >>"$LAB_DIR/daemon-$i.out" 2>&1 &
     echo $! >"$LAB_DIR/daemon-$i.pid"
     disown $!
 }
 
+lab_gone() { [[ ! -d /proc/$1 ]] || [[ $(cut -d' ' -f3 "/proc/$1/stat" 2>/dev/null) == Z ]]; }
+
+lab_decided() { [[ -s $LAB_DIR/ready-$1 ]] || lab_gone "$(<"$LAB_DIR/daemon-$1.pid")"; }
+
 # Waits until node I's daemon listens, or has died.
 lab_daemon_wait() {
-    local i=$1 tries said='' pid
-    pid=$(<"$LAB_DIR/daemon-$i.pid")
-    for ((tries = 0; tries < 40; tries++)); do
-        if read -rt 0.5 said <>"$LAB_DIR/ready-$i" && [[ $said == ready ]]; then
-            return 0
-        fi
-        [[ -d /proc/$pid ]] || break
-    done
+    local i=$1
+    lab_until 200 lab_decided "$i" && [[ $(<"$LAB_DIR/ready-$i") == ready ]] && return 0
     lab_say "node $i: tierceld did not get ready: $(tail -n 3 "$LAB_DIR/daemon-$i.out" "$LAB_DIR/daemon-$i.log" 2>/dev/null)"
     return 1
 }
@@ -254,8 +252,6 @@ lab_daemons_start() {
     for ((i = 0; i < LAB_COUNT; i++)); do lab_daemon_launch "$i" "$@" || return 1; done
     for ((i = 0; i < LAB_COUNT; i++)); do lab_daemon_wait "$i" || return 1; done
 }
-
-lab_gone() { [[ ! -d /proc/$1 ]] || [[ $(cut -d' ' -f3 "/proc/$1/stat" 2>/dev/null) == Z ]]; }
 
 # Ends node I's daemon with a signal and waits until it is gone; its mount point is cleared away.
 lab_daemon_kill() {
