@@ -57,11 +57,28 @@ static void a_full_table_refuses_and_late_answers_find_nothing(void **state)
     tl_pending_fini(&p);
 }
 
+static void ids_leave_room_for_the_number_of_the_front(void **state)
+{
+    (void)state;
+    struct tl_pending p;
+    assert_int_equal(tl_pending_init(&p), 0);
+    struct tl_fuse_op op = {.kind = TL_FUSE_READ}, out;
+    uint64_t id;
+    p.slots[p.free_head].use_count = UINT32_MAX - 1; /* nearly a day of requests, one after the other */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(tl_pending_put(&p, &op, &id), 0);
+        assert_int_equal(id >> 48, 0);
+        assert_true(tl_pending_take(&p, id, &out));
+    }
+    tl_pending_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_op_comes_back_once_as_it_was_put),
         cmocka_unit_test(a_full_table_refuses_and_late_answers_find_nothing),
+        cmocka_unit_test(ids_leave_room_for_the_number_of_the_front),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

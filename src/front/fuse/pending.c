@@ -34,7 +34,7 @@ int tl_pending_put(struct tl_pending *p, const struct tl_fuse_op *op, uint64_t *
     p->count++;
     slot->op = *op;
     slot->use_count++;
-    *id = slot->use_count << 16 | place;
+    *id = (uint64_t)slot->use_count << 16 | place;
     return 0;
 }
 
@@ -59,7 +59,7 @@ bool tl_pending_any(const struct tl_pending *p, uint64_t *id)
 {
     for (uint32_t i = 0; i < TL_PENDING_MAX && p->count > 0; i++) {
         if (p->slots[i].op.kind != 0) {
-            *id = p->slots[i].use_count << 16 | i;
+            *id = (uint64_t)p->slots[i].use_count << 16 | i;
             return true;
         }
     }

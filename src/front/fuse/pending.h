@@ -2,7 +2,8 @@
 /* Kernel requests that wait for an answer of the node: what each wants, by the id its request carries.
  *
  * A fixed number of places: when all are taken, the front reads no further requests until one is free. An id is
- * use count << 16 | place, so that a late answer to an id that is over finds nothing. One owner thread. */
+ * use count << 16 | place (48 bits: the host puts the front's number above), so that a late answer to an id that is over
+ * finds nothing. One owner thread. */
 #ifndef TL_FRONT_FUSE_PENDING_H
 #define TL_FRONT_FUSE_PENDING_H
 
@@ -39,7 +40,7 @@ struct tl_fuse_op {
 
 struct tl_pending_slot {
     struct tl_fuse_op op; /* kind 0: free */
-    uint64_t use_count;
+    uint32_t use_count;   /* wraps */
     uint16_t next_free;
 };
 
