@@ -28,7 +28,8 @@ static void put_bytes(struct writer *w, const void *src, size_t len)
         w->failed = true;
         return;
     }
-    memcpy(w->buf + w->used, src, len);
+    if (len > 0)
+        memcpy(w->buf + w->used, src, len);
     w->used += len;
 }
 
@@ -103,8 +104,8 @@ static const char *take_path(struct reader *r, uint16_t *len, bool empty_ok)
 struct tl_hash tl_object_key(enum tl_op op, const char *path, uint16_t path_len, uint64_t version)
 {
     check(op == TL_OP_LIST || op == TL_OP_READ);
-    uint64_t seed = version * 4 + (uint64_t)op;
-    return tl_hash_bytes(path, path_len, seed);
+    check((op == TL_OP_LIST) == (version == 0)); /* so the version alone tells the kinds apart */
+    return tl_hash_bytes(path, path_len, version);
 }
 
 uint32_t tl_chunk_count(uint64_t file_size_bytes)
@@ -144,8 +145,21 @@ static bool decode_hello(struct reader *r, struct tl_wire *m)
     return true;
 }
 
+static void encode_join(struct writer *w, const struct tl_wire *m)
+{
+    check(m->join.subtree > 0);
+    put(w, m->join.subtree, 4);
+}
+
+static bool decode_join(struct reader *r, struct tl_wire *m)
+{
+    m->join.subtree = take32(r);
+    return m->join.subtree > 0;
+}
+
 static void encode_get(struct writer *w, const struct tl_wire *m)
 {
+    check(m->get.count > 0 && m->get.count <= TL_WIRE_GET_CHUNKS_MAX && m->get.path_len > 0);
     put(w, m->get.req, 8);
     put(w, (uint64_t)m->get.op, 1);
     put(w, m->get.version, 8);
@@ -173,8 +187,27 @@ static bool decode_get(struct reader *r, struct tl_wire *m)
     return (uint64_t)m->get.first + m->get.count <= tl_chunk_count(m->get.file_size_bytes);
 }
 
+/* What a mode has no use for is 0. */
+static bool data_fields_fit(const struct tl_wire *m)
+{
+    const struct tl_hash none = {0, 0};
+    bool error = m->data.status < 0 && m->data.status >= STATUS_MIN;
+    switch (m->data.mode) {
+    case TL_DATA_ERROR:
+        return error && m->data.len == 0 && tl_hash_equal(m->data.digest, none) && m->data.addr == 0 &&
+               m->data.loan == 0;
+    case TL_DATA_INLINE:
+        return m->data.status == 0 && m->data.len > 0 && m->data.len <= TL_INLINE_MAX && m->data.addr == 0 &&
+               m->data.loan == 0;
+    case TL_DATA_PULL:
+        return m->data.status == 0 && m->data.len > 0 && m->data.len <= TL_WIRE_PULL_MAX && m->data.loan != 0;
+    }
+    return false;
+}
+
 static void encode_data(struct writer *w, const struct tl_wire *m)
 {
+    check(data_fields_fit(m));
     put(w, m->data.req, 8);
     put_hash(w, m->data.key);
     put(w, m->data.chunk, 4);
@@ -197,13 +230,7 @@ static bool decode_data(struct reader *r, struct tl_wire *m)
     m->data.digest = take_hash(r);
     m->data.addr = take(r, 8);
     m->data.loan = take(r, 8);
-    if (m->data.mode == TL_DATA_ERROR)
-        return m->data.status < 0 && m->data.status >= STATUS_MIN && m->data.len == 0;
-    if (m->data.status != 0 || m->data.len == 0)
-        return false;
-    if (m->data.mode == TL_DATA_INLINE)
-        return m->data.len <= TL_INLINE_MAX;
-    return m->data.mode == TL_DATA_PULL && m->data.len <= (64u << 20);
+    return data_fields_fit(m);
 }
 
 static void encode_report(struct writer *w, const struct tl_wire *m)
@@ -242,6 +269,7 @@ static void encode_flood(struct writer *w, const struct tl_wire *m)
 {
     put(w, (uint64_t)m->flood.kind, 1);
     put(w, m->flood.id, 8);
+    put(w, m->flood.hops, 1);
     put_path(w, m->flood.path, m->flood.path_len);
 }
 
@@ -249,6 +277,7 @@ static bool decode_flood(struct reader *r, struct tl_wire *m)
 {
     m->flood.kind = (enum tl_flood_kind)take(r, 1);
     m->flood.id = take(r, 8);
+    m->flood.hops = (uint8_t)take(r, 1);
     m->flood.path = take_path(r, &m->flood.path_len, true);
     return m->flood.kind == TL_FLOOD_FLUSH || (m->flood.kind == TL_FLOOD_GATHER && m->flood.path_len == 0);
 }
@@ -277,7 +306,7 @@ int tl_wire_encode(const struct tl_wire *m, uint8_t *buf, size_t max)
     put(&w, (uint64_t)m->type, 1);
     switch (m->type) {
     case TL_WIRE_HELLO: encode_hello(&w, m); break;
-    case TL_WIRE_JOIN: put(&w, m->join.subtree, 4); break;
+    case TL_WIRE_JOIN: encode_join(&w, m); break;
     case TL_WIRE_GET: encode_get(&w, m); break;
     case TL_WIRE_DATA: encode_data(&w, m); break;
     case TL_WIRE_DONE: put(&w, m->done.loan, 8); break;
@@ -294,7 +323,7 @@ static bool decode_body(struct reader *r, struct tl_wire *m)
 {
     switch (m->type) {
     case TL_WIRE_HELLO: return decode_hello(r, m);
-    case TL_WIRE_JOIN: m->join.subtree = take32(r); return true;
+    case TL_WIRE_JOIN: return decode_join(r, m);
     case TL_WIRE_GET: return decode_get(r, m);
     case TL_WIRE_DATA: return decode_data(r, m);
     case TL_WIRE_DONE: m->done.loan = take(r, 8); return true;

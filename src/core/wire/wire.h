@@ -16,7 +16,8 @@
 #include "core/node/node.h"
 #include "core/request.h"
 
-#define TL_WIRE_GET_CHUNKS_MAX 64u /* chunks one GET may ask for */
+#define TL_WIRE_GET_CHUNKS_MAX 64u         /* chunks one GET may ask for */
+#define TL_WIRE_PULL_MAX       (64u << 20) /* bytes one PULL may carry: the longest listing */
 
 enum tl_wire_type {
     TL_WIRE_HELLO = 1,    /* first on every connection, both ways */
@@ -35,7 +36,7 @@ enum tl_flood_kind { TL_FLOOD_FLUSH = 1, TL_FLOOD_GATHER = 2 };
 
 /* How DATA carries its chunk. */
 enum tl_data_mode {
-    TL_DATA_ERROR = 0,  /* status < 0, nothing else */
+    TL_DATA_ERROR = 0,  /* status < 0, nothing else; what a mode has no use for is 0 */
     TL_DATA_INLINE = 1, /* the payload is the chunk */
     TL_DATA_PULL = 2,   /* pull len bytes at addr of the sender; answer DONE(loan) */
 };
@@ -49,7 +50,7 @@ struct tl_wire {
             uint64_t job_id, incarnation;
         } hello;
         struct {
-            uint32_t subtree;
+            uint32_t subtree; /* at least 1: itself */
         } join;
         struct {
             uint64_t req; /* the child's number for this request; comes back in every DATA */
@@ -67,7 +68,7 @@ struct tl_wire {
             enum tl_data_mode mode;
             uint32_t len; /* bytes of the chunk */
             struct tl_hash digest;
-            uint64_t addr, loan; /* PULL */
+            uint64_t addr, loan; /* PULL; loan is not 0 */
         } data;
         struct {
             uint64_t loan;
@@ -75,6 +76,7 @@ struct tl_wire {
         struct {
             enum tl_flood_kind kind;
             uint64_t id;
+            uint8_t hops; /* edges from where it was given, 255: that many or more */
             uint16_t path_len;
             const char *path;
         } flood;
@@ -90,10 +92,11 @@ struct tl_wire {
     };
 };
 
-/* The key of an object: the hash of what it is. */
+/* The key of an object: the hash of what it is. version is 0 for a listing, and never for a file. */
 struct tl_hash tl_object_key(enum tl_op op, const char *path, uint16_t path_len, uint64_t version);
 
-/* Chunks of a file of this size (0 for an empty one), and the length of chunk i. */
+/* Chunks of a file of this size (0 for an empty one), and the length of chunk i. At most UINT32_MAX: what lies
+ * beyond 1 PiB of a file cannot be named. */
 uint32_t tl_chunk_count(uint64_t file_size_bytes);
 uint32_t tl_chunk_len(uint64_t file_size_bytes, uint32_t chunk);
 
