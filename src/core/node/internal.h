@@ -17,7 +17,9 @@
 #define FLOODS_MAX            16u
 #define RETRY_NS              20000000u    /* pause before a refused or failed step is tried again */
 #define FLOOD_TIMEOUT_NS      10000000000u /* an operator's command is answered by then, whoever is silent */
-#define ATTEMPTS_MAX          8u           /* times that one chunk may arrive damaged or fail to be pulled */
+#define FLOOD_HOPS_MAX        32u          /* farther away all wait equally long */
+#define ATTEMPTS_MAX          8u           /* times that a peer's bytes may not do, or that memory is missing */
+#define STARTS_PER_STEP       64u          /* parked requests started in one step */
 #define ROUTES_PER_STEP       64u          /* GETs sent in one step: the rest goes with the next */
 #define PULLS_DEADLINE_FACTOR 4u           /* a pull may take so many request timeouts */
 
@@ -37,13 +39,14 @@ struct tl_flight {
     uint32_t next, prev; /* in the list of its state */
     uint32_t waiters;    /* first */
     uint32_t waiters_last;
-    uint32_t rank; /* ASKED, PULLING: who */
-    uint32_t attempts;
-    uint32_t gen; /* distinguishes uses of the slot, in cookies */
-    uint64_t req; /* ASKED: number of the GET; PULLING: cookie part */
+    uint32_t rank;    /* who was asked last, TL_RANK_NONE: nobody who is still there */
+    uint32_t damaged; /* times that a peer's bytes did not do */
+    uint32_t starved; /* times that there was no memory */
+    uint32_t gen;     /* distinguishes uses of the slot, in cookies */
+    uint64_t req_min; /* answers to GETs with lower numbers are too old */
     uint64_t deadline_ns;
     uint64_t addr; /* PULLING, FETCHING: where its bytes go */
-    uint64_t loan; /* PULLING: the peer's number */
+    uint64_t loan; /* PULLING: the peer's number; 0: that connection is gone */
     uint32_t len;
     struct tl_hash digest; /* PULLING */
     uint8_t state;
@@ -58,12 +61,17 @@ struct tl_waiter {
     uint64_t req; /* peer: its number */
 };
 
+/* A request is parked while the tables or the memory have no room for it (P-12): its path is kept meanwhile. */
 struct tl_open_request {
     uint64_t id;
-    uint64_t offset;
+    uint64_t offset, version, file_size_bytes;
     uint32_t length;
     uint32_t gen;
-    uint32_t next;                       /* free list */
+    uint32_t next, prev; /* free list; list of parked requests */
+    uint32_t path;       /* parked: its path; else TL_PATH_NONE */
+    uint16_t path_len;
+    bool parked;
+    uint32_t reserved_bytes;             /* of the memory set aside for requests that span several chunks */
     uint32_t count;                      /* chunks it spans */
     uint32_t missing;                    /* chunks still in flight */
     uint32_t first;                      /* number of the first */
@@ -90,7 +98,12 @@ struct tl_fetch_slot {
     bool used;
 };
 
-enum link_state { LINK_NONE = 0, LINK_CONNECTING, LINK_UP };
+enum link_state {
+    LINK_NONE = 0,
+    LINK_CONNECTING,
+    LINK_UP,
+    LINK_CLOSING /* dropped by us: nothing is sent or heard any more, DOWN follows */
+};
 
 struct tl_peer_state {
     uint32_t rank;
@@ -103,6 +116,7 @@ struct tl_peer_state {
     uint32_t floods; /* bit i: it owes an answer to floods[i] */
     uint64_t incarnation;
     uint64_t heard_ns, pinged_ns;
+    uint32_t pings;    /* sent since it was heard */
     uint64_t retry_ns; /* not before */
     uint32_t failures; /* connects that failed in a row */
 };
@@ -115,6 +129,7 @@ struct tl_flood_op {
     uint32_t waiting;   /* neighbours that have not answered */
     uint32_t nodes;     /* done behind us, and we */
     uint8_t kind;       /* enum tl_flood_kind; 0: free */
+    uint8_t hops;       /* edges from where it was given */
     bool complete;
 };
 
@@ -139,6 +154,9 @@ struct tl_node {
     uint32_t waiter_free, waiter_fresh, waiter_count;
     struct tl_open_request *requests;
     uint32_t request_free, request_fresh, request_count;
+    struct list parked; /* requests, first come first served */
+    struct tl_paths *parked_paths;
+    uint64_t reserved_bytes;
     struct tl_loan *loans;
     uint32_t loan_free, loan_fresh;
     struct list loan_ages;
@@ -158,6 +176,7 @@ struct tl_node {
     uint64_t tick_ns;        /* next look at the peers */
     bool was_up;             /* the current candidate has been up since we chose it */
     uint32_t joined_subtree; /* what the parent was told; 0: nothing */
+    uint64_t joined_ns;      /* and when */
 
     struct tl_action *actions;
     uint32_t action_count, action_next, action_max;
@@ -174,7 +193,8 @@ struct tl_action *tl_node_act(struct tl_node *n, enum tl_action_type type);
 /* Encodes m to rank, with len bytes at addr as payload (len 0: none). */
 void tl_node_send(struct tl_node *n, uint32_t rank, const struct tl_wire *m, uint64_t addr, uint32_t len,
                   uint64_t cookie);
-/* Room for len bytes within the limit, evicting. 0, -ENOSPC: all that is held is in use, -ENOMEM. */
+/* Room for len bytes within the limit, evicting. 0, -EBUSY: all that is held is in use, later perhaps; -EFBIG: more than
+ * the limit; -ENOMEM: the machine has none. */
 int tl_node_alloc(struct tl_node *n, uint32_t len, uint64_t *addr) TL_MUST_CHECK;
 void tl_node_release(struct tl_node *n, uint64_t addr, uint32_t len);
 void tl_node_drop_chunk(struct tl_node *n, uint32_t chunk); /* present or negative, unpinned */
@@ -193,8 +213,12 @@ void tl_flight_land(struct tl_node *n, uint32_t flight);
 void tl_flight_fail(struct tl_node *n, uint32_t flight, int status);
 /* Once more from the start: to the ROUTE list now, or after a pause. Bytes it had are given back. */
 void tl_flight_again(struct tl_node *n, uint32_t flight, bool pause);
-/* Damaged or unpullable: tried ATTEMPTS_MAX times, then failed with status. */
-void tl_flight_damaged(struct tl_node *n, uint32_t flight, int status);
+/* A peer's bytes did not do: asked for again; after ATTEMPTS_MAX times the source is read (P-7). */
+void tl_flight_damaged(struct tl_node *n, uint32_t flight);
+/* Whoever was asked cannot help: the source is read (P-7). */
+void tl_flight_to_source(struct tl_node *n, uint32_t flight);
+/* tl_node_alloc said rc: tried again after a pause, or failed (P-13). */
+void tl_flight_no_room(struct tl_node *n, uint32_t flight, int rc);
 bool tl_flight_wait(struct tl_node *n, uint32_t flight, bool peer, uint32_t slot, uint32_t gen, uint64_t req);
 uint64_t tl_flight_cookie(const struct tl_node *n, uint32_t flight);
 uint32_t tl_flight_by_cookie(const struct tl_node *n, uint64_t cookie); /* TL_SLOT_NONE: that use is over */
@@ -205,6 +229,7 @@ void tl_request_start(struct tl_node *n, const struct tl_request *r);
 void tl_request_cancel(struct tl_node *n, uint64_t id);
 void tl_request_chunk(struct tl_node *n, uint32_t slot, uint32_t gen, uint32_t chunk, int status);
 void tl_answer_status(struct tl_node *n, uint64_t id, int status);
+void tl_request_pump(struct tl_node *n); /* starts what is parked */
 void tl_ahead_pump(struct tl_node *n, uint32_t object);
 
 /* node_get.c, node_data.c */
@@ -230,12 +255,14 @@ void tl_route_tick(struct tl_node *n); /* connects, retries, probes */
 void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up);
 void tl_route_hello(struct tl_node *n, uint32_t rank);
 void tl_route_tell_subtree(struct tl_node *n);
+bool tl_route_is_candidate(const struct tl_node *n, uint32_t rank);
 
 /* node_peer.c */
 uint32_t tl_peer_find(const struct tl_node *n, uint32_t rank); /* slot, TL_SLOT_NONE */
 uint32_t tl_peer_get(struct tl_node *n, uint32_t rank);        /* found or added, TL_SLOT_NONE: full */
 void tl_peer_up(struct tl_node *n, uint32_t rank);
 void tl_peer_down(struct tl_node *n, uint32_t rank);
+void tl_peer_drop(struct tl_node *n, uint32_t slot);
 void tl_peer_message(struct tl_node *n, const struct tl_event *ev);
 void tl_peer_tick(struct tl_node *n);
 uint32_t tl_peer_subtree(const struct tl_node *n);
@@ -245,7 +272,7 @@ uint32_t tl_peer_children(const struct tl_node *n);
 void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_id, const char *path, uint16_t path_len);
 void tl_flood_received(struct tl_node *n, uint32_t rank, const struct tl_wire *m);
 void tl_flood_answered(struct tl_node *n, uint32_t peer, const struct tl_wire *m);
-void tl_flood_reported(struct tl_node *n, const struct tl_wire *m);
+void tl_flood_reported(struct tl_node *n, uint32_t peer, const struct tl_wire *m);
 void tl_flood_peer_lost(struct tl_node *n, uint32_t peer);
 void tl_flood_timers(struct tl_node *n);
 /* Forgets listings at and below path (and the one that holds path's own name); empty: everything. */

@@ -30,9 +30,10 @@ static bool config_valid(const struct tl_node_config *c)
 {
     return c->node_count > 0 && c->rank < c->node_count && c->arity >= 1 && c->arity <= TL_ARITY_MAX &&
            c->cache_limit_bytes >= 2ull * REQUEST_CHUNKS_MAX * TL_CHUNK_SIZE && c->object_max >= 16 &&
-           c->object_max < (1u << 28) && c->flight_max >= 8 && c->flight_max < (1u << 20) && c->waiter_max >= 16 &&
-           c->waiter_max < (1u << 20) && c->window_chunks >= 1 && c->window_chunks <= TL_FETCH_CHUNKS_MAX &&
-           c->request_timeout_ns > 0 && c->heartbeat_ns > 0 && c->fetch_max >= 1 && c->fetch_max <= 1024;
+           c->object_max < (1u << 28) && c->flight_max >= 2 * REQUEST_CHUNKS_MAX && c->flight_max < (1u << 20) &&
+           c->waiter_max >= 16 && c->waiter_max < (1u << 20) && c->window_chunks >= 1 &&
+           c->window_chunks <= TL_FETCH_CHUNKS_MAX && c->request_timeout_ns > 0 && c->heartbeat_ns > 0 &&
+           c->fetch_max >= 1 && c->fetch_max <= 1024;
 }
 
 /* A step sends at most one message a waiter, a peer, a flood and a chunk of one GET, beside a bounded number of GETs. */
@@ -41,7 +42,7 @@ static int alloc_tables(struct tl_node *n)
     const struct tl_node_config *c = &n->config;
     n->peer_max = c->arity * 4 + 64;
     uint32_t sends = c->waiter_max + n->peer_max * 4 + TL_WIRE_GET_CHUNKS_MAX + ROUTES_PER_STEP;
-    n->action_max = sends + c->waiter_max + c->fetch_max + 256;
+    n->action_max = sends + c->waiter_max + c->fetch_max + STARTS_PER_STEP + 256;
     n->header_max = sends * 128 + (ROUTES_PER_STEP + n->peer_max) * (TL_PATH_MAX + 128);
     n->flights = calloc(c->flight_max, sizeof *n->flights);
     n->waiters = calloc(c->waiter_max, sizeof *n->waiters);
@@ -56,7 +57,9 @@ static int alloc_tables(struct tl_node *n)
     if (n->flights == NULL || n->waiters == NULL || n->requests == NULL || n->loans == NULL || n->fetches == NULL ||
         n->peers == NULL || n->actions == NULL || n->headers == NULL || n->path == NULL || n->flush_path == NULL)
         return -ENOMEM;
-    return tl_index_new(&n->index, c->object_max, c->object_max / 2 + c->flight_max * 2);
+    const uint32_t longest = TL_PATH_MAX / 32; /* blocks; more than one path needs */
+    int rc = tl_paths_new(&n->parked_paths, c->waiter_max * 4 + longest);
+    return rc != 0 ? rc : tl_index_new(&n->index, c->object_max, c->object_max / 2 + c->flight_max * 2 + longest);
 }
 
 int tl_node_new(struct tl_node **out, const struct tl_node_config *config, const struct tl_bytes_ops *bytes,
@@ -74,7 +77,7 @@ int tl_node_new(struct tl_node **out, const struct tl_node_config *config, const
     const struct list empty = {.head = TL_SLOT_NONE, .tail = TL_SLOT_NONE};
     for (uint32_t i = 0; i < FLIGHT_STATES; i++)
         n->lists[i] = empty;
-    n->loan_ages = empty;
+    n->loan_ages = n->parked = empty;
     int rc = alloc_tables(n);
     if (rc != 0) {
         tl_node_free(n);
@@ -91,6 +94,7 @@ void tl_node_free(struct tl_node *n)
     if (n == NULL)
         return;
     tl_index_free(n->index);
+    tl_paths_free(n->parked_paths);
     free(n->flights);
     free(n->waiters);
     free(n->requests);
@@ -139,6 +143,7 @@ void tl_node_step(struct tl_node *n, uint64_t now_ns, const struct tl_event *ev)
     }
     tl_route_tick(n);
     tl_peer_tick(n);
+    tl_request_pump(n);
     tl_route_pump(n);
     tl_source_pump(n);
 }
@@ -167,6 +172,8 @@ uint64_t tl_node_deadline(const struct tl_node *n)
     uint64_t at = n->tick_ns;
     at = earlier(at, first_flight_deadline(n, FLIGHT_ASKED));
     at = earlier(at, first_flight_deadline(n, FLIGHT_STALLED));
+    if (n->parked.count > 0)
+        at = earlier(at, n->now_ns + RETRY_NS);
     if (n->loan_ages.head != TL_SLOT_NONE)
         at = earlier(at, n->loans[n->loan_ages.head].deadline_ns);
     for (uint32_t i = 0; i < FLOODS_MAX; i++)
@@ -234,16 +241,16 @@ int tl_node_alloc(struct tl_node *n, uint32_t len, uint64_t *addr)
 {
     check(len > 0);
     if (tl_pages(len) > n->config.cache_limit_bytes)
-        return -ENOSPC;
+        return -EFBIG;
     while (n->held_bytes + tl_pages(len) > n->config.cache_limit_bytes)
         if (!tl_node_evict(n))
-            return -ENOSPC;
+            return -EBUSY;
     int rc = n->bytes.alloc(n->bytes_ctx, len, addr);
     for (uint32_t tries = 0; rc != 0 && tries < 64 && tl_node_evict(n); tries++)
         rc = n->bytes.alloc(n->bytes_ctx, len, addr);
     if (rc == 0)
         n->held_bytes += tl_pages(len);
-    return rc;
+    return rc == 0 ? 0 : -ENOMEM;
 }
 
 /* ---- what others see ---- */
@@ -285,24 +292,98 @@ bool tl_node_ready(const struct tl_node *n)
     return linked && tl_peer_subtree(n) >= expected;
 }
 
-void tl_node_verify(const struct tl_node *n)
+/* ---- invariants ---- */
+
+static void verify_flights(const struct tl_node *n)
 {
-    tl_index_verify(n->index);
-    check(n->held_bytes <= n->config.cache_limit_bytes);
-    uint32_t flights = 0;
-    uint64_t held = 0;
+    uint32_t flights = 0, listed = 0, waiters = 0;
     for (uint32_t i = 0; i < n->flight_fresh; i++) {
         const struct tl_flight *f = &n->flights[i];
         if (f->state == FLIGHT_FREE)
             continue;
         flights++;
-        check(n->index->chunks[f->chunk].flight == i);
-        if (f->state == FLIGHT_PULLING || f->state == FLIGHT_FETCHING)
-            held += tl_pages(f->len);
+        const struct tl_chunk *c = &n->index->chunks[f->chunk];
+        check(c->state == TL_CHUNK_FLIGHT && c->flight == i);
+        check(f->len == 0 || f->state == FLIGHT_PULLING || f->state == FLIGHT_FETCHING);
+        check(!f->stale || f->state == FLIGHT_PULLING || f->state == FLIGHT_FETCHING);
+        for (uint32_t at = f->waiters; at != TL_SLOT_NONE; at = n->waiters[at].next) {
+            waiters++;
+            check(waiters <= n->waiter_count);
+            const struct tl_waiter *w = &n->waiters[at];
+            check(w->peer || n->requests[w->slot].gen != w->gen || n->requests[w->slot].missing > 0);
+        }
     }
-    for (uint32_t i = 0; i < n->index->chunk_fresh; i++)
-        if (n->index->chunks[i].state == TL_CHUNK_PRESENT)
-            held += tl_pages(n->index->chunks[i].len);
-    check(flights == n->flight_count);
-    check(held == n->held_bytes);
+    for (uint32_t state = FLIGHT_ROUTE; state < FLIGHT_STATES; state++) {
+        uint32_t count = 0, prev = TL_SLOT_NONE;
+        for (uint32_t at = n->lists[state].head; at != TL_SLOT_NONE; at = n->flights[at].next) {
+            check(n->flights[at].state == state && n->flights[at].prev == prev);
+            prev = at;
+            count++;
+            check(count <= n->flight_count);
+        }
+        check(count == n->lists[state].count && prev == n->lists[state].tail);
+        listed += count;
+    }
+    for (uint32_t i = 0; i < n->flight_fresh; i++)
+        listed += n->flights[i].state == FLIGHT_PULLING || n->flights[i].state == FLIGHT_FETCHING;
+    check(flights == n->flight_count && listed == n->flight_count && waiters == n->waiter_count);
+}
+
+static void verify_memory(const struct tl_node *n)
+{
+    uint64_t held = 0, pins = 0, reserved = 0;
+    for (uint32_t i = 0; i < n->flight_fresh; i++)
+        held += n->flights[i].state == FLIGHT_FREE ? 0 : tl_pages(n->flights[i].len);
+    for (uint32_t i = 0; i < n->index->chunk_fresh; i++) {
+        const struct tl_chunk *c = &n->index->chunks[i];
+        if (c->state == TL_CHUNK_PRESENT)
+            held += tl_pages(c->len);
+        if (c->state != TL_CHUNK_FREE)
+            pins += c->pins;
+    }
+    for (uint32_t i = 0; i < n->loan_fresh; i++)
+        pins -= n->loans[i].used;
+    uint32_t requests = 0, parked = 0;
+    for (uint32_t i = 0; i < n->request_fresh; i++) {
+        const struct tl_open_request *q = &n->requests[i];
+        if (q->op == 0)
+            continue;
+        requests++;
+        parked += q->parked;
+        reserved += q->reserved_bytes;
+        uint32_t here = 0;
+        for (uint32_t k = 0; k < q->count; k++)
+            here += q->chunks[k] != TL_SLOT_NONE;
+        pins -= here;
+        check(q->parked ? here == 0 && q->missing == 0 : here + q->missing == q->count && q->missing > 0);
+    }
+    check(held == n->held_bytes && held <= n->config.cache_limit_bytes);
+    check(pins == 0); /* every pin is a loan's or a request's */
+    check(requests == n->request_count && parked == n->parked.count);
+    check(reserved == n->reserved_bytes && reserved <= n->config.cache_limit_bytes / 2);
+}
+
+static void verify_peers(const struct tl_node *n)
+{
+    for (uint32_t i = 0; i < n->peer_high; i++) {
+        const struct tl_peer_state *p = &n->peers[i];
+        check(!p->used || p->link == LINK_UP || p->link == LINK_CLOSING || (!p->hello && !p->child));
+        check(!p->used || !p->child || p->rank > n->config.rank);
+        for (uint32_t k = 0; k < FLOODS_MAX; k++)
+            check((p->floods & 1u << k) == 0 || n->floods[k].kind != 0);
+    }
+    for (uint32_t k = 0; k < FLOODS_MAX; k++) {
+        uint32_t waiting = 0;
+        for (uint32_t i = 0; i < n->peer_high; i++)
+            waiting += (n->peers[i].floods & 1u << k) != 0;
+        check(n->floods[k].kind == 0 || waiting == n->floods[k].waiting);
+    }
+}
+
+void tl_node_verify(const struct tl_node *n)
+{
+    tl_index_verify(n->index);
+    verify_flights(n);
+    verify_memory(n);
+    verify_peers(n);
 }

@@ -6,9 +6,53 @@
 
 /* ---- loans: ordered by age, which is the order of their deadlines ---- */
 
+static void append_loan(struct tl_node *n, uint32_t at)
+{
+    struct tl_loan *loan = &n->loans[at];
+    loan->deadline_ns = n->now_ns + n->config.request_timeout_ns * PULLS_DEADLINE_FACTOR * 2;
+    loan->next = TL_SLOT_NONE;
+    loan->prev = n->loan_ages.tail;
+    if (loan->prev != TL_SLOT_NONE)
+        n->loans[loan->prev].next = at;
+    else
+        n->loan_ages.head = at;
+    n->loan_ages.tail = at;
+}
+
+static void unlink_loan(struct tl_node *n, const struct tl_loan *loan)
+{
+    if (loan->prev != TL_SLOT_NONE)
+        n->loans[loan->prev].next = loan->next;
+    else
+        n->loan_ages.head = loan->next;
+    if (loan->next != TL_SLOT_NONE)
+        n->loans[loan->next].prev = loan->prev;
+    else
+        n->loan_ages.tail = loan->prev;
+}
+
+/* The peer asks again for what it has been lent: its DATA was lost or is late. The lease starts anew, so that lost
+ * messages cannot pin the same chunk over and over (P-17). */
+static uint32_t renewed_loan(struct tl_node *n, uint32_t chunk, uint32_t rank)
+{
+    if (n->index->chunks[chunk].pins == 0)
+        return TL_SLOT_NONE;
+    uint32_t at = n->loan_ages.head;
+    while (at != TL_SLOT_NONE && (n->loans[at].chunk != chunk || n->loans[at].rank != rank))
+        at = n->loans[at].next;
+    if (at == TL_SLOT_NONE)
+        return TL_SLOT_NONE;
+    unlink_loan(n, &n->loans[at]);
+    append_loan(n, at);
+    return at;
+}
+
 static uint32_t new_loan(struct tl_node *n, uint32_t chunk, uint32_t rank, bool pull)
 {
-    uint32_t at = n->loan_free;
+    uint32_t at = pull ? renewed_loan(n, chunk, rank) : TL_SLOT_NONE;
+    if (at != TL_SLOT_NONE)
+        return at;
+    at = n->loan_free;
     if (at != TL_SLOT_NONE)
         n->loan_free = n->loans[at].next;
     else if (n->loan_fresh < n->config.waiter_max)
@@ -26,13 +70,7 @@ static uint32_t new_loan(struct tl_node *n, uint32_t chunk, uint32_t rank, bool 
     n->index->chunks[chunk].pins++;
     if (!pull)
         return at; /* the transport always says SENT: no lease */
-    loan->deadline_ns = n->now_ns + n->config.request_timeout_ns * PULLS_DEADLINE_FACTOR * 2;
-    loan->prev = n->loan_ages.tail;
-    if (loan->prev != TL_SLOT_NONE)
-        n->loans[loan->prev].next = at;
-    else
-        n->loan_ages.head = at;
-    n->loan_ages.tail = at;
+    append_loan(n, at);
     return at;
 }
 
@@ -41,16 +79,8 @@ static void free_loan(struct tl_node *n, uint32_t at)
     struct tl_loan *loan = &n->loans[at];
     check(loan->used && n->index->chunks[loan->chunk].pins > 0);
     n->index->chunks[loan->chunk].pins--;
-    if (loan->pull) {
-        if (loan->prev != TL_SLOT_NONE)
-            n->loans[loan->prev].next = loan->next;
-        else
-            n->loan_ages.head = loan->next;
-        if (loan->next != TL_SLOT_NONE)
-            n->loans[loan->next].prev = loan->prev;
-        else
-            n->loan_ages.tail = loan->prev;
-    }
+    if (loan->pull)
+        unlink_loan(n, loan);
     loan->used = false;
     loan->next = n->loan_free;
     n->loan_free = at;
@@ -122,24 +152,34 @@ void tl_data_send(struct tl_node *n, uint32_t peer, uint64_t req, uint32_t chunk
 static void send_done(struct tl_node *n, uint32_t rank, uint64_t loan)
 {
     uint32_t peer = tl_peer_find(n, rank);
-    if (peer == TL_SLOT_NONE || n->peers[peer].link != LINK_UP)
-        return;
+    if (loan == 0 || peer == TL_SLOT_NONE || n->peers[peer].link != LINK_UP)
+        return; /* a loan ends with its connection (P-18) */
     const struct tl_wire m = {.type = TL_WIRE_DONE, .done = {.loan = loan}};
     tl_node_send(n, rank, &m, 0, 0, 0);
 }
 
 /* ---- receiving ---- */
 
-/* The flight that this answers, TL_SLOT_NONE: nobody waits for it any more (P-4). */
-static uint32_t flight_of(const struct tl_node *n, uint32_t rank, const struct tl_wire *m)
+/* The flight of this chunk, in whatever state; TL_SLOT_NONE: none. */
+static uint32_t flight_for(const struct tl_node *n, const struct tl_wire *m)
 {
     uint32_t object = tl_index_find_object(n->index, m->data.key);
     uint32_t chunk = object == TL_SLOT_NONE ? TL_SLOT_NONE : tl_index_find_chunk(n->index, object, m->data.chunk);
-    if (chunk == TL_SLOT_NONE || n->index->chunks[chunk].state != TL_CHUNK_FLIGHT)
+    return chunk == TL_SLOT_NONE ? TL_SLOT_NONE : n->index->chunks[chunk].flight;
+}
+
+/* The flight that this answers, TL_SLOT_NONE: nobody waits for it any more (P-4). An answer to an earlier GET is as good
+ * as one to the last, or a peer that takes longer than the time-out would never be heard; but nothing counts that was
+ * asked for before a flush (P-42). */
+static uint32_t flight_of(const struct tl_node *n, uint32_t rank, const struct tl_wire *m)
+{
+    uint32_t flight = flight_for(n, m);
+    if (flight == TL_SLOT_NONE)
         return TL_SLOT_NONE;
-    uint32_t flight = n->index->chunks[chunk].flight;
     const struct tl_flight *f = &n->flights[flight];
-    return f->state == FLIGHT_ASKED && f->rank == rank && f->req == m->data.req ? flight : TL_SLOT_NONE;
+    bool waits = f->state == FLIGHT_ASKED || f->state == FLIGHT_ROUTE;
+    bool counts = m->data.req >= f->req_min && m->data.req < n->next_req;
+    return waits && f->rank == rank && counts ? flight : TL_SLOT_NONE;
 }
 
 /* A file's chunk has the length that its size says; a listing says its own. */
@@ -159,7 +199,7 @@ static void arrived(struct tl_node *n, uint32_t flight)
     if (!tl_hash_equal(n->bytes.digest(n->bytes_ctx, f->addr, f->len), f->digest) ||
         (listing && !n->bytes.listing_valid(n->bytes_ctx, f->addr, f->len))) {
         n->counters.digest_failures++;
-        tl_flight_damaged(n, flight, -EIO);
+        tl_flight_damaged(n, flight);
         return;
     }
     n->counters.chunks_from_peer++;
@@ -170,12 +210,30 @@ static void arrived(struct tl_node *n, uint32_t flight)
         tl_flight_land(n, flight);
 }
 
+/* Errors that say something about the node they come from, not about what was asked for (P-7). */
+static bool peers_own(int status)
+{
+    switch (status) {
+    case -EIO:
+    case -ENOMEM:
+    case -ENOSPC:
+    case -EMFILE:
+    case -ENFILE:
+    case -ETIMEDOUT:
+    case -ENOTCONN:
+    case -EHOSTUNREACH:
+    case -ESHUTDOWN:
+    case -ECANCELED: return true;
+    default: return false;
+    }
+}
+
 static void error_received(struct tl_node *n, uint32_t flight, int status)
 {
     if (status == -EBUSY)
         tl_flight_again(n, flight, true);
-    else if (n->flights[flight].stale)
-        tl_flight_again(n, flight, false);
+    else if (peers_own(status))
+        tl_flight_to_source(n, flight);
     else
         tl_flight_fail(n, flight, status);
 }
@@ -183,7 +241,6 @@ static void error_received(struct tl_node *n, uint32_t flight, int status)
 static void start_pull(struct tl_node *n, uint32_t flight, uint32_t rank, const struct tl_wire *m)
 {
     struct tl_flight *f = &n->flights[flight];
-    f->loan = m->data.loan;
     tl_flight_move(n, flight, FLIGHT_PULLING);
     struct tl_action *a = tl_node_act(n, TL_ACT_PULL);
     a->rank = rank;
@@ -194,12 +251,23 @@ static void start_pull(struct tl_node *n, uint32_t flight, uint32_t rank, const 
     a->cookie = tl_flight_cookie(n, flight);
 }
 
+/* Is this a second DATA of the loan that we are pulling? */
+static bool is_pulling(const struct tl_node *n, uint32_t rank, const struct tl_wire *m)
+{
+    uint32_t flight = flight_for(n, m);
+    if (flight == TL_SLOT_NONE)
+        return false;
+    const struct tl_flight *f = &n->flights[flight];
+    return f->state == FLIGHT_PULLING && f->rank == rank && f->loan == m->data.loan;
+}
+
 void tl_data_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m, const uint8_t *payload, uint32_t len)
 {
     uint32_t rank = n->peers[peer].rank;
     uint32_t flight = flight_of(n, rank, m);
+    bool is_inline = m->data.mode == TL_DATA_INLINE;
     if (flight == TL_SLOT_NONE) {
-        if (m->data.mode == TL_DATA_PULL)
+        if (!is_pulling(n, rank, m))
             send_done(n, rank, m->data.loan);
         return;
     }
@@ -208,21 +276,21 @@ void tl_data_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m,
         error_received(n, flight, m->data.status);
         return;
     }
-    bool is_inline = m->data.mode == TL_DATA_INLINE;
-    if (!length_fits(n, f, m->data.len) || (is_inline && len != m->data.len)) {
+    if (!length_fits(n, f, m->data.len)) {
         n->counters.digest_failures++;
-        tl_flight_damaged(n, flight, -EIO);
+        send_done(n, rank, m->data.loan);
+        tl_flight_damaged(n, flight);
         return;
     }
-    if (tl_node_alloc(n, m->data.len, &f->addr) != 0) {
-        n->counters.busy++;
-        if (!is_inline)
-            send_done(n, rank, m->data.loan);
-        tl_flight_damaged(n, flight, -ENOMEM);
+    int rc = tl_node_alloc(n, m->data.len, &f->addr);
+    if (rc != 0) {
+        send_done(n, rank, m->data.loan);
+        tl_flight_no_room(n, flight, rc);
         return;
     }
     f->len = m->data.len;
     f->digest = m->data.digest;
+    f->loan = m->data.loan;
     if (!is_inline) {
         start_pull(n, flight, rank, m);
         return;
@@ -240,5 +308,5 @@ void tl_data_pulled(struct tl_node *n, uint64_t cookie, int status)
     if (status == 0)
         arrived(n, flight);
     else
-        tl_flight_damaged(n, flight, -EIO);
+        tl_flight_damaged(n, flight);
 }

@@ -4,6 +4,8 @@
 
 #include "core/node/internal.h"
 
+#define PATH_EVICTIONS_MAX 64u /* chunks that may go to make room for one path */
+
 /* ---- the lists, linked by slot ---- */
 
 static bool listed(enum flight_state state)
@@ -62,7 +64,8 @@ static uint32_t new_flight(struct tl_node *n, uint32_t chunk)
                                         .prev = TL_SLOT_NONE,
                                         .waiters = TL_SLOT_NONE,
                                         .waiters_last = TL_SLOT_NONE,
-                                        .rank = TL_RANK_NONE};
+                                        .rank = TL_RANK_NONE,
+                                        .req_min = n->next_req};
     n->flight_count++;
     n->counters.flights_opened++;
     n->index->chunks[chunk].flight = at;
@@ -80,6 +83,15 @@ static uint32_t add_chunk(struct tl_node *n, uint32_t object, uint32_t number)
     return tl_index_add_chunk(n->index, object, number);
 }
 
+/* Keeps the path with the object. Listings keep theirs for as long as they are here, so room may have to be made. */
+static bool keep_path(struct tl_node *n, uint32_t object, const struct tl_request *r)
+{
+    int rc = tl_index_set_path(n->index, object, r->path, r->path_len);
+    for (uint32_t tries = 0; rc != 0 && tries < PATH_EVICTIONS_MAX && tl_node_evict(n); tries++)
+        rc = tl_index_set_path(n->index, object, r->path, r->path_len);
+    return rc == 0;
+}
+
 static uint32_t find_or_add_object(struct tl_node *n, const struct tl_request *r)
 {
     struct tl_hash key = tl_object_key(r->op, r->path, r->path_len, r->version);
@@ -91,7 +103,7 @@ static uint32_t find_or_add_object(struct tl_node *n, const struct tl_request *r
     object = tl_index_add_object(n->index, key, r->op);
     if (object != TL_SLOT_NONE) {
         n->index->objects[object].version = r->version;
-        n->index->objects[object].file_size_bytes = r->file_size_bytes;
+        n->index->objects[object].file_size_bytes = r->file_size_bytes; /* 0 for a listing */
     }
     return object;
 }
@@ -106,7 +118,7 @@ uint32_t tl_flight_open(struct tl_node *n, const struct tl_request *r, uint32_t 
     for (; done < count; done++) {
         if (tl_index_find_chunk(n->index, object, first + done) != TL_SLOT_NONE)
             continue;
-        if (tl_index_set_path(n->index, object, r->path, r->path_len) != 0)
+        if (!keep_path(n, object, r))
             break;
         uint32_t chunk = add_chunk(n, object, first + done);
         if (chunk == TL_SLOT_NONE)
@@ -130,6 +142,8 @@ bool tl_flight_wait(struct tl_node *n, uint32_t flight, bool peer, uint32_t slot
             return true;
         }
     }
+    if (peer && n->parked.count > 0 && n->waiter_count >= n->config.waiter_max / 2)
+        return false; /* the rest is for those who are parked (P-12) */
     at = n->waiter_free;
     if (at != TL_SLOT_NONE)
         n->waiter_free = n->waiters[at].next;
@@ -225,6 +239,12 @@ static bool lasting(enum tl_op op, int status)
     return op == TL_OP_LIST && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
 }
 
+/* The file is not what its listing said, or not there any more: the listing is outdated (P-11). */
+static bool outdated(enum tl_op op, int status)
+{
+    return op == TL_OP_READ && (status == -ESTALE || status == -ENOENT || status == -ENOTDIR);
+}
+
 void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
 {
     check(status < 0);
@@ -235,7 +255,7 @@ void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
     tl_node_release(n, f->addr, f->len);
     f->len = 0;
     o->ahead_next = o->ahead_end = 0;
-    if (status == -ESTALE && o->path != TL_PATH_NONE) {
+    if (outdated((enum tl_op)o->op, status)) {
         tl_paths_get(n->index->paths, o->path, n->path, o->path_len);
         n->counters.stale++;
         tl_flush_parent_of(n, n->path, o->path_len);
@@ -264,11 +284,27 @@ void tl_flight_again(struct tl_node *n, uint32_t flight, bool pause)
     tl_flight_move(n, flight, pause ? FLIGHT_STALLED : FLIGHT_ROUTE);
 }
 
-void tl_flight_damaged(struct tl_node *n, uint32_t flight, int status)
+void tl_flight_to_source(struct tl_node *n, uint32_t flight)
+{
+    tl_flight_again(n, flight, false);
+    tl_flight_move(n, flight, FLIGHT_QUEUED);
+}
+
+void tl_flight_damaged(struct tl_node *n, uint32_t flight)
+{
+    if (++n->flights[flight].damaged >= ATTEMPTS_MAX)
+        tl_flight_to_source(n, flight);
+    else
+        tl_flight_again(n, flight, true);
+}
+
+void tl_flight_no_room(struct tl_node *n, uint32_t flight, int rc)
 {
     struct tl_flight *f = &n->flights[flight];
-    if (++f->attempts >= ATTEMPTS_MAX)
-        tl_flight_fail(n, flight, status);
+    check(rc == -EBUSY || rc == -EFBIG || rc == -ENOMEM);
+    n->counters.busy++;
+    if (rc == -EFBIG || (rc == -ENOMEM && ++f->starved >= ATTEMPTS_MAX))
+        tl_flight_fail(n, flight, -ENOMEM);
     else
         tl_flight_again(n, flight, true);
 }

@@ -30,7 +30,8 @@ static bool is_parent(const char *p, uint16_t p_len, const char *path, uint16_t 
 
 static void invalidate(struct tl_node *n, const char *path, uint16_t len)
 {
-    memmove(n->flush_path, path, len);
+    if (len > 0)
+        memmove(n->flush_path, path, len);
     struct tl_action *a = tl_node_act(n, TL_ACT_INVALIDATE);
     a->path = n->flush_path;
     a->path_len = len;
@@ -44,6 +45,7 @@ static void forget(struct tl_node *n, uint32_t chunk)
     struct tl_chunk *c = &n->index->chunks[chunk];
     if (c->state == TL_CHUNK_FLIGHT) {
         struct tl_flight *f = &n->flights[c->flight];
+        f->req_min = n->next_req;
         f->stale = f->state == FLIGHT_PULLING || f->state == FLIGHT_FETCHING;
         if (f->state == FLIGHT_ASKED)
             tl_flight_move(n, c->flight, FLIGHT_ROUTE);
@@ -110,9 +112,19 @@ static bool is_neighbour(const struct tl_node *n, const struct tl_peer_state *p)
     return p->used && p->link == LINK_UP && p->hello && (p->child || p->rank == tl_route_parent(n));
 }
 
+/* Shorter the farther from where it was given: who waits hears from those that wait for others (P-43). */
+static uint64_t flood_timeout(uint8_t hops)
+{
+    uint64_t steps = hops < FLOOD_HOPS_MAX ? hops : FLOOD_HOPS_MAX;
+    return FLOOD_TIMEOUT_NS - FLOOD_TIMEOUT_NS / (FLOOD_HOPS_MAX + 2) * steps;
+}
+
 static void report(struct tl_node *n, const struct tl_flood_op *op, const struct tl_report *report)
 {
     if (op->from_rank != TL_RANK_NONE) {
+        uint32_t peer = tl_peer_find(n, op->from_rank);
+        if (peer == TL_SLOT_NONE || n->peers[peer].link != LINK_UP)
+            return;
         const struct tl_wire m = {.type = TL_WIRE_REPORT, .report = {.id = op->id, .report = *report}};
         tl_node_send(n, op->from_rank, &m, 0, 0, 0);
         return;
@@ -155,9 +167,12 @@ static void spread(struct tl_node *n, struct tl_flood_op *op, const char *path, 
         tl_node_report(n, &own);
         report(n, op, &own);
     }
-    const struct tl_wire m = {
-        .type = TL_WIRE_FLOOD,
-        .flood = {.kind = (enum tl_flood_kind)op->kind, .id = op->id, .path = path, .path_len = path_len}};
+    const struct tl_wire m = {.type = TL_WIRE_FLOOD,
+                              .flood = {.kind = (enum tl_flood_kind)op->kind,
+                                        .id = op->id,
+                                        .hops = op->hops < UINT8_MAX ? (uint8_t)(op->hops + 1) : UINT8_MAX,
+                                        .path = path,
+                                        .path_len = path_len}};
     for (uint32_t i = 0; i < n->peer_high; i++)
         if (is_neighbour(n, &n->peers[i]) && n->peers[i].rank != op->from_rank) {
             tl_node_send(n, n->peers[i].rank, &m, 0, 0, 0);
@@ -196,7 +211,8 @@ void tl_flood_received(struct tl_node *n, uint32_t rank, const struct tl_wire *m
         return;
     }
     *op = (struct tl_flood_op){.id = m->flood.id,
-                               .deadline_ns = n->now_ns + FLOOD_TIMEOUT_NS / 2,
+                               .deadline_ns = n->now_ns + flood_timeout(m->flood.hops),
+                               .hops = m->flood.hops,
                                .from_rank = rank,
                                .nodes = 1,
                                .kind = (uint8_t)m->flood.kind,
@@ -217,10 +233,10 @@ void tl_flood_answered(struct tl_node *n, uint32_t peer, const struct tl_wire *m
         finish(n, op);
 }
 
-void tl_flood_reported(struct tl_node *n, const struct tl_wire *m)
+void tl_flood_reported(struct tl_node *n, uint32_t peer, const struct tl_wire *m)
 {
     struct tl_flood_op *op = find_flood(n, m->report.id);
-    if (op != NULL)
+    if (op != NULL && (n->peers[peer].floods & 1u << (op - n->floods)) != 0)
         report(n, op, &m->report.report);
 }
 

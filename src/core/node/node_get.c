@@ -26,6 +26,22 @@ static void answer_from(struct tl_node *n, uint32_t peer, const struct tl_wire *
         tl_data_send(n, peer, m->get.req, chunk);
 }
 
+/* While requests are parked for want of flights, half of them are theirs (P-12). */
+static bool crowded(const struct tl_node *n)
+{
+    return n->parked.count > 0 && n->flight_count >= n->config.flight_max / 2;
+}
+
+/* How many of the chunks, from the first on, are held or in flight. */
+static uint32_t known(const struct tl_node *n, uint32_t object, const struct tl_wire *m)
+{
+    uint32_t count = 0;
+    while (object != TL_SLOT_NONE && count < m->get.count &&
+           tl_index_find_chunk(n->index, object, m->get.first + count) != TL_SLOT_NONE)
+        count++;
+    return count;
+}
+
 void tl_get_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m)
 {
     const struct tl_request r = {.op = m->get.op,
@@ -36,10 +52,16 @@ void tl_get_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m)
     struct tl_hash key = tl_object_key(r.op, r.path, r.path_len, r.version);
     n->counters.requests++;
     uint64_t before = n->counters.flights_opened;
-    uint32_t opened = tl_flight_open(n, &r, m->get.first, m->get.count);
+    uint32_t object = tl_index_find_object(n->index, key);
+    if (object != TL_SLOT_NONE && n->index->objects[object].file_size_bytes != r.file_size_bytes) {
+        for (uint32_t i = 0; i < m->get.count; i++) /* one of the two has the size of another version (P-10) */
+            tl_data_send_error(n, peer, m->get.req, key, m->get.first + i, -ESTALE);
+        return;
+    }
+    uint32_t opened = crowded(n) ? known(n, object, m) : tl_flight_open(n, &r, m->get.first, m->get.count);
     n->counters.hits += n->counters.flights_opened == before;
     n->counters.misses += n->counters.flights_opened != before;
-    uint32_t object = tl_index_find_object(n->index, key);
+    object = tl_index_find_object(n->index, key);
     for (uint32_t i = 0; i < m->get.count; i++) {
         if (i < opened && object != TL_SLOT_NONE) {
             answer_from(n, peer, m, object, m->get.first + i);

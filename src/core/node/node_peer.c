@@ -4,6 +4,8 @@
 
 #include "core/node/internal.h"
 
+#define PINGS_MAX 2u /* without an answer */
+
 uint32_t tl_peer_find(const struct tl_node *n, uint32_t rank)
 {
     for (uint32_t i = 0; i < n->peer_high; i++)
@@ -29,11 +31,11 @@ uint32_t tl_peer_get(struct tl_node *n, uint32_t rank)
 
 uint32_t tl_peer_subtree(const struct tl_node *n)
 {
-    uint32_t count = 1;
+    uint64_t count = 1;
     for (uint32_t i = 0; i < n->peer_high; i++)
         if (n->peers[i].used && n->peers[i].child)
             count += n->peers[i].subtree;
-    return count < n->config.node_count ? count : n->config.node_count;
+    return count < n->config.node_count ? (uint32_t)count : n->config.node_count;
 }
 
 uint32_t tl_peer_children(const struct tl_node *n)
@@ -50,9 +52,34 @@ static void send_plain(struct tl_node *n, uint32_t rank, enum tl_wire_type type)
     tl_node_send(n, rank, &m, 0, 0, 0);
 }
 
+/* Nobody who may talk to us: neither above nor below us; or there are too many below. Places for those above are kept. */
+static bool unwelcome(const struct tl_node *n, uint32_t rank)
+{
+    if (rank >= n->config.node_count || rank == n->config.rank)
+        return true;
+    if (rank < n->config.rank)
+        return !tl_route_is_candidate(n, rank);
+    uint32_t below = 0;
+    for (uint32_t i = 0; i < n->peer_high; i++)
+        below += n->peers[i].used && n->peers[i].rank > n->config.rank;
+    return below >= n->peer_max - TL_TREE_CANDIDATES_MAX;
+}
+
+void tl_peer_drop(struct tl_node *n, uint32_t slot)
+{
+    struct tl_peer_state *p = &n->peers[slot];
+    if (p->link != LINK_UP)
+        return;
+    p->link = LINK_CLOSING;
+    tl_node_act(n, TL_ACT_DROP)->rank = p->rank;
+}
+
 void tl_peer_up(struct tl_node *n, uint32_t rank)
 {
-    uint32_t at = rank < n->config.node_count && rank != n->config.rank ? tl_peer_get(n, rank) : TL_SLOT_NONE;
+    uint32_t old = tl_peer_find(n, rank);
+    if (old != TL_SLOT_NONE && (n->peers[old].link == LINK_UP || n->peers[old].link == LINK_CLOSING))
+        tl_peer_down(n, rank); /* nobody told us: a new connection means that the old one is gone */
+    uint32_t at = unwelcome(n, rank) ? TL_SLOT_NONE : tl_peer_get(n, rank);
     if (at == TL_SLOT_NONE) {
         n->counters.busy++;
         tl_node_act(n, TL_ACT_DROP)->rank = rank;
@@ -66,6 +93,7 @@ void tl_peer_up(struct tl_node *n, uint32_t rank)
     n->tick_ns = n->now_ns;
     p->failures = 0;
     p->heard_ns = p->pinged_ns = n->now_ns;
+    p->pings = 0;
     const struct tl_wire m = {.type = TL_WIRE_HELLO,
                               .hello = {.protocol = TL_PROTOCOL_VERSION,
                                         .rank = n->config.rank,
@@ -85,10 +113,6 @@ static bool same_job(const struct tl_node *n, uint32_t rank, const struct tl_wir
 
 static void join_received(struct tl_node *n, struct tl_peer_state *p, const struct tl_wire *m)
 {
-    if (p->rank < n->config.rank) {
-        n->counters.bad_messages++; /* only higher ranks may be below us (P-20) */
-        return;
-    }
     p->child = true;
     p->subtree = m->join.subtree < n->config.node_count ? m->join.subtree : n->config.node_count;
     tl_route_tell_subtree(n);
@@ -106,9 +130,23 @@ static void route_message(struct tl_node *n, uint32_t at, const struct tl_wire *
     case TL_WIRE_PING: send_plain(n, p->rank, TL_WIRE_PONG); break;
     case TL_WIRE_PONG: break;
     case TL_WIRE_FLOOD: tl_flood_received(n, p->rank, m); break;
-    case TL_WIRE_REPORT: tl_flood_reported(n, m); break;
+    case TL_WIRE_REPORT: tl_flood_reported(n, at, m); break;
     case TL_WIRE_FLOODED: tl_flood_answered(n, at, m); break;
     }
+}
+
+/* HELLO comes first, and once. Only who is below us may join us and ask us for something (P-20). A payload is what DATA
+ * says it is, and nobody else has one. */
+static bool follows_rules(const struct tl_node *n, const struct tl_peer_state *p, const struct tl_wire *m,
+                          uint32_t payload_len)
+{
+    bool carries = m->type == TL_WIRE_DATA && m->data.mode == TL_DATA_INLINE;
+    if (payload_len != (carries ? m->data.len : 0))
+        return false;
+    if (m->type == TL_WIRE_HELLO)
+        return !p->hello && same_job(n, p->rank, m);
+    bool asks = m->type == TL_WIRE_JOIN || m->type == TL_WIRE_GET;
+    return p->hello && (!asks || p->rank > n->config.rank);
 }
 
 /* The first message is HELLO, and only the first; a peer that breaks a rule of shape or order is dropped (P-30). */
@@ -119,14 +157,13 @@ void tl_peer_message(struct tl_node *n, const struct tl_event *ev)
         return;
     struct tl_peer_state *p = &n->peers[at];
     p->heard_ns = n->now_ns;
+    p->pings = 0;
     n->counters.messages_in++;
     struct tl_wire m;
     int rc = tl_wire_decode(&m, ev->header, ev->header_len);
-    bool payload_ok = rc == 0 && (ev->payload_len == 0 || m.type == TL_WIRE_DATA);
-    if (!payload_ok || (m.type == TL_WIRE_HELLO) == p->hello ||
-        (m.type == TL_WIRE_HELLO && !same_job(n, ev->rank, &m))) {
+    if (rc != 0 || !follows_rules(n, p, &m, ev->payload_len)) {
         n->counters.bad_messages++;
-        tl_node_act(n, TL_ACT_DROP)->rank = ev->rank;
+        tl_peer_drop(n, at);
         return;
     }
     if (m.type == TL_WIRE_HELLO) {
@@ -138,7 +175,23 @@ void tl_peer_message(struct tl_node *n, const struct tl_event *ev)
     route_message(n, at, &m, ev);
 }
 
-/* Asks silent neighbours whether they are there, and gives up those that stay silent (P-25). */
+/* Silent for a heartbeat: asked whether it is there, and again after another; silent after both: gone (P-25). Counted in
+ * questions, not in time alone: a node that was stopped for a while does not take all others for dead. */
+static void look_at_link(struct tl_node *n, uint32_t at)
+{
+    struct tl_peer_state *p = &n->peers[at];
+    uint64_t silent_ns = n->now_ns - (p->pings > 0 ? p->pinged_ns : p->heard_ns);
+    if (silent_ns < n->config.heartbeat_ns)
+        return;
+    if (p->pings == PINGS_MAX) {
+        tl_peer_drop(n, at);
+        return;
+    }
+    p->pings++;
+    p->pinged_ns = n->now_ns;
+    send_plain(n, p->rank, TL_WIRE_PING);
+}
+
 void tl_peer_tick(struct tl_node *n)
 {
     if (n->now_ns < n->tick_ns)
@@ -155,14 +208,11 @@ void tl_peer_tick(struct tl_node *n)
         if (p->link != LINK_UP)
             continue;
         n->tick_ns = n->now_ns + heartbeat / 2;
-        if (n->now_ns - p->heard_ns >= 3 * heartbeat) {
-            p->heard_ns = n->now_ns;
-            tl_node_act(n, TL_ACT_DROP)->rank = p->rank;
-        } else if (n->now_ns - p->heard_ns >= heartbeat && n->now_ns - p->pinged_ns >= heartbeat) {
-            p->pinged_ns = n->now_ns;
-            send_plain(n, p->rank, TL_WIRE_PING);
-        }
+        look_at_link(n, i);
     }
+    if (n->now_ns - n->joined_ns >= heartbeat)
+        n->joined_subtree = 0; /* said again: JOIN may have been lost (P-24) */
+    tl_route_tell_subtree(n);
     bool alone = !tl_route_is_source(n) && tl_route_parent(n) == TL_RANK_NONE;
     if (alone && connect_ns < n->tick_ns)
         n->tick_ns = connect_ns;

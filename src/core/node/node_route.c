@@ -43,7 +43,6 @@ static void ask(struct tl_node *n, uint32_t rank)
         if (c->object != object || c->number != first + count)
             break;
         f->rank = rank;
-        f->req = req;
         f->deadline_ns = n->now_ns + n->config.request_timeout_ns;
         tl_flight_move(n, at, FLIGHT_ASKED);
         count++;
@@ -113,16 +112,17 @@ void tl_route_tell_subtree(struct tl_node *n)
     const struct tl_wire m = {.type = TL_WIRE_JOIN, .join = {.subtree = subtree}};
     tl_node_send(n, rank, &m, 0, 0, 0);
     n->joined_subtree = subtree;
+    n->joined_ns = n->now_ns;
 }
 
 static void drop_link(struct tl_node *n, uint32_t rank)
 {
     uint32_t peer = tl_peer_find(n, rank);
-    if (peer != TL_SLOT_NONE && n->peers[peer].link == LINK_UP)
-        tl_node_act(n, TL_ACT_DROP)->rank = rank;
+    if (peer != TL_SLOT_NONE)
+        tl_peer_drop(n, peer);
 }
 
-/* From now on, candidate `index` is the one to ask. What the old one was asked for and has not answered comes back by its DOWN. */
+/* From now on, candidate `index` is the one to ask; what the old one was asked for is asked for again by its DOWN (P-6). */
 static void choose(struct tl_node *n, uint32_t index)
 {
     if (index == n->current)
@@ -164,7 +164,16 @@ void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up)
         choose(n, n->current + 1);
 }
 
-/* The flights that `rank` was asked for go to whoever is asked now (P-6). */
+bool tl_route_is_candidate(const struct tl_node *n, uint32_t rank)
+{
+    for (uint32_t i = 0; i < n->candidate_count; i++)
+        if (n->candidates[i] == rank)
+            return true;
+    return false;
+}
+
+/* The flights that `rank` was asked for go to whoever is asked now (P-6). What is being pulled from it ends by PULLED; the
+ * loan is over. */
 static void reroute(struct tl_node *n, uint32_t rank)
 {
     for (uint32_t at = n->lists[FLIGHT_ASKED].head; at != TL_SLOT_NONE;) {
@@ -174,6 +183,13 @@ static void reroute(struct tl_node *n, uint32_t rank)
             tl_flight_move(n, at, FLIGHT_ROUTE);
         }
         at = next;
+    }
+    for (uint32_t at = 0; at < n->flight_fresh; at++) {
+        struct tl_flight *f = &n->flights[at];
+        if (f->state == FLIGHT_FREE || f->rank != rank)
+            continue;
+        f->rank = TL_RANK_NONE;
+        f->loan = 0;
     }
 }
 
@@ -201,7 +217,7 @@ void tl_peer_down(struct tl_node *n, uint32_t rank)
     if (peer == TL_SLOT_NONE)
         return;
     struct tl_peer_state *p = &n->peers[peer];
-    bool was_up = p->link == LINK_UP;
+    bool was_up = p->link == LINK_UP || p->link == LINK_CLOSING;
     uint32_t failures = was_up ? 1 : p->failures + 1;
     n->counters.peers_lost += was_up;
     if (was_up) {
@@ -214,7 +230,7 @@ void tl_peer_down(struct tl_node *n, uint32_t rank)
     n->tick_ns = n->now_ns;
     p->failures = failures;
     p->retry_ns = n->now_ns + backoff(n, failures);
-    p->used = rank < n->config.rank; /* a candidate's record carries its back-off; a child's is free */
+    p->used = tl_route_is_candidate(n, rank); /* its record carries the back-off; a child's is free */
     tl_route_lost(n, rank, was_up);
     reroute(n, rank);
     tl_route_tell_subtree(n);

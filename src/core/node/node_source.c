@@ -21,8 +21,8 @@ static bool continues(const struct tl_node *n, uint32_t a, uint32_t b)
     return x->object == y->object && y->number == x->number + 1;
 }
 
-/* Gives chunk i of the fetch its bytes. False: no room now. */
-static bool place_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i, uint32_t flight)
+/* Gives chunk i of the fetch its bytes. 0, or what tl_node_alloc says. */
+static int place_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i, uint32_t flight)
 {
     struct tl_flight *f = &n->flights[flight];
     const struct tl_chunk *c = &n->index->chunks[f->chunk];
@@ -31,8 +31,9 @@ static bool place_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i, 
     s->fetch.lens[i] = 0;
     if (o->op == TL_OP_READ) {
         uint32_t len = tl_chunk_len(o->file_size_bytes, c->number);
-        if (tl_node_alloc(n, len, &f->addr) != 0)
-            return false;
+        int rc = tl_node_alloc(n, len, &f->addr);
+        if (rc != 0)
+            return rc;
         f->len = len;
         s->fetch.addrs[i] = f->addr;
         s->fetch.lens[i] = len;
@@ -40,7 +41,7 @@ static bool place_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i, 
     s->flights[i] = flight;
     s->flight_gens[i] = f->gen;
     tl_flight_move(n, flight, FLIGHT_FETCHING);
-    return true;
+    return 0;
 }
 
 static void start_fetch(struct tl_node *n, uint32_t slot)
@@ -59,17 +60,20 @@ static void start_fetch(struct tl_node *n, uint32_t slot)
     fetch->first = c->number;
     fetch->count = 0;
     uint32_t last = head;
+    int rc = 0;
     for (uint32_t at = head; at != TL_SLOT_NONE && fetch->count < TL_FETCH_CHUNKS_MAX;) {
         uint32_t next = n->flights[at].next;
-        if ((at != head && !continues(n, last, at)) || !place_chunk(n, s, fetch->count, at))
+        if (at != head && !continues(n, last, at))
+            break;
+        rc = place_chunk(n, s, fetch->count, at);
+        if (rc != 0)
             break;
         fetch->count++;
         last = at;
         at = next;
     }
-    if (fetch->count == 0) { /* all that is held is in use: soon some of it will not be */
-        n->counters.busy++;
-        tl_flight_damaged(n, head, -ENOMEM);
+    if (fetch->count == 0) {
+        tl_flight_no_room(n, head, rc);
         return;
     }
     s->used = true;
@@ -93,8 +97,19 @@ void tl_source_pump(struct tl_node *n)
 /* The chunk of this fetch that the event is about, if its flight still waits for it. */
 static uint32_t flight_at(const struct tl_node *n, const struct tl_fetch_slot *s, uint32_t i)
 {
+    if (s->flights[i] == TL_SLOT_NONE)
+        return TL_SLOT_NONE;
     const struct tl_flight *f = &n->flights[s->flights[i]];
-    return f->state == FLIGHT_FETCHING && f->gen == s->flight_gens[i] ? s->flights[i] : TL_SLOT_NONE;
+    check(f->state == FLIGHT_FETCHING && f->gen == s->flight_gens[i]); /* only this fetch can end it */
+    return s->flights[i];
+}
+
+/* The source has said a length that cannot be: as if it could not be read. */
+static bool length_wrong(const struct tl_node *n, const struct tl_flight *f, const struct tl_event *ev)
+{
+    if (n->index->objects[n->index->chunks[f->chunk].object].op == TL_OP_LIST)
+        return ev->payload_len == 0 || ev->payload_len > TL_WIRE_PULL_MAX;
+    return ev->len != f->len;
 }
 
 static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event *ev)
@@ -102,9 +117,9 @@ static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event
     struct tl_flight *f = &n->flights[flight];
     const struct tl_chunk *c = &n->index->chunks[f->chunk];
     if (n->index->objects[c->object].op == TL_OP_LIST) {
-        if (tl_node_alloc(n, ev->payload_len, &f->addr) != 0) {
-            n->counters.busy++;
-            tl_flight_damaged(n, flight, -ENOMEM);
+        int rc = tl_node_alloc(n, ev->payload_len, &f->addr);
+        if (rc != 0) {
+            tl_flight_no_room(n, flight, rc);
             return;
         }
         f->len = ev->payload_len;
@@ -116,19 +131,19 @@ static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event
     tl_flight_land(n, flight);
 }
 
-/* A file whose name is gone is not what its listing says, as one that has changed is not. */
-static int status_of(enum tl_op op, int status)
+/* Chunk i of the fetch is over: read, or not (status < 0). */
+static void fetched_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i, const struct tl_event *ev, int status)
 {
-    bool gone = status == -ENOENT || status == -ENOTDIR || status == -ELOOP;
-    return op == TL_OP_READ && gone ? -ESTALE : status;
-}
-
-static void fetched_chunk(struct tl_node *n, uint32_t flight, enum tl_op op, const struct tl_event *ev)
-{
+    uint32_t flight = flight_at(n, s, i);
+    if (flight == TL_SLOT_NONE)
+        return;
+    s->flights[i] = TL_SLOT_NONE; /* it may soon be part of another fetch */
     if (n->flights[flight].stale)
         tl_flight_again(n, flight, false);
-    else if (ev->status < 0)
-        tl_flight_fail(n, flight, status_of(op, ev->status));
+    else if (status < 0)
+        tl_flight_fail(n, flight, status);
+    else if (length_wrong(n, &n->flights[flight], ev))
+        tl_flight_fail(n, flight, -EIO);
     else
         fetched_ok(n, flight, ev);
 }
@@ -142,18 +157,12 @@ void tl_source_fetched(struct tl_node *n, const struct tl_event *ev)
     uint32_t i = ev->chunk - s->fetch.first;
     if (s->fetch.op == TL_OP_LIST)
         i = 0;
-    if (i < s->fetch.count) {
-        uint32_t flight = flight_at(n, s, i);
-        if (flight != TL_SLOT_NONE)
-            fetched_chunk(n, flight, s->fetch.op, ev);
-    }
+    if (i < s->fetch.count)
+        fetched_chunk(n, s, i, ev, ev->status);
     if (!ev->last)
         return;
-    for (uint32_t k = 0; k < s->fetch.count; k++) { /* what was never reported has failed */
-        uint32_t flight = flight_at(n, s, k);
-        if (flight != TL_SLOT_NONE)
-            tl_flight_fail(n, flight, ev->status < 0 ? status_of(s->fetch.op, ev->status) : -EIO);
-    }
+    for (uint32_t k = 0; k < s->fetch.count; k++) /* what was never reported has failed */
+        fetched_chunk(n, s, k, ev, ev->status < 0 ? ev->status : -EIO);
     s->used = false;
     n->fetch_count--;
 }
