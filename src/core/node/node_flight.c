@@ -239,10 +239,11 @@ static bool lasting(enum tl_op op, int status)
     return op == TL_OP_LIST && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
 }
 
-/* The file is not what its listing said, or not there any more: the listing is outdated (P-11). */
+/* The file is not what its listing said, or not there any more: the listing is outdated, and a reader of that version is
+ * told ESTALE, whichever of the two it was (P-11). */
 static bool outdated(enum tl_op op, int status)
 {
-    return op == TL_OP_READ && (status == -ESTALE || status == -ENOENT || status == -ENOTDIR);
+    return op == TL_OP_READ && (status == -ESTALE || status == -ENOENT || status == -ENOTDIR || status == -ELOOP);
 }
 
 void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
@@ -258,6 +259,7 @@ void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
     if (outdated((enum tl_op)o->op, status)) {
         tl_paths_get(n->index->paths, o->path, n->path, o->path_len);
         n->counters.stale++;
+        status = -ESTALE;
         tl_flush_parent_of(n, n->path, o->path_len);
     }
     bool keep = lasting((enum tl_op)o->op, status) && !f->stale;
