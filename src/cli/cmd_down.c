@@ -51,24 +51,40 @@ int cmd_down(const struct cli_verb *self, int argc, char **argv)
     return code;
 }
 
+/* The tier's directory, to be watched until its daemon comes. */
+static int make_tier(const char *name, struct tiercel_error *err)
+{
+    struct cli_tier t;
+    cli_tier_init(&t);
+    int rc = cli_tier_make(&t, name, true, err);
+    cli_tier_fini(&t);
+    return rc < 0 ? rc : 0;
+}
+
 int cmd_wait(const struct cli_verb *self, int argc, char **argv)
 {
-    const char *name = NULL;
+    const char *name = NULL, *runtime = NULL;
     int timeout_ms = TIMEOUT_MS;
-    bool json = false;
+    bool here = false, json = false;
     const struct cli_option options[] = {
         CLI_OPTION_NAME(&name),
+        {"here", 0, CLI_FLAG, &here, NULL, "even if this machine's daemon has yet to start"},
+        {"runtime", 0, CLI_TEXT, &runtime, "DIR", "look for the tier below DIR"},
         {"timeout", 0, CLI_SECONDS, &timeout_ms, "S", "give up after S seconds (60)"},
         CLI_OPTION_JSON(&json),
     };
     int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 0);
     if (go != CLI_GO)
         return go;
+    if (runtime != NULL)
+        setenv("TIERCEL_RUNTIME_DIR", runtime, 1);
     struct cli_tier t;
     struct tiercel_error err = {0};
     cli_tier_init(&t);
     cli_signals_catch();
     int rc = cli_tier_load(&t, name, false, &err);
+    if (rc == -ENOENT && here && make_tier(name, &err) == 0) /* we may be here before the daemon */
+        rc = cli_tier_load(&t, name, false, &err);
     if (rc == 0)
         rc = cli_ready_here(&t, cli_now_ms() + (uint64_t)timeout_ms, &err);
     int code = rc < 0 ? cli_report(&err, json) : CLI_OK;

@@ -92,8 +92,8 @@ static void enter_screen(const struct top *t)
 static void leave_screen(const struct top *t)
 {
     static const char leave[] = "\033[?25h\033[?1049l";
-    put(leave, sizeof leave - 1);
     tcsetattr(STDIN_FILENO, TCSANOW, &t->saved);
+    put(leave, sizeof leave - 1);
 }
 
 static void measure(struct top *t)

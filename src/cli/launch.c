@@ -53,6 +53,54 @@ void cli_ssh_args(struct cli_args *a, const char *host)
     cli_args_add(a, "%s", host);
 }
 
+/* The command itself; `tiercel` of the other machines is where it is here. */
+static void add_command(struct cli_args *a, const struct cli_tier *t, const char *verb, int timeout_ms)
+{
+    char self[TIERCEL_PATH_SIZE];
+    struct tiercel_error ignored;
+    cli_args_add(a, "%s", cli_self(self, &ignored) == 0 ? self : "tiercel");
+    cli_args_add(a, "%s", verb);
+    cli_args_add(a, "--here");
+    cli_args_add(a, "--name");
+    cli_args_add(a, "%s", t->name);
+    cli_args_add(a, "--runtime");
+    cli_args_add(a, "%s", t->runtime);
+    if (timeout_ms < 0)
+        return;
+    cli_args_add(a, "--timeout");
+    cli_args_add(a, "%d.%03d", timeout_ms / 1000, timeout_ms % 1000);
+}
+
+/* The last argument: a command line for the shell at the other end. */
+static void add_shell_line(struct cli_args *a, struct cli_args *command)
+{
+    char *line = cli_args_shell(command);
+    a->failed |= line == NULL;
+    cli_args_add(a, "%s", line != NULL ? line : "");
+    cli_args_fini(command);
+    free(line);
+}
+
+void cli_remote_args(struct cli_args *a, const struct cli_tier *t, const char *host, const char *verb, int timeout_ms)
+{
+    if (t->launcher != CLI_SLURM) {
+        struct cli_args command = {0};
+        add_command(&command, t, verb, timeout_ms);
+        cli_ssh_args(a, host);
+        add_shell_line(a, &command);
+        return;
+    }
+    size_t count = host != NULL ? 1 : t->nodes.count;
+    cli_args_add(a, "srun");
+    cli_args_add(a, "--overlap");
+    cli_args_add(a, "--nodes=%zu", count);
+    cli_args_add(a, "--ntasks=%zu", count);
+    cli_args_add(a, "--ntasks-per-node=1");
+    if (host != NULL)
+        cli_args_add(a, "--nodelist=%s", host);
+    add_command(a, t, verb, timeout_ms);
+}
+
 /* One node's daemon on this machine. */
 static void job_here(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank)
 {
@@ -84,13 +132,9 @@ static void job_ssh(struct cli_job *job, const struct cli_tier *t, const struct 
     cli_args_add(&command, "--log");
     cli_args_add(&command, "%s/node-%zu.log", t->dir, rank);
     cli_args_add(&command, "--daemonise");
-    char *line = cli_args_shell(&command);
-    cli_args_fini(&command);
     cli_ssh_args(&job->args, t->nodes.list[rank].host);
-    cli_args_add(&job->args, "%s", line != NULL ? line : "false");
-    job->args.failed |= line == NULL;
+    add_shell_line(&job->args, &command);
     job->input = input;
-    free(line);
 }
 
 /* ---- what went wrong ---- */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/pidfd.h>
 #include <unistd.h>
 
 #include "cli/tier.h"
@@ -105,6 +106,19 @@ static int wait_on(const struct cli_tier *t, const char *socket, uint64_t deadli
     return rc;
 }
 
+/* srun has ended before any daemon could listen: what it said is in its log. */
+static int step_over(const struct cli_tier *t, struct tiercel_error *err)
+{
+    char log[TIERCEL_PATH_SIZE];
+    int rc = cli_path(log, err, "%s/srun.log", t->dir);
+    if (rc < 0)
+        return rc;
+    cli_say("the end of %s:", log);
+    cli_show_tail(log, TAIL_LINES);
+    return cli_error(err, -EIO, "%s: the Slurm step with the daemons has ended at once; its words above say why",
+                     t->name);
+}
+
 /* Waits until a node's socket is in the directory; its rank, -ETIMEDOUT, or another error. The watch is set before the
  * first look, so that nothing is missed. */
 static int first_rank(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
@@ -116,7 +130,7 @@ static int first_rank(const struct cli_tier *t, uint64_t deadline_ms, struct tie
             close(fd);
         return cli_error(err, -code, "%s: cannot be watched: %s", t->dir, strerror(code));
     }
-    int rc = -ETIMEDOUT;
+    int rc = -ETIMEDOUT, srun = t->srun_pid > 0 ? pidfd_open(t->srun_pid, 0) : -1;
     for (;;) { /* bounded by the deadline */
         unsigned rank;
         char events[4096];
@@ -125,14 +139,22 @@ static int first_rank(const struct cli_tier *t, uint64_t deadline_ms, struct tie
             rc = n < 0 ? n : (int)rank;
             break;
         }
-        struct pollfd p = {.fd = fd, .events = POLLIN};
+        struct pollfd p[2] = {{.fd = fd, .events = POLLIN}, {.fd = srun, .events = POLLIN}};
         int left = time_left(deadline_ms);
+        if (cli_interrupted != 0)
+            rc = cli_error(err, -ECANCELED, "%s: interrupted while its nodes started", t->name);
         if (left == 0 || cli_interrupted != 0)
             break;
-        if (poll(&p, 1, left) > 0 && read(fd, events, sizeof events) < 0 && errno != EAGAIN)
+        if (poll(p, 2, left) > 0 && p[1].revents != 0) {
+            rc = step_over(t, err);
+            break;
+        }
+        if (p[0].revents != 0 && read(fd, events, sizeof events) < 0 && errno != EAGAIN)
             break;
     }
     close(fd);
+    if (srun >= 0)
+        close(srun);
     if (rc == -ETIMEDOUT)
         cli_error(err, rc, "%s: no daemon has begun to listen on this machine in time; read the logs in %s", t->name,
                   t->dir);
@@ -147,13 +169,37 @@ int cli_ready_here(const struct cli_tier *t, uint64_t deadline_ms, struct tierce
     return rc < 0 ? rc : wait_on(t, path, deadline_ms, err);
 }
 
+/* Is this machine one of the tier's? */
+static bool is_member(const struct cli_tier *t)
+{
+    const char *slurm_name = getenv("SLURMD_NODENAME");
+    unsigned rank;
+    if (t->launcher == CLI_LOCAL || tiercel_local_ranks(t->dir, &rank, 1, NULL) > 0)
+        return true;
+    for (size_t i = 0; i < t->nodes.count; i++) {
+        const char *host = t->nodes.list[i].host;
+        bool named = t->launcher == CLI_SLURM && slurm_name != NULL && strcmp(host, slurm_name) == 0;
+        if (named || cli_host_is_here(host))
+            return true;
+    }
+    return false;
+}
+
+/* Nobody of the tier is here (an ssh front end, salloc on a login node): `tiercel wait` on the first node tells. */
+static int ready_there(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
+{
+    struct cli_job job = {0};
+    const char *host = t->nodes.list[0].host;
+    cli_remote_args(&job.args, t, host, "wait", time_left(deadline_ms));
+    int rc = cli_jobs_run(&job, 1, 1, deadline_ms + 5000, "waiting for the nodes", err);
+    if (rc == 0 && job.status != 0)
+        rc = cli_error(err, -ETIMEDOUT, "%s: not ready in time, as seen from %s: %.600s", t->name, host,
+                       job.err != NULL ? job.err : "no reason given");
+    cli_job_fini(&job);
+    return rc;
+}
+
 int cli_ready(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
 {
-    unsigned rank;
-    int n = tiercel_local_ranks(t->dir, &rank, 1, err);
-    if (n < 0)
-        return n;
-    if (n > 0 || t->launcher == CLI_LOCAL)
-        return cli_ready_here(t, deadline_ms, err);
-    return 0; /* all nodes are elsewhere, and each has said that it listens */
+    return is_member(t) ? cli_ready_here(t, deadline_ms, err) : ready_there(t, deadline_ms, err);
 }

@@ -221,31 +221,6 @@ int cli_stop_here(const struct cli_tier *t, int grace_ms, unsigned *stopped, str
 
 /* ---- the other machines ---- */
 
-/* `tiercel` of the other machines: where it is here. */
-static void add_down_command(struct cli_args *a, const struct cli_tier *t)
-{
-    char self[TIERCEL_PATH_SIZE];
-    struct tiercel_error ignored;
-    cli_args_add(a, "%s", cli_self(self, &ignored) == 0 ? self : "tiercel");
-    cli_args_add(a, "down");
-    cli_args_add(a, "--here");
-    cli_args_add(a, "--name");
-    cli_args_add(a, "%s", t->name);
-    cli_args_add(a, "--runtime");
-    cli_args_add(a, "%s", t->runtime);
-}
-
-static void ssh_down(struct cli_job *job, const struct cli_tier *t, const char *host)
-{
-    struct cli_args command = {0};
-    add_down_command(&command, t);
-    char *line = cli_args_shell(&command);
-    cli_args_fini(&command);
-    cli_ssh_args(&job->args, host);
-    cli_args_add(&job->args, "%s", line != NULL ? line : "false");
-    free(line);
-}
-
 static int stop_by_ssh(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
 {
     struct cli_job *jobs = calloc(t->nodes.count + 1, sizeof *jobs);
@@ -256,7 +231,7 @@ static int stop_by_ssh(const struct cli_tier *t, uint64_t deadline_ms, struct ti
         bool again = i > 0 && strcmp(host, t->nodes.list[i - 1].host) == 0; /* several nodes of a machine */
         if (again || cli_host_is_here(host))
             continue;
-        ssh_down(&jobs[count], t, host);
+        cli_remote_args(&jobs[count].args, t, host, "down", -1);
         hosts[count++] = host;
     }
     int rc = cli_jobs_run(jobs, count, SSH_AT_ONCE, deadline_ms, "stopping nodes", err);
@@ -282,12 +257,7 @@ static int stop_by_ssh(const struct cli_tier *t, uint64_t deadline_ms, struct ti
 static int stop_by_slurm(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
 {
     struct cli_job job = {0};
-    cli_args_add(&job.args, "srun");
-    cli_args_add(&job.args, "--overlap");
-    cli_args_add(&job.args, "--nodes=%zu", t->nodes.count);
-    cli_args_add(&job.args, "--ntasks=%zu", t->nodes.count);
-    cli_args_add(&job.args, "--ntasks-per-node=1");
-    add_down_command(&job.args, t);
+    cli_remote_args(&job.args, t, NULL, "down", -1);
     int rc = cli_jobs_run(&job, 1, 1, deadline_ms, "stopping the nodes' daemons", err);
     if (rc == 0 && job.status != 0)
         rc = cli_error(err, -EIO, "srun: %.600s; the daemons end with the job at the latest",

@@ -62,9 +62,8 @@ static int lock_dir(struct cli_tier *t, struct tiercel_error *err)
         return errno == ENOENT ? -EAGAIN : cli_error(err, -errno, "%s: %s", t->dir, strerror(errno));
     struct stat mine, there;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int code = errno;
         close(fd);
-        return cli_error(err, -code, "%s: another `tiercel` is starting or ending this tier; wait for it", t->dir);
+        return cli_error(err, -EBUSY, "%s: another `tiercel` is starting or ending this tier; wait for it", t->dir);
     }
     if (fstat(fd, &mine) != 0 || stat(t->dir, &there) != 0 || mine.st_ino != there.st_ino) {
         close(fd);

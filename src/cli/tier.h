@@ -123,6 +123,10 @@ void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct 
 /* Appends `${TIERCEL_SSH:-ssh} -oBatchMode=yes HOST`. */
 void cli_ssh_args(struct cli_args *a, const char *host);
 
+/* `tiercel VERB --name T --runtime R` on a machine of the tier, through its launcher; host NULL (Slurm): on all.
+ * timeout_ms < 0: no --timeout. */
+void cli_remote_args(struct cli_args *a, const struct cli_tier *t, const char *host, const char *verb, int timeout_ms);
+
 /* Starts all daemons and returns when each listens. After an error some may be up: cli_stop ends them. */
 int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t deadline_ms, struct tiercel_error *err);
 int cli_launch_slurm(struct cli_tier *t, const struct cli_daemon_options *o, struct tiercel_error *err);
