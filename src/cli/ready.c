@@ -12,6 +12,8 @@
 
 #include "cli/tier.h"
 
+#define REFUSALS_MAX      100
+#define REFUSAL_MS        20
 #define MISSING_NAMED_MAX 8
 #define TAILS_MAX         3
 #define TAIL_LINES        5
@@ -86,13 +88,26 @@ static void explain_timeout(const struct cli_tier *t, const char *socket, struct
 
 /* ---- one daemon ---- */
 
+/* Connects to a daemon that is just starting: between its bind and its listen connections are refused, and nothing tells
+ * when that is over. */
+static int connect_early(struct tiercel **out, const char *socket, uint64_t deadline_ms, struct tiercel_error *err)
+{
+    int rc = -ECONNREFUSED;
+    for (int i = 0; i < REFUSALS_MAX && rc == -ECONNREFUSED && cli_interrupted == 0; i++) {
+        if (i > 0)
+            poll(NULL, 0, REFUSAL_MS);
+        rc = tiercel_open_socket(out, socket, time_left(deadline_ms), err);
+    }
+    return rc;
+}
+
 static int wait_on(const struct cli_tier *t, const char *socket, uint64_t deadline_ms, struct tiercel_error *err)
 {
     struct tiercel *c;
-    int left = time_left(deadline_ms);
-    int rc = tiercel_open_socket(&c, socket, left, err);
+    int rc = connect_early(&c, socket, deadline_ms, err);
     if (rc < 0)
         return rc;
+    int left = time_left(deadline_ms);
     char ms[16];
     size_t nodes = t->nodes.count;
     snprintf(ms, sizeof ms, "%d", left);
