@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define INTERRUPTED_MAX 100          /* system calls repeated after a signal */
-#define ADVICE_SIZE_MAX (128u << 10) /* Linux cuts one piece of advice to a file system's read-ahead: this by default */
+#define ADVICE_STEP     (128u << 10) /* Linux cuts one piece of advice to a file system's read-ahead: this by default */
 
 struct reading {
     struct tl_source *source;
@@ -117,19 +117,18 @@ static int read_chunk(struct reading *r, int fd, uint32_t i, struct tl_hash *dig
 }
 
 /* Tells the kernel at once of all that will be read, so that the requests are under way together: in turn, each would
- * wait a round trip. The bytes asked of the storage are the same. Advice only. */
+ * wait a round trip. The bytes asked of the storage are the same. Advice only.
+ *
+ * Each piece reaches to the end of its chunk, so that a chunk is one request where the file system's read-ahead is as
+ * large; where it is smaller, the next piece asks for what was cut off. */
 static void announce(const struct reading *r, int fd)
 {
     const struct tl_source_op *op = r->op;
-    uint64_t at = (uint64_t)op->first * r->source->config.chunk_size_bytes, left = 0;
-    for (uint32_t i = 0; i < op->count; i++)
-        left += op->lens[i];
-    while (left > ADVICE_SIZE_MAX) {
-        (void)posix_fadvise(fd, (off_t)at, ADVICE_SIZE_MAX, POSIX_FADV_WILLNEED);
-        at += ADVICE_SIZE_MAX;
-        left -= ADVICE_SIZE_MAX;
+    for (uint32_t i = 0; i < op->count; i++) {
+        uint64_t start = ((uint64_t)op->first + i) * r->source->config.chunk_size_bytes;
+        for (uint64_t at = 0; at < op->lens[i]; at += ADVICE_STEP)
+            (void)posix_fadvise(fd, (off_t)(start + at), (off_t)(op->lens[i] - at), POSIX_FADV_WILLNEED);
     }
-    (void)posix_fadvise(fd, (off_t)at, (off_t)left, POSIX_FADV_WILLNEED);
 }
 
 /* Chunks in order; one that cannot be read does not keep the next from being tried, a changed file does. The table
