@@ -34,7 +34,7 @@ enum cli_kind {
     CLI_TEXT,    /* const char * */
     CLI_COUNT,   /* int, 1 or more */
     CLI_RANK,    /* int, 0 or more */
-    CLI_SIZE,    /* const char *: digits with K, M, G or T, checked and handed on as text */
+    CLI_SIZE,    /* const char *: digits with K, M or G, checked and handed on as text */
     CLI_SECONDS, /* int, ms; fractions allowed */
     CLI_LIST,    /* struct cli_list, one more item each time */
 };

@@ -76,7 +76,7 @@ static bool is_size(const char *text)
     if (digits == 0 || digits > 18)
         return false;
     const char *unit = text + digits;
-    return *unit == '\0' || (strchr("KMGTkmgt", *unit) != NULL && unit[1] == '\0');
+    return *unit == '\0' || (strchr("KMG", *unit) != NULL && unit[1] == '\0');
 }
 
 static bool parse_seconds(const char *text, int *out_ms)

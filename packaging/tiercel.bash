@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of tiercel(1) for bash: verbs from `tiercel --help`, options from `tiercel VERB --help`.
+_tiercel()
+{
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb=${COMP_WORDS[1]} i
+    COMPREPLY=()
+    if [ "$COMP_CWORD" -eq 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(tiercel --help | sed -n 's/^  \([a-z]*\) .*/\1/p') --help --version" -- "$cur")
+        return
+    fi
+    if [ "$verb" = run ]; then # behind --, or behind the first word that is no option, the command's own words follow
+        for ((i = 2; i < COMP_CWORD; i++)); do
+            [ "${COMP_WORDS[i]}" = -- ] || continue
+            _command_offset $((i + 1)) 2>/dev/null
+            return
+        done
+    fi
+    case $prev in
+    --hostfile | -f | --cache | -c | --runtime) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    --bulk) mapfile -t COMPREPLY < <(compgen -W "auto tcp" -- "$cur") ;;
+    *)
+        case $cur in
+        -*) mapfile -t COMPREPLY < <(compgen -W "$(tiercel "$verb" --help | grep -o -- '--[a-z-]*')" -- "$cur") ;;
+        *) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+        esac
+        ;;
+    esac
+}
+complete -F _tiercel tiercel
