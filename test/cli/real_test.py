@@ -88,6 +88,23 @@ class Local(Case):
         self.ok("down")
         self.assertEqual(os.listdir(self.dir + "/mnt"), [])
 
+    def test_run_serves_where_the_doctor_says_so(self):
+        doctor = json.loads(self.tiercel("doctor", "--json").stdout)["run"]
+        if not doctor["served"]:
+            self.skipTest(doctor["reason"])
+        os.mkdir(self.dir + "/app")
+        with open(self.dir + "/app/file", "w") as f:
+            f.write("hello\n")
+        command = ["run", "--strict", "--cache", self.dir + "/app", "--", "sh", "-c",
+                   f"cat {self.dir}/app/file && grep -c ' {self.dir}/app .* fuse' /proc/self/mountinfo; exit 3"]
+        for with_tier in (False, True):
+            if with_tier:
+                self.ok("up", "-N", "2")
+            p = self.tiercel(*command)
+            self.assertEqual((p.returncode, p.stdout), (3, "hello\n1\n"), p.both)
+            if not with_tier:
+                self.assertEqual(os.listdir(self.runtime), [])
+
     def test_a_wrong_key_is_refused(self):
         self.ok("up")
         os.chmod(self.runtime + "/default/key", 0o644)
