@@ -4,8 +4,8 @@
  * A fabric has one host a rank: a NIC (bytes leave one after the other, and arrive one after the other), a processor
  * share (every message costs CPU at both sides; what a node sends waits until its CPU is free), and at most one
  * running transport (struct tl_net). Events reach a transport's ready list in virtual time; the owner is told by
- * on_ready and takes them with poll(). Nothing ever calls back from inside a transport call but on_ready, and that only
- * to say "poll soon".
+ * on_ready and takes them with poll(). Nothing ever calls back from inside a transport call: on_ready comes at the end of
+ * what happens on the wire.
  *
  * What can go wrong, all by seed: delays (so that connections overtake each other; never messages within one), loss
  * of a connection with everything in flight, refused connects, -EAGAIN, DOWN events that are false or never come,

@@ -91,8 +91,6 @@ void tl_simnet_push(struct tl_simnet *net, const struct tl_net_event *ev, struct
     struct tl_world *w = net->fabric->world;
     uint64_t what = ev->header_len > 0 ? tl_hash64(ev->header, ev->header_len, ev->payload_len) : ev->cookie;
     tl_world_trace(w, (uint64_t)ev->type << 32 | net->rank, (uint64_t)ev->peer.rank << 32 | (uint32_t)ev->status, what);
-    if (net->fabric->on_ready != NULL)
-        net->fabric->on_ready(net->fabric->on_ready_ctx, net->rank);
 }
 
 /* Takes a side's operations away from it; each gives its one event when `status` is not 0. */
@@ -288,7 +286,10 @@ void tl_link_handle_ack(struct tl_fabric *f, struct tl_packet *p)
     struct tl_link_end *end = &link->end[0];
     if (end->net == NULL) { /* the initiator has gone meanwhile */
         tl_link_down_later(link, 1, f->config.latency_ns, -ECONNRESET);
-    } else if (end->state == END_CONNECTING && !link->lost) {
+    } else if (end->state == END_CONNECTING && link->lost) { /* the acceptance was lost with the rest */
+        connect_fail(f, p, -ETIMEDOUT, f->config.connect_timeout_ns);
+        return;
+    } else if (end->state == END_CONNECTING) {
         end->state = END_OPEN;
         struct tl_net_event up = {.type = TL_NET_UP, .peer = {.rank = link->end[1].rank, .gen = end->gen}};
         tl_simnet_push(end->net, &up, NULL);

@@ -334,6 +334,9 @@ void tl_fabric_handle(void *ctx, const struct tl_sim_event *ev)
     case WIRE_DOWN: handle_down(f, p, false); break;
     case WIRE_WRITABLE: handle_writable(f, p); break;
     }
+    /* Only now: the owner may call the transport from here. */
+    if (f->on_ready != NULL && f->hosts[ev->node].net != NULL && f->hosts[ev->node].net->ready_count > 0)
+        f->on_ready(f->on_ready_ctx, ev->node);
 }
 
 void tl_fabric_pause(struct tl_fabric *f, uint32_t rank, uint64_t until_ns)
