@@ -265,6 +265,7 @@ void tl_catalog_remove(struct tl_catalog *c, uint32_t object, bool removed)
 {
     check(!c->objects[object].directory);
     c->objects[object].removed = removed;
+    c->objects[object].was_removed = true;
     listing_version(c, c->objects[object].parent);
 }
 

@@ -49,7 +49,7 @@ struct tl_object {
     uint16_t path_len;
     uint16_t name_at; /* the last component starts here */
     bool directory;
-    bool removed;
+    bool removed, was_removed; /* now; at any time */
     uint32_t parent;
     uint32_t newest;      /* version index */
     uint32_t child_index; /* its place among its parent's children */
