@@ -8,6 +8,7 @@
 #include "sim/memory.h"
 
 #define READY_LOOK_NS (5 * TL_NS_PER_MS)
+#define OBJECTS_SPARE 64u
 #define READY_MAX_NS  (60 * TL_NS_PER_S)
 
 void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *config, struct tl_workload *workload)
@@ -21,6 +22,8 @@ void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *confi
     tl_catalog_init(&c->catalog, &c->world, workload->real_listings);
     workload->build(workload, &c->catalog);
     tl_catalog_seal(&c->catalog);
+    if (c->config.node.object_max == 0) /* as small as can be: there may be ten thousand such tables */
+        c->config.node.object_max = c->catalog.content_count + OBJECTS_SPARE;
     c->config.fabric.node_count = config->nodes;
     tl_fabric_init(&c->fabric, &c->world, &c->config.fabric);
     c->fabric.on_ready = tl_host_on_ready;

@@ -22,7 +22,8 @@
 struct tl_cluster_config {
     uint32_t nodes;
     uint64_t seed;
-    struct tl_node_config node; /* rank, incarnation and the like are filled in */
+    struct tl_node_config
+        node; /* rank, incarnation and the like are filled in; object_max 0: what the workload needs */
     struct tl_fabric_config fabric;
     struct tl_storage_config storage;
     struct tl_faults_config faults;

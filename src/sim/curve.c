@@ -14,7 +14,6 @@
 #define PLOT_WIDTH   60u
 #define BASE_NODES   32u /* what the ratio compares with */
 #define RATIO_TARGET 1.10
-#define INDEX_MAX    2048u /* objects of the paper's workload, twice */
 #define SKEW_NS      (100 * TL_NS_PER_MS)
 
 struct row {
@@ -36,13 +35,14 @@ void tl_curve_options_default(struct tl_curve_options *o)
     c->start_skew_ns = SKEW_NS;
     c->wait_ready = true;
     tl_fabric_config_default(&c->fabric);
+    c->fabric.copies = true;
     tl_storage_config_default(&c->storage);
     tl_node_config_default(&c->node);
     /* Tables as small as the workload lets them be: there are ten thousand of each. */
-    c->node.object_max = INDEX_MAX;
+    c->node.object_max = 0;
     c->node.flight_max = 64;
-    c->node.waiter_max = 2048;
-    c->node.fetch_max = 16;
+    c->node.waiter_max = 512;
+    c->node.fetch_max = 8;
     c->node.cache_limit_bytes = 1ull << 30;
 }
 

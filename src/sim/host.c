@@ -10,6 +10,7 @@
 #define NOBODY          UINT32_MAX
 #define TIMERS_NOW_MAX  1000u /* timers of one node at one moment: more is spinning */
 #define CHATTER_FACTOR  30u
+#define HELLO_BYTES_MAX 64u
 #define OVER_FACTOR     4u
 #define JOB_ID          0x7469657263656cull
 #define DEADLINE_MIN_NS 1000u
@@ -81,7 +82,9 @@ static int hand_over(struct tl_cluster *c, struct tl_host *h, const struct tl_ac
                                  (uint32_t)(a->addr >> 40), a->addr & offset_mask, a->len, a->deadline_ns, a->cookie);
     const struct tl_net_payload payload = {
         .region = (uint32_t)(a->addr >> 40), .offset = a->addr & offset_mask, .len = a->len};
-    for (uint32_t i = 1; c->config.plant == TL_PLANT_CHATTER && a->len == 0 && i < CHATTER_FACTOR; i++)
+    /* Not HELLO: that may come only once. */
+    bool chatty = c->config.plant == TL_PLANT_CHATTER && a->len == 0 && a->header_len > HELLO_BYTES_MAX;
+    for (uint32_t i = 1; chatty && i < CHATTER_FACTOR; i++)
         (void)h->net->ops->send(h->net, *peer, a->header, a->header_len, NULL, 0);
     return h->net->ops->send(h->net, *peer, a->header, a->header_len, a->len > 0 ? &payload : NULL, a->cookie);
 }

@@ -12,7 +12,7 @@
 #include "sim/seeds.h"
 
 #define NODES_MAX       100000u
-#define FRESH_PAGES_MIN (128 << 10)
+#define FRESH_PAGES_MIN (200 << 10)
 
 static const char usage[] =
     "Usage: tiercel-sim [--nodes N] [--workload imports|stream] [OPTION]...   the curve of a cold start\n"

@@ -52,6 +52,25 @@ void tl_seed_config(const struct tl_seeds_options *o, uint64_t seed, struct tl_c
     config->faults = (struct tl_faults_config){.classes = o->classes, .window_ns = WINDOW_NS};
 }
 
+static void take_totals(const struct tl_cluster *c, struct tl_seed_totals *out)
+{
+    struct tl_counters n;
+    tl_cluster_counters(c, &n);
+    *out = (struct tl_seed_totals){.requests = c->checker.requests,
+                                   .disturbances = c->checker.disturbances,
+                                   .connections_lost = c->fabric.connections_lost,
+                                   .reparented = n.reparented,
+                                   .retried = n.flights_retried,
+                                   .evictions = n.evictions,
+                                   .storage_errors = c->storage.errors,
+                                   .stale = c->checker.stale,
+                                   .damaged = n.digest_failures,
+                                   .cancelled = c->checker.cancelled,
+                                   .busy = c->checker.busy,
+                                   .commands = c->checker.operators,
+                                   .read_again = c->storage.doubles};
+}
+
 void tl_seed_run(const struct tl_seeds_options *o, uint64_t seed, struct tl_seed_result *out)
 {
     static struct tl_cluster cluster;
@@ -65,6 +84,7 @@ void tl_seed_run(const struct tl_seeds_options *o, uint64_t seed, struct tl_seed
     out->trace = cluster.world.trace;
     out->events = cluster.world.events;
     out->end_ns = cluster.world.now_ns;
+    take_totals(&cluster, &out->totals);
     if (!out->good)
         snprintf(out->what, sizeof out->what, "at %.6f s: %.300s", (double)cluster.world.violation_ns / 1e9,
                  cluster.world.violation);
@@ -157,11 +177,15 @@ static void shrink(const struct tl_seeds_options *given, uint64_t seed)
 uint64_t tl_seeds_run(const struct tl_seeds_options *o)
 {
     uint64_t failed = 0, events = 0, start_ns = tl_time_mono_ns();
+    struct tl_seed_totals totals = {0};
     bool progress = isatty(STDERR_FILENO) && !o->quiet;
     for (uint64_t seed = o->from; seed < o->from + o->count; seed++) {
         struct tl_seed_result result;
         run_forked(o, seed, &result);
         events += result.events;
+#define ADD_TOTAL(name) totals.name += result.totals.name;
+        TL_SEED_TOTALS(ADD_TOTAL)
+#undef ADD_TOTAL
         if (progress && seed % PROGRESS_EVERY == 0)
             fprintf(stderr, "\r%llu of %llu seeds", (unsigned long long)(seed - o->from), (unsigned long long)o->count);
         if (result.good)
@@ -177,9 +201,15 @@ uint64_t tl_seeds_run(const struct tl_seeds_options *o)
     }
     if (progress)
         fprintf(stderr, "\r                              \r");
-    if (!o->quiet)
-        printf("%llu seeds from %llu, %u nodes: %llu failed, %llu events, %.1f s\n", (unsigned long long)o->count,
-               (unsigned long long)o->from, o->nodes, (unsigned long long)failed, (unsigned long long)events,
-               (double)(tl_time_mono_ns() - start_ns) / 1e9);
+    if (o->quiet)
+        return failed;
+    printf("%llu seeds from %llu, %u nodes: %llu failed, %llu events, %.1f s\n", (unsigned long long)o->count,
+           (unsigned long long)o->from, o->nodes, (unsigned long long)failed, (unsigned long long)events,
+           (double)(tl_time_mono_ns() - start_ns) / 1e9);
+    printf("in them:");
+#define PRINT_TOTAL(name) printf(" " #name "=%llu", (unsigned long long)totals.name);
+    TL_SEED_TOTALS(PRINT_TOTAL)
+#undef PRINT_TOTAL
+    printf("\n");
     return failed;
 }

@@ -20,9 +20,22 @@ struct tl_seeds_options {
     bool no_fork; /* all in this process: for debuggers */
 };
 
+/* What happened in a seed: shows that the faults do strike. */
+#define TL_SEED_TOTALS(X)                                                                                              \
+    X(requests)                                                                                                        \
+    X(disturbances)                                                                                                    \
+    X(connections_lost)                                                                                                \
+    X(reparented)                                                                                                      \
+    X(retried) X(evictions) X(storage_errors) X(stale) X(damaged) X(cancelled) X(busy) X(commands) X(read_again)
+
 struct tl_seed_result {
     bool good;
     uint64_t trace, events, end_ns;
+    struct tl_seed_totals {
+#define TL_SEED_TOTAL_FIELD(name) uint64_t name;
+        TL_SEED_TOTALS(TL_SEED_TOTAL_FIELD)
+#undef TL_SEED_TOTAL_FIELD
+    } totals;
     char what[TL_VIOLATION_MAX];
 };
 

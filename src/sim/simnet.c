@@ -145,7 +145,10 @@ static int net_send(struct tl_net *base, struct tl_peer peer, const void *header
     net->stats.bytes_sent += wire_bytes;
     f->hosts[net->rank].messages_sent++;
     f->messages++;
-    if (payload_len > 0) {
+    if (payload_len > 0 && f->config.copies) {
+        const struct tl_net_event sent = {.type = TL_NET_SENT, .peer = peer, .cookie = cookie};
+        tl_simnet_push(net, &sent, NULL);
+    } else if (payload_len > 0) {
         struct tl_packet *op = tl_packet_new(f, link, side, 0);
         op->cookie = cookie;
         tl_link_op_add(link, side, op);

@@ -30,6 +30,7 @@ struct tl_fabric_config {
     uint64_t connect_timeout_ns; /* no answer: -ETIMEDOUT */
     uint64_t user_timeout_ns;    /* bytes not acknowledged for so long: the connection is given up */
     bool one_sided;
+    bool copies; /* a payload is free again as soon as it is sent, as with sockets; else when it has left the NIC */
 };
 void tl_fabric_config_default(struct tl_fabric_config *c);
 
