@@ -28,7 +28,7 @@ static const char usage[] =
     "  --latency-us N       of the network, one way (30)\n"
     "  --cpu-us N           processor time of a message, at each side (15)\n"
     "  --bandwidth-gbs N    of a node's NIC, each way (25)\n"
-    "  --md-ops N           metadata operations a second at storage (30000)\n"
+    "  --md-ops N           metadata operations a second at storage (20000)\n"
     "  --compute-ms N       processor time of one program (imports: 2000, the paper's warm start)\n"
     "  --seed N             of every draw (1)\n"
     "  --no-straight        leave out the case without Tiercel\n"
@@ -44,6 +44,7 @@ static const char usage[] =
     "  --shrink             leave out faults and nodes as long as the seed still fails\n"
     "  --plant NAME         plant a bug, to see the checkers find it\n"
     "  --no-fork            all in one process, for a debugger\n"
+    "  --traces             print each seed's trace hash: what one compiler builds must do what another builds does\n"
     "  --list               print fault classes and plants\n";
 
 enum option_id {
@@ -67,6 +68,7 @@ enum option_id {
     OPT_PLANT,
     OPT_NO_FORK,
     OPT_LIST,
+    OPT_TRACES,
 };
 
 static int fail(const char *option, const char *value, const char *remedy)
@@ -227,17 +229,12 @@ static int main_curve(int argc, char **argv)
 }
 
 static const struct option seeds_options[] = {
-    {"help", no_argument, NULL, OPT_HELP},
-    {"from", required_argument, NULL, OPT_FROM},
-    {"count", required_argument, NULL, OPT_COUNT},
-    {"nodes", required_argument, NULL, OPT_NODES},
-    {"faults", required_argument, NULL, OPT_FAULTS},
-    {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"shrink", no_argument, NULL, OPT_SHRINK},
-    {"plant", required_argument, NULL, OPT_PLANT},
-    {"no-fork", no_argument, NULL, OPT_NO_FORK},
-    {"list", no_argument, NULL, OPT_LIST},
-    {0},
+    {"help", no_argument, NULL, OPT_HELP},           {"from", required_argument, NULL, OPT_FROM},
+    {"count", required_argument, NULL, OPT_COUNT},   {"nodes", required_argument, NULL, OPT_NODES},
+    {"faults", required_argument, NULL, OPT_FAULTS}, {"workload", required_argument, NULL, OPT_WORKLOAD},
+    {"shrink", no_argument, NULL, OPT_SHRINK},       {"plant", required_argument, NULL, OPT_PLANT},
+    {"no-fork", no_argument, NULL, OPT_NO_FORK},     {"list", no_argument, NULL, OPT_LIST},
+    {"traces", no_argument, NULL, OPT_TRACES},       {0},
 };
 
 static int seeds_option(int id, const char *value, struct tl_seeds_options *o)
@@ -254,6 +251,7 @@ static int seeds_option(int id, const char *value, struct tl_seeds_options *o)
     case OPT_SHRINK: o->shrink = true; return 0;
     case OPT_PLANT: return parse_plant(value, &o->plant);
     case OPT_NO_FORK: o->no_fork = true; return 0;
+    case OPT_TRACES: o->traces = true; return 0;
     default: return -EINVAL;
     }
 }

@@ -9,7 +9,7 @@
 
 #include "base/time.h"
 
-#define LIMIT_NS        (120 * TL_NS_PER_S) /* of simulated time: more than LIVENESS_NS after the window */
+#define LIMIT_NS        (60 * TL_NS_PER_S) /* of simulated time: more than TL_LIVENESS_NS after the window */
 #define WINDOW_NS       (2 * TL_NS_PER_S)
 #define FAULT_TEXT_MAX  200u
 #define CACHE_BYTES_MIN (12u << 20)
@@ -188,10 +188,13 @@ uint64_t tl_seeds_run(const struct tl_seeds_options *o)
 #undef ADD_TOTAL
         if (progress && seed % PROGRESS_EVERY == 0)
             fprintf(stderr, "\r%llu of %llu seeds", (unsigned long long)(seed - o->from), (unsigned long long)o->count);
+        if (o->traces)
+            printf("%llu %016llx %llu\n", (unsigned long long)seed, (unsigned long long)result.trace,
+                   (unsigned long long)result.events);
         if (result.good)
             continue;
         failed++;
-        if (o->quiet)
+        if (o->quiet || o->traces)
             continue;
         printf("seed %llu: %s\n  again: ", (unsigned long long)seed, result.what);
         print_command(o, seed, o->classes);
@@ -201,7 +204,7 @@ uint64_t tl_seeds_run(const struct tl_seeds_options *o)
     }
     if (progress)
         fprintf(stderr, "\r                              \r");
-    if (o->quiet)
+    if (o->quiet || o->traces)
         return failed;
     printf("%llu seeds from %llu, %u nodes: %llu failed, %llu events, %.1f s\n", (unsigned long long)o->count,
            (unsigned long long)o->from, o->nodes, (unsigned long long)failed, (unsigned long long)events,

@@ -17,6 +17,7 @@ struct tl_seeds_options {
     const char *workload;
     bool shrink;
     bool quiet;   /* print nothing */
+    bool traces;  /* print only seed and trace */
     bool no_fork; /* all in this process: for debuggers */
 };
 

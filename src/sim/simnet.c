@@ -87,6 +87,8 @@ static int op_link(struct tl_simnet *net, struct tl_peer peer, struct tl_link **
     struct tl_link_end *end = &link->end[*side];
     if (end->gen != peer.gen || end->state != END_OPEN)
         return -ENOTCONN;
+    if (end->queued_bytes > TL_SIM_QUEUE_MAX)
+        end->blocked = end->full = true;
     if (end->blocked)
         return -EAGAIN;
     struct tl_fabric *f = net->fabric;
@@ -142,13 +144,14 @@ static int net_send(struct tl_net *base, struct tl_peer peer, const void *header
     uint64_t wire_bytes = header_len + payload_len + TL_SIM_FRAME_BYTES;
     uint64_t depart_ns = tl_fabric_transmit(f, net->rank, wire_bytes, f->config.message_cpu_ns);
     net->stats.messages_sent++;
-    net->stats.bytes_sent += wire_bytes;
+    net->stats.bytes_sent += header_len + payload_len;
+    link->end[side].queued_bytes += wire_bytes;
     f->hosts[net->rank].messages_sent++;
     f->messages++;
-    if (payload_len > 0 && f->config.copies) {
+    if (payload != NULL && f->config.copies) {
         const struct tl_net_event sent = {.type = TL_NET_SENT, .peer = peer, .cookie = cookie};
         tl_simnet_push(net, &sent, NULL);
-    } else if (payload_len > 0) {
+    } else if (payload != NULL) {
         struct tl_packet *op = tl_packet_new(f, link, side, 0);
         op->cookie = cookie;
         tl_link_op_add(link, side, op);
@@ -194,7 +197,7 @@ static int net_retract(struct tl_net *base, uint32_t region)
     for (uint32_t i = 0; i < net->link_count; i++) {
         const struct tl_link *link = net->links[i];
         for (const struct tl_packet *p = link->end[tl_link_side(link, net)].ops; p != NULL; p = p->next)
-            if (p->deadline_ns != 0 && p->dst_addr >> 40 == region)
+            if (p->deadline_ns != 0 && p->dst_region == region)
                 return -EBUSY;
     }
     net->regions[region].used = false;
@@ -221,8 +224,10 @@ static int net_read(struct tl_net *base, struct tl_peer peer, uint32_t region, u
     struct tl_packet *p = tl_packet_new(f, link, side, 0);
     p->cookie = cookie;
     p->deadline_ns = deadline_ns == 0 ? 1 : deadline_ns;
-    p->addr = (uint64_t)region << 40 | offset;
-    p->dst_addr = (uint64_t)dst_region << 40 | dst_offset;
+    p->region = region;
+    p->offset = offset;
+    p->dst_region = dst_region;
+    p->dst_offset = dst_offset;
     p->len = len;
     tl_link_op_add(link, side, p);
     net->stats.reads_issued++;

@@ -27,8 +27,10 @@ struct tl_link_end {
     uint32_t rank, gen;
     enum tl_end_state state;
     bool blocked;             /* a WRITABLE is owed */
+    bool full;                /* and comes when the queue has room again */
     bool giving_up;           /* a WIRE_DOWN is on its way */
     uint64_t last_arrival_ns; /* at this side: nothing may overtake it */
+    uint64_t queued_bytes;    /* sent, not arrived */
     uint64_t sent;            /* messages and reads so far: the key of their draws */
     struct tl_packet *ops;    /* SENT and READ events that are owed */
 };
@@ -47,7 +49,8 @@ struct tl_packet {
     const struct tl_content *content; /* arena mode */
     uint8_t *bytes;                   /* real memory: a copy of the payload */
     uint64_t cookie, deadline_ns;
-    uint64_t addr, dst_addr; /* region << 40 | offset */
+    uint64_t offset, dst_offset; /* reads: from there to here */
+    uint32_t region, dst_region;
     uint32_t len, header_len;
     int status;
     uint8_t from; /* side that sent it */
@@ -89,9 +92,11 @@ struct tl_simnet {
     struct tl_region *regions;
     uint32_t region_count;
     struct tl_net_stats stats;
+    char why[128]; /* of the last connect that failed */
 };
 
-#define TL_SIM_FRAME_BYTES 64u /* what a message costs on the wire besides its own bytes */
+#define TL_SIM_QUEUE_MAX   (4u << 20) /* bytes under way to one peer: more gives -EAGAIN */
+#define TL_SIM_FRAME_BYTES 64u        /* what a message costs on the wire besides its own bytes */
 
 struct tl_packet *tl_packet_new(struct tl_fabric *f, struct tl_link *link, uint8_t from, uint32_t header_len);
 void tl_packet_free(struct tl_fabric *f, struct tl_packet *p); /* drops its link's reference, too */

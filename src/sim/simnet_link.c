@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Connections of the simulated transport: how they come about, and how they end. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -196,17 +197,32 @@ int tl_simnet_link_start(struct tl_simnet *net, uint32_t rank, struct tl_peer *o
     return 0;
 }
 
-/* Why the listener does not take this connection: 0 or a status. */
-static int refusal(struct tl_fabric *f, struct tl_link *link, const struct tl_simnet *listener)
+/* Why the listener does not take this connection: 0, or a status and a sentence. */
+static int refusal(struct tl_fabric *f, struct tl_link *link, struct tl_simnet *listener, char *why, size_t max)
 {
-    const struct tl_simnet *initiator = link->end[0].net;
-    if (listener == NULL || tl_fabric_chance(f, TL_STREAM_REFUSE, f->faults.refuse_ppm, link, 0))
+    struct tl_simnet *initiator = link->end[0].net;
+    if (listener == NULL || tl_fabric_chance(f, TL_STREAM_REFUSE, f->faults.refuse_ppm, link, 0)) {
+        snprintf(why, max, "nobody listens there");
         return -ECONNREFUSED;
-    if (memcmp(initiator->job_key, listener->job_key, sizeof listener->job_key) != 0)
+    }
+    if (memcmp(initiator->job_key, listener->job_key, sizeof listener->job_key) != 0) {
+        initiator->stats.auth_failures++;
+        listener->stats.auth_failures++;
+        snprintf(why, max, "its job key is another");
         return -EKEYREJECTED;
-    if (initiator->protocol_version != listener->protocol_version)
+    }
+    if (initiator->protocol_version != listener->protocol_version) {
+        initiator->stats.version_mismatches++;
+        listener->stats.version_mismatches++;
+        snprintf(why, max, "it speaks protocol version %u, we speak %u", listener->protocol_version,
+                 initiator->protocol_version);
         return -EPROTO;
-    return initiator->job_id != listener->job_id || initiator->encrypt != listener->encrypt ? -EPROTONOSUPPORT : 0;
+    }
+    if (initiator->job_id == listener->job_id && initiator->encrypt == listener->encrypt)
+        return 0;
+    snprintf(why, max,
+             initiator->encrypt != listener->encrypt ? "only one of us is to encrypt" : "its node list differs");
+    return -EPROTO;
 }
 
 static void connect_fail(struct tl_fabric *f, struct tl_packet *p, int status, uint64_t delay_ns)
@@ -254,10 +270,8 @@ void tl_link_handle_syn(struct tl_fabric *f, struct tl_packet *p, uint32_t rank)
         connect_fail(f, p, -ETIMEDOUT, f->config.connect_timeout_ns);
         return;
     }
-    int status = refusal(f, link, listener);
+    int status = refusal(f, link, listener, link->end[0].net->why, sizeof link->end[0].net->why);
     if (status != 0) {
-        if (listener != NULL && status != -ECONNREFUSED)
-            listener->stats.auth_failures++;
         connect_fail(f, p, status, f->config.latency_ns);
         return;
     }

@@ -171,19 +171,32 @@ static bool nic_receive(struct tl_fabric *f, const struct tl_sim_event *ev, stru
     return false;
 }
 
+/* Half of the queue is free again: its owner is told when the news has travelled back. */
+static void queue_leave(struct tl_fabric *f, const struct tl_packet *p, uint64_t bytes)
+{
+    struct tl_link_end *end = &p->link->end[p->from];
+    end->queued_bytes -= bytes;
+    if (!end->full || end->queued_bytes > TL_SIM_QUEUE_MAX / 2)
+        return;
+    end->full = false;
+    struct tl_packet *writable = tl_packet_new(f, p->link, p->from, 0);
+    tl_world_at(f->world, f->world->now_ns + f->config.latency_ns, TL_WORLD_NET, end->rank, WIRE_WRITABLE, writable);
+}
+
 static void handle_arrive(struct tl_fabric *f, const struct tl_sim_event *ev, struct tl_packet *p)
 {
     struct tl_link_end *end = &p->link->end[!p->from];
     uint64_t wire_bytes = p->header_len + p->len + TL_SIM_FRAME_BYTES;
     if (!nic_receive(f, ev, p, wire_bytes))
         return;
+    queue_leave(f, p, wire_bytes);
     if (end->net == NULL || end->state != END_OPEN || p->link->lost) {
         tl_packet_free(f, p);
         return;
     }
     tl_fabric_cpu(f, ev->node, f->config.message_cpu_ns);
     end->net->stats.messages_received++;
-    end->net->stats.bytes_received += wire_bytes;
+    end->net->stats.bytes_received += p->header_len + p->len;
     struct tl_net_event out = {.type = TL_NET_MESSAGE,
                                .peer = {.rank = p->link->end[p->from].rank, .gen = end->gen},
                                .header = p->header,
@@ -208,17 +221,16 @@ static void op_finish(struct tl_fabric *f, struct tl_packet *p, enum tl_net_even
     tl_packet_free(f, p);
 }
 
-/* Real memory: copies what the reader asked for. 0, -EINVAL. */
-static int read_copy(struct tl_fabric *f, const struct tl_simnet *target, struct tl_packet *p)
+/* Real memory: copies what the reader asked for. 0, -EINVAL, -EACCES. */
+static int read_copy(const struct tl_simnet *target, struct tl_packet *p)
 {
-    uint64_t region = p->addr >> 40, offset = p->addr & ((1ull << 40) - 1);
-    (void)f;
-    if (region >= target->region_count || !target->regions[region].used ||
-        (target->regions[region].flags & TL_REGION_SERVE) == 0 || offset > target->regions[region].len ||
-        p->len > target->regions[region].len - offset)
+    const struct tl_region *r = p->region < target->region_count ? &target->regions[p->region] : NULL;
+    if (r == NULL || !r->used || p->offset > r->len || p->len > r->len - p->offset)
         return -EINVAL;
+    if ((r->flags & TL_REGION_SERVE) == 0)
+        return -EACCES;
     p->bytes = tl_sim_alloc(p->len, 1);
-    memcpy(p->bytes, target->regions[region].base + offset, p->len);
+    memcpy(p->bytes, r->base + p->offset, p->len);
     return 0;
 }
 
@@ -249,9 +261,9 @@ static void handle_read_serve(struct tl_fabric *f, const struct tl_sim_event *ev
     end->net->stats.reads_served++;
     f->hosts[ev->node].reads_served++;
     if (end->net->arena != NULL)
-        p->content = tl_sim_arena_peek(end->net->arena, p->addr, p->len);
+        p->content = tl_sim_arena_peek(end->net->arena, (uint64_t)p->region << 40 | p->offset, p->len);
     else
-        p->status = read_copy(f, end->net, p);
+        p->status = read_copy(end->net, p);
     if (end->net->arena != NULL &&
         (p->content == NULL || tl_fabric_chance(f, TL_STREAM_READ_FAULT, faults->read_garbage_ppm, p->link, !p->from)))
         p->content = tl_catalog_garbage(end->net->arena->catalog, p->len);
@@ -281,10 +293,9 @@ static void handle_read_end(struct tl_fabric *f, const struct tl_sim_event *ev, 
         if (f->world->now_ns > p->deadline_ns) {
             p->status = -ETIMEDOUT;
         } else if (net->arena != NULL) {
-            tl_sim_arena_land(net->arena, p->dst_addr, p->len, p->content, "a pull");
+            tl_sim_arena_land(net->arena, (uint64_t)p->dst_region << 40 | p->dst_offset, p->len, p->content, "a pull");
         } else {
-            const struct tl_region *r = &net->regions[p->dst_addr >> 40];
-            memcpy(r->base + (p->dst_addr & ((1ull << 40) - 1)), p->bytes, p->len);
+            memcpy(net->regions[p->dst_region].base + p->dst_offset, p->bytes, p->len);
         }
         net->stats.read_bytes_in += p->len;
         tl_fabric_cpu(f, ev->node, f->config.read_cpu_ns);
@@ -309,8 +320,7 @@ static void handle_down(struct tl_fabric *f, struct tl_packet *p, bool connectin
 {
     struct tl_link_end *end = &p->link->end[p->from];
     if (end->net != NULL && (!connecting || end->state == END_CONNECTING)) {
-        const char *why = connecting ? "could not be connected" : "connection lost";
-        tl_link_end_close(p->link, p->from, p->status, why);
+        tl_link_end_close(p->link, p->from, p->status, connecting ? end->net->why : "the connection was lost");
     }
     tl_packet_free(f, p);
 }
@@ -319,8 +329,17 @@ void tl_fabric_handle(void *ctx, const struct tl_sim_event *ev)
 {
     struct tl_fabric *f = ctx;
     struct tl_packet *p = ev->ptr;
-    if (f->hosts[ev->node].paused_until_ns > f->world->now_ns) {
-        tl_world_at(f->world, f->hosts[ev->node].paused_until_ns, TL_WORLD_NET, ev->node, ev->tag, p);
+    uint64_t paused_ns = f->hosts[ev->node].paused_until_ns;
+    bool by_nic = ev->tag == WIRE_READ_SERVE && f->config.one_sided; /* takes no part of the process */
+    if (paused_ns > f->world->now_ns && !by_nic) {
+        if (ev->tag == WIRE_READ_SERVE && !p->ended && paused_ns > p->deadline_ns) {
+            read_end_at(f, p, UINT64_MAX);
+            return;
+        }
+        struct tl_link_end *here = &p->link->end[p->link->end[0].rank != ev->node];
+        if (here->last_arrival_ns < paused_ns)
+            here->last_arrival_ns = paused_ns; /* nothing overtakes what waits */
+        tl_world_at(f->world, paused_ns, TL_WORLD_NET, ev->node, ev->tag, p);
         return;
     }
     switch ((enum tl_wire_event)ev->tag) {
@@ -341,6 +360,6 @@ void tl_fabric_handle(void *ctx, const struct tl_sim_event *ev)
 
 void tl_fabric_pause(struct tl_fabric *f, uint32_t rank, uint64_t until_ns)
 {
-    if (until_ns > f->hosts[rank].paused_until_ns)
+    if (f->hosts[rank].paused_until_ns <= f->world->now_ns) /* one stop at a time: what waits keeps its order */
         f->hosts[rank].paused_until_ns = until_ns;
 }

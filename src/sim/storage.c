@@ -21,15 +21,17 @@ struct tl_storage_op {
     uint64_t addrs[TL_FETCH_CHUNKS_MAX];
 };
 
+/* Targets and their bandwidth are the paper's. The rates are chosen: with them 2,048 nodes that go straight to storage
+ * take about as long as the paper saw (120 s). */
 void tl_storage_config_default(struct tl_storage_config *c)
 {
     *c = (struct tl_storage_config){
-        .md_ops_per_s = 30000, /* one of the metadata targets serves one directory tree */
+        .md_ops_per_s = 20000, /* one of the metadata targets serves one directory tree */
         .md_concurrency = 128,
         .md_latency_ns = 500000,
         .targets = 160,                      /* the paper's */
         .target_bytes_per_s = 4062500000ull, /* the paper's 650 GB/s over 160 targets */
-        .target_reads_per_s = 20000,
+        .target_reads_per_s = 40000,
         .stream_bytes_per_s = 2000000000ull,
         .read_latency_ns = 500000,
     };
@@ -93,12 +95,11 @@ static void slot_take(struct tl_storage *s, uint64_t end_ns)
 
 uint64_t tl_storage_metadata(struct tl_storage *s, uint64_t at_ns, uint32_t ops)
 {
-    for (uint32_t i = 0; i < ops; i++) {
-        uint64_t start_ns = later(later(at_ns, s->md_slots[0]), s->md_free_ns);
-        s->md_free_ns = start_ns + TL_NS_PER_S / s->config.md_ops_per_s;
-        at_ns = start_ns + slowed(s, start_ns, s->config.md_latency_ns);
-        slot_take(s, at_ns);
-    }
+    uint64_t share_ns = ops * (TL_NS_PER_S / s->config.md_ops_per_s);
+    uint64_t start_ns = later(later(at_ns, s->md_slots[0]), s->md_free_ns);
+    s->md_free_ns = start_ns + share_ns;
+    at_ns = start_ns + later(share_ns, ops * slowed(s, start_ns, s->config.md_latency_ns));
+    slot_take(s, at_ns);
     s->md_ops += ops;
     return at_ns;
 }
