@@ -29,7 +29,7 @@ static bool explained(const struct tl_cluster *c, const struct tl_process *p, in
     const struct tl_object *o = &c->catalog.objects[p->asked_object];
     switch (status) {
     case -EIO: return c->storage.eio_of[p->asked_object] > 0;
-    case -ESTALE: return !o->directory && (o->removed || o->newest != p->asked_version);
+    case -ESTALE: return !o->directory && (o->was_removed || o->newest != p->asked_version);
     case -ECANCELED: return p->cancelled;
     case -EBUSY:
     case -ENOMEM: return true; /* counted; too many in a row are a violation (process.c) */
