@@ -21,7 +21,7 @@
 struct tl_cluster;
 struct tl_process;
 
-#define TL_LIVENESS_NS  30000000000ull
+#define TL_LIVENESS_NS  10000000000ull
 #define TL_OPERATOR_BIT (1ull << 63) /* in the ids of FLUSH and GATHER */
 
 struct tl_checker {

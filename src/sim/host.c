@@ -109,7 +109,8 @@ static void act_transport(struct tl_cluster *c, struct tl_host *h, const struct 
     }
     struct tl_backlog *b = tl_sim_alloc(1, sizeof *b + a->header_len);
     b->action = *a;
-    memcpy(b->header, a->header, a->header_len);
+    if (a->header_len > 0) /* a PULL has none */
+        memcpy(b->header, a->header, a->header_len);
     b->action.header = b->header;
     if (h->backlog == NULL)
         h->backlog_last = &h->backlog;

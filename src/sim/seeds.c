@@ -9,7 +9,7 @@
 
 #include "base/time.h"
 
-#define LIMIT_NS        (60 * TL_NS_PER_S) /* of simulated time: more than TL_LIVENESS_NS after the window */
+#define LIMIT_NS        (30 * TL_NS_PER_S) /* of simulated time: more than TL_LIVENESS_NS after the window */
 #define WINDOW_NS       (2 * TL_NS_PER_S)
 #define FAULT_TEXT_MAX  200u
 #define CACHE_BYTES_MIN (12u << 20)

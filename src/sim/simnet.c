@@ -136,7 +136,8 @@ static int net_send(struct tl_net *base, struct tl_peer peer, const void *header
     if (status != 0)
         return status;
     struct tl_packet *p = tl_packet_new(f, link, side, header_len);
-    memcpy(p->header, header, header_len);
+    if (header_len > 0)
+        memcpy(p->header, header, header_len);
     if (payload_len > 0 && payload_take(net, payload, p) != 0) {
         tl_packet_free(f, p);
         return -EINVAL;
