@@ -115,7 +115,7 @@ python_import() {
     # shellcheck disable=SC2016 # the inner shell expands
     lab_exec "$1" bash -c '
         export PYTHONHOME=$1 LD_LIBRARY_PATH=$1/lib/$(uname -m)-linux-gnu PYTHONDONTWRITEBYTECODE=1 TZ=UTC LC_ALL=C
-        export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+        export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONHASHSEED=0
         start=${EPOCHREALTIME/./}
         "$1/$2" -c "import $3" >/dev/null || exit 1
         echo "$((${EPOCHREALTIME/./} - start))e-6"' bash "$2" "${python#/usr/}" "$3"
