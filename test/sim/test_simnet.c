@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
-#include "conformance.h"
+#include "net/conformance.h"
 #include "sim/memory.h"
 #include "sim/simnet.h"
 
