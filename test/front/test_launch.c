@@ -387,6 +387,7 @@ static void a_command_outlives_the_daemon(void **state)
         pid_t killer = fork();
         if (killer == 0) {
             char c;
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
             _exit(read(fifo, &c, 1) == 1 && kill(s.daemon.pid, SIGKILL) == 0 ? 0 : 1);
         }
         snprintf(command, sizeof command, "cat %s/file; echo x > %s/fifo; " UNTIL_PLAIN "cat %s/sub/file; echo " SERVED,
@@ -494,7 +495,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: test_launch PATH-OF-TIERCEL-LAUNCH\n");
         return 2;
     }
-    launch_program = argv[1];
+    launch_program = realpath(argv[1], NULL); /* tests change directories */
+    check(launch_program != NULL);
     if (!fixture_possible())
         return 77;
     lend_device(); /* within the test's own mount namespace */

@@ -29,7 +29,7 @@ void tl_fuse_stat(const struct tl_fuse *f, const struct tl_attr *attr, struct st
     *st = (struct stat){
         /* Programs, the dynamic linker first, take two files with the same device and inode number for one file. A
          * mount is one device, but its source may span several that use the same small numbers. The version is a hash
-         * over device and inode number (and times), so it tells them apart, and hard links still agree. */
+         * over inode number, size and times, so it tells them apart, and hard links still agree (decision 0030). */
         .st_ino = attr->version != 0 ? attr->version : attr->ino,
         .st_mode = shown_mode(f, attr),
         .st_nlink = attr->nlink,
