@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 
 /* Labels keep the uses of the job's key apart; they are hashed with their terminating NUL. */
-static const char proof_label[] = "tiercel proof 1", session_label[] = "tiercel session 1";
+static const char proof_label[] = "tiercel proof 1", keys_label[] = "tiercel keys 1";
 
 int tl_secret_start(void)
 {
@@ -45,7 +45,7 @@ int tl_secret_agree(struct tl_secret_session *out, const uint8_t job_key[TL_JOB_
     crypto_generichash_final(&h, out->transcript, sizeof out->transcript);
 
     crypto_generichash_init(&h, job_key, TL_JOB_KEY_SIZE, sizeof keys);
-    crypto_generichash_update(&h, (const uint8_t *)session_label, sizeof session_label);
+    crypto_generichash_update(&h, (const uint8_t *)keys_label, sizeof keys_label);
     crypto_generichash_update(&h, shared, sizeof shared);
     crypto_generichash_update(&h, out->transcript, sizeof out->transcript);
     crypto_generichash_final(&h, keys, sizeof keys);

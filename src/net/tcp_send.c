@@ -227,18 +227,20 @@ static ssize_t write_gathered(struct tcp_conn *c)
     return sendmsg(c->fd, &msg, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
 }
 
-/* sendfile() has no MSG_NOSIGNAL: the signal is blocked around it, and taken away if it came. */
+/* sendfile() has no MSG_NOSIGNAL: the signal is blocked around it, and taken away if it came. It comes with a short
+ * count, too, when the connection breaks half-way. */
 static ssize_t write_file(struct tcp_conn *c, const struct tcp_item *item)
 {
     uint32_t data_done = item->done - item->bytes_len;
+    size_t want = item->data_len - data_done;
     off_t offset = (off_t)(item->data_offset + data_done);
     sigset_t pipe_set, old;
     sigemptyset(&pipe_set);
     sigaddset(&pipe_set, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_set, &old);
-    ssize_t n = sendfile(c->fd, c->net->regions[item->region].fd, &offset, item->data_len - data_done);
+    ssize_t n = sendfile(c->fd, c->net->regions[item->region].fd, &offset, want);
     int error = errno;
-    if (n < 0 && error == EPIPE && sigismember(&old, SIGPIPE) == 0) {
+    if (n != (ssize_t)want && sigismember(&old, SIGPIPE) == 0) {
         struct timespec none = {0};
         sigtimedwait(&pipe_set, NULL, &none);
     }
