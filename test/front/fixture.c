@@ -172,3 +172,14 @@ uint64_t fixture_messages(const struct fixture *fx)
     tl_fuse_stats(fx->fuse, &s);
     return s.lookups + s.getattrs + s.readdirs + s.reads + s.ioctls + s.others;
 }
+
+bool fixture_is_silent(struct fixture *fx, fixture_fn fn)
+{
+    for (int i = 0; i < 5; i++) {
+        uint64_t before = fixture_messages(fx);
+        check(fixture_run(fx, fn, NULL) == 0);
+        if (fixture_messages(fx) == before)
+            return true;
+    }
+    return false;
+}

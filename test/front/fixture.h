@@ -40,7 +40,10 @@ int fixture_run(struct fixture *fx, fixture_fn fn, const void *arg);            
 void fixture_serve_until(struct fixture *fx, bool (*done)(struct fixture *fx));   /* some condition, bounded */
 void fixture_spill(const struct fixture *fx, const char *name, const char *text); /* writes source/name */
 void fixture_path(char *buf, size_t size, const char *dir, const char *name);     /* dir/name */
-bool fixture_idle(struct fixture *fx);               /* all invalidations are written: for fixture_serve_until */
+bool fixture_idle(struct fixture *fx); /* all invalidations are written: for fixture_serve_until */
+/* True if fn, run again, makes the kernel ask for nothing. It is tried a few times: whoever else is on this machine may
+ * have the kernel drop its caches at any moment. */
+bool fixture_is_silent(struct fixture *fx, fixture_fn fn);
 uint64_t fixture_messages(const struct fixture *fx); /* all the kernel has sent but forgets */
 
 #define EXPECT(cond)                                                                                                   \

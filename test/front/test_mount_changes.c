@@ -123,9 +123,7 @@ static void after_an_invalidation_the_source_is_seen_as_it_is(void **state)
             fixture_serve_until(&fx, fixture_idle);
             assert_int_equal(fixture_run(&fx, see_new, NULL), 0);
             assert_true(fx.host.reads - reads >= 2); /* the changed and the new; the same are perhaps read again */
-            uint64_t before = fixture_messages(&fx);
-            assert_int_equal(fixture_run(&fx, see_new, NULL), 0);
-            assert_int_equal(fixture_messages(&fx), before);
+            assert_true(fixture_is_silent(&fx, see_new));
         }
         fixture_free(&fx);
     }
@@ -168,11 +166,8 @@ static void a_path_alone_can_be_invalidated(void **state)
                 tl_fuse_invalidate(fx.fuse, path, (uint16_t)strlen(path));
                 fixture_serve_until(&fx, fixture_idle);
                 assert_int_equal(fixture_run(&fx, see_dir, NULL), 0);
-                uint64_t before = fixture_messages(&fx);
-                if (epoch == 0) { /* what lies elsewhere stays known */
-                    assert_int_equal(fixture_run(&fx, see_other, NULL), 0);
-                    assert_int_equal(fixture_messages(&fx), before);
-                }
+                if (epoch == 0) /* what lies elsewhere stays known */
+                    assert_true(fixture_is_silent(&fx, see_other));
             }
             fixture_free(&fx);
         }
@@ -405,7 +400,10 @@ static void many_invalidations_at_once_are_bounded_and_none_is_lost(void **state
             fixture_path(path, sizeof path, fx.source, "dir");
             for (int i = 0; i < 1000; i++)
                 tl_fuse_invalidate(fx.fuse, path, (uint16_t)strlen(path));
-            assert_true(fx.fuse->notify.job_count <= TL_NOTIFY_JOBS_MAX);
+            pthread_mutex_lock(&fx.fuse->notify.lock);
+            uint32_t waiting = fx.fuse->notify.job_count;
+            pthread_mutex_unlock(&fx.fuse->notify.lock);
+            assert_true(waiting <= TL_NOTIFY_JOBS_MAX);
             fixture_serve_until(&fx, fixture_idle);
             assert_int_equal(fixture_run(&fx, see_new, NULL), 0);
         }
