@@ -239,13 +239,6 @@ static bool lasting(enum tl_op op, int status)
     return op == TL_OP_LIST && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
 }
 
-/* The file is not what its listing said, or not there any more: the listing is outdated, and a reader of that version is
- * told ESTALE, whichever of the two it was (P-11). */
-static bool outdated(enum tl_op op, int status)
-{
-    return op == TL_OP_READ && (status == -ESTALE || status == -ENOENT || status == -ENOTDIR || status == -ELOOP);
-}
-
 void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
 {
     check(status < 0);
@@ -256,10 +249,9 @@ void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
     tl_node_release(n, f->addr, f->len);
     f->len = 0;
     o->ahead_next = o->ahead_end = 0;
-    if (outdated((enum tl_op)o->op, status)) {
+    if (status == -ESTALE && o->op == TL_OP_READ) { /* the listing that named it is outdated (P-11) */
         tl_paths_get(n->index->paths, o->path, n->path, o->path_len);
         n->counters.stale++;
-        status = -ESTALE;
         tl_flush_parent_of(n, n->path, o->path_len);
     }
     bool keep = lasting((enum tl_op)o->op, status) && !f->stale;

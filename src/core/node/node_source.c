@@ -131,6 +131,13 @@ static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event
     tl_flight_land(n, flight);
 }
 
+/* A file whose name is gone is not what its listing says, as one that has changed is not (P-11). */
+static int status_of(enum tl_op op, int status)
+{
+    bool gone = status == -ENOENT || status == -ENOTDIR || status == -ELOOP;
+    return op == TL_OP_READ && gone ? -ESTALE : status;
+}
+
 /* Chunk i of the fetch is over: read, or not (status < 0). */
 static void fetched_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i, const struct tl_event *ev, int status)
 {
@@ -141,7 +148,7 @@ static void fetched_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i
     if (n->flights[flight].stale)
         tl_flight_again(n, flight, false);
     else if (status < 0)
-        tl_flight_fail(n, flight, status);
+        tl_flight_fail(n, flight, status_of(s->fetch.op, status));
     else if (length_wrong(n, &n->flights[flight], ev))
         tl_flight_fail(n, flight, -EIO);
     else
