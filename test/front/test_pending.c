@@ -57,6 +57,24 @@ static void a_full_table_refuses_and_late_answers_find_nothing(void **state)
     tl_pending_fini(&p);
 }
 
+static void a_new_table_does_not_know_the_ids_of_an_old_one(void **state)
+{
+    (void)state;
+    struct tl_pending old, fresh;
+    struct tl_fuse_op op = {.kind = TL_FUSE_READ}, out;
+    uint64_t id, other;
+    assert_int_equal(tl_pending_init(&old), 0);
+    assert_int_equal(tl_pending_put(&old, &op, &id), 0);
+    assert_true(tl_pending_take(&old, id, &out));
+    tl_pending_fini(&old);
+    assert_int_equal(tl_pending_init(&fresh), 0);
+    assert_int_equal(tl_pending_put(&fresh, &op, &other), 0);
+    assert_int_equal(id & UINT16_MAX, other & UINT16_MAX); /* the same place */
+    assert_false(tl_pending_take(&fresh, id, &out));
+    assert_true(tl_pending_take(&fresh, other, &out));
+    tl_pending_fini(&fresh);
+}
+
 static void ids_leave_room_for_the_number_of_the_front(void **state)
 {
     (void)state;
@@ -78,6 +96,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_op_comes_back_once_as_it_was_put),
         cmocka_unit_test(a_full_table_refuses_and_late_answers_find_nothing),
+        cmocka_unit_test(a_new_table_does_not_know_the_ids_of_an_old_one),
         cmocka_unit_test(ids_leave_room_for_the_number_of_the_front),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

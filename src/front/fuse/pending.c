@@ -5,13 +5,22 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Where the use counts of the next table begin. The host may give a closed mount's number to a new one while answers to the
+ * old one are still on their way: they must find nothing in the new table. */
+static uint32_t next_start;
+#define START_STEP                                                                                                     \
+    0x9e3779b1u /* odd, and far apart: tables share no ids until one has seen a billion requests a place */
+
 int tl_pending_init(struct tl_pending *p)
 {
     *p = (struct tl_pending){.slots = calloc(TL_PENDING_MAX, sizeof *p->slots)};
     if (p->slots == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < TL_PENDING_MAX; i++)
+    next_start += START_STEP;
+    for (uint32_t i = 0; i < TL_PENDING_MAX; i++) {
         p->slots[i].next_free = (uint16_t)(i + 1);
+        p->slots[i].use_count = next_start;
+    }
     return 0;
 }
 
