@@ -204,7 +204,7 @@ void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_i
 void tl_flood_received(struct tl_node *n, uint32_t rank, const struct tl_wire *m)
 {
     struct tl_flood_op *op = find_flood(n, m->flood.id) == NULL ? new_flood(n) : NULL;
-    if (op == NULL) { /* already at it by another way, or too many at once: not done behind this edge */
+    if (op == NULL) { /* already at it by another way (P-41), or too many at once: not done behind this edge */
         n->counters.busy++;
         const struct tl_wire no = {.type = TL_WIRE_FLOODED, .flooded = {.id = m->flood.id}};
         tl_node_send(n, rank, &no, 0, 0, 0);

@@ -72,7 +72,7 @@ static struct tl_ref part_of(struct tl_node *n, const struct tl_open_request *q,
     return (struct tl_ref){.addr = c->addr + (from - start), .len = (uint32_t)(to - from)};
 }
 
-/* All chunks are here, or one has failed: answers, once, and frees. */
+/* All chunks are here, or one has failed: answers, once, and frees (P-9). */
 static void finish_request(struct tl_node *n, uint32_t slot)
 {
     struct tl_open_request *q = &n->requests[slot];

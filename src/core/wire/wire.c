@@ -101,6 +101,7 @@ static const char *take_path(struct reader *r, uint16_t *len, bool empty_ok)
 
 /* ---- keys and chunks ---- */
 
+/* P-2 */
 struct tl_hash tl_object_key(enum tl_op op, const char *path, uint16_t path_len, uint64_t version)
 {
     check(op == TL_OP_LIST || op == TL_OP_READ);
