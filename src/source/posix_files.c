@@ -13,9 +13,9 @@
 
 #include "base/time.h"
 
-/* An open file keeps a deleted one's space, and its file system from being unmounted: not for longer than a reader
- * may pause. */
-#define IDLE_MAX_NS (20 * TL_NS_PER_S)
+/* An open file keeps a deleted one's space, and its file system from being unmounted: not for longer than a
+ * program that starts may pause between two of its libraries. */
+#define IDLE_MAX_NS (120 * TL_NS_PER_S)
 
 static void lock(struct tl_posix_files *f)
 {

@@ -14,12 +14,16 @@ static uint32_t bucket_count(uint32_t slots)
     return count;
 }
 
-static uint32_t *buckets_new(uint32_t count)
+/* Buckets and hash_next hold links: a slot plus one, so that 0 ends a chain, and a table that is never touched costs no memory.
+ * UINT32_MAX is TL_SLOT_NONE: link 0 is slot "none", too. */
+static uint32_t slot_of(uint32_t link)
 {
-    uint32_t *buckets = malloc(sizeof *buckets * count);
-    for (uint32_t i = 0; buckets != NULL && i < count; i++)
-        buckets[i] = TL_SLOT_NONE;
-    return buckets;
+    return link - 1;
+}
+
+static uint32_t link_to(uint32_t slot)
+{
+    return slot + 1;
 }
 
 int tl_index_new(struct tl_index **out, uint32_t object_max, uint32_t path_blocks)
@@ -33,8 +37,8 @@ int tl_index_new(struct tl_index **out, uint32_t object_max, uint32_t path_block
     x->bucket_mask = buckets - 1;
     x->objects = calloc(object_max, sizeof *x->objects);
     x->chunks = calloc(object_max, sizeof *x->chunks);
-    x->object_buckets = buckets_new(buckets);
-    x->chunk_buckets = buckets_new(buckets);
+    x->object_buckets = calloc(buckets, sizeof *x->object_buckets);
+    x->chunk_buckets = calloc(buckets, sizeof *x->chunk_buckets);
     x->object_free = x->chunk_free = TL_SLOT_NONE;
     x->lru_oldest = x->lru_newest = TL_SLOT_NONE;
     int rc = tl_paths_new(&x->paths, path_blocks);
@@ -67,9 +71,9 @@ static uint32_t *object_bucket(const struct tl_index *x, struct tl_hash key)
 
 uint32_t tl_index_find_object(const struct tl_index *x, struct tl_hash key)
 {
-    uint32_t at = *object_bucket(x, key);
+    uint32_t at = slot_of(*object_bucket(x, key));
     while (at != TL_SLOT_NONE && !tl_hash_equal(x->objects[at].key, key))
-        at = x->objects[at].hash_next;
+        at = slot_of(x->objects[at].hash_next);
     return at;
 }
 
@@ -87,7 +91,7 @@ uint32_t tl_index_add_object(struct tl_index *x, struct tl_hash key, enum tl_op 
     uint32_t *bucket = object_bucket(x, key);
     x->objects[at] = (struct tl_object){
         .key = key, .op = (uint8_t)op, .chunks = TL_SLOT_NONE, .path = TL_PATH_NONE, .hash_next = *bucket};
-    *bucket = at;
+    *bucket = link_to(at);
     x->object_count++;
     return at;
 }
@@ -112,8 +116,8 @@ static void drop_path(struct tl_index *x, struct tl_object *o)
 static void unlink_object(struct tl_index *x, uint32_t object)
 {
     uint32_t *link = object_bucket(x, x->objects[object].key);
-    while (*link != object)
-        link = &x->objects[*link].hash_next;
+    while (slot_of(*link) != object)
+        link = &x->objects[slot_of(*link)].hash_next;
     *link = x->objects[object].hash_next;
 }
 
@@ -127,7 +131,7 @@ void tl_index_disown_object(struct tl_index *x, uint32_t object)
     while (tl_index_find_object(x, o->key) != TL_SLOT_NONE);
     uint32_t *bucket = object_bucket(x, o->key);
     o->hash_next = *bucket;
-    *bucket = object;
+    *bucket = link_to(object);
 }
 
 void tl_index_settle_object(struct tl_index *x, uint32_t object)
@@ -160,9 +164,9 @@ static uint32_t *chunk_bucket(const struct tl_index *x, uint32_t object, uint32_
 
 uint32_t tl_index_find_chunk(const struct tl_index *x, uint32_t object, uint32_t number)
 {
-    uint32_t at = *chunk_bucket(x, object, number);
+    uint32_t at = slot_of(*chunk_bucket(x, object, number));
     while (at != TL_SLOT_NONE && (x->chunks[at].object != object || x->chunks[at].number != number))
-        at = x->chunks[at].hash_next;
+        at = slot_of(x->chunks[at].hash_next);
     return at;
 }
 
@@ -188,7 +192,7 @@ uint32_t tl_index_add_chunk(struct tl_index *x, uint32_t object, uint32_t number
                                       .object_prev = TL_SLOT_NONE,
                                       .lru_next = TL_SLOT_NONE,
                                       .lru_prev = TL_SLOT_NONE};
-    *bucket = at;
+    *bucket = link_to(at);
     if (o->chunks != TL_SLOT_NONE)
         x->chunks[o->chunks].object_prev = at;
     o->chunks = at;
@@ -249,8 +253,8 @@ void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
     if (c->object_next != TL_SLOT_NONE)
         x->chunks[c->object_next].object_prev = c->object_prev;
     uint32_t *link = chunk_bucket(x, c->object, c->number);
-    while (*link != chunk)
-        link = &x->chunks[*link].hash_next;
+    while (slot_of(*link) != chunk)
+        link = &x->chunks[slot_of(*link)].hash_next;
     *link = c->hash_next;
     c->state = TL_CHUNK_FREE;
     c->hash_next = x->chunk_free;

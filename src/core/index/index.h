@@ -23,9 +23,9 @@ enum tl_chunk_state { TL_CHUNK_FREE = 0, TL_CHUNK_FLIGHT, TL_CHUNK_PRESENT, TL_C
 struct tl_object {
     struct tl_hash key;
     uint64_t version, file_size_bytes;
-    uint32_t hash_next;
-    uint32_t chunks; /* first of its chunks */
-    uint32_t path;   /* TL_PATH_NONE for a file without chunks in flight: a request brings its path along */
+    uint32_t hash_next; /* link (index.c); free: next free slot */
+    uint32_t chunks;    /* first of its chunks */
+    uint32_t path;      /* TL_PATH_NONE for a file without chunks in flight: a request brings its path along */
     uint16_t path_len;
     uint8_t op; /* enum tl_op; 0: slot is free */
     uint32_t flights;
