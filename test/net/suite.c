@@ -97,20 +97,24 @@ static void note(struct node *n, struct tl_net_event *ev)
     n->net->ops->release(n->net, ev);
 }
 
+bool suite_poll(struct suite *s, uint32_t rank)
+{
+    struct node *n = &s->nodes[rank];
+    if (n->net == NULL || n->frozen)
+        return false;
+    struct tl_net_event events[16];
+    int count = n->net->ops->poll(n->net, events, n->poll_max, now(s));
+    assert_in_range(count, 0, n->poll_max);
+    for (int k = 0; k < count; k++)
+        note(n, &events[k]);
+    return count > 0;
+}
+
 void suite_turn(struct suite *s, uint64_t until_ns)
 {
     bool again = false;
-    for (uint32_t i = 0; i < TL_NET_SUITE_NODES; i++) {
-        struct node *n = &s->nodes[i];
-        if (n->net == NULL || n->frozen)
-            continue;
-        struct tl_net_event events[16];
-        int count = n->net->ops->poll(n->net, events, n->poll_max, now(s));
-        assert_in_range(count, 0, n->poll_max);
-        for (int k = 0; k < count; k++)
-            note(n, &events[k]);
-        again = again || count > 0; /* the case may have been waiting for just that */
-    }
+    for (uint32_t i = 0; i < TL_NET_SUITE_NODES; i++)
+        again = suite_poll(s, i) || again; /* the case may have been waiting for just that event */
     for (uint32_t i = 0; i < TL_NET_SUITE_NODES; i++) {
         struct node *n = &s->nodes[i];
         uint64_t next;

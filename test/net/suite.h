@@ -49,6 +49,8 @@ void suite_close(struct suite *s, uint32_t rank);
 void suite_kill(struct suite *s, uint32_t rank);
 void suite_freeze(struct suite *s, uint32_t rank, bool frozen);
 
+/* Polls one node once; true: it saw events. */
+bool suite_poll(struct suite *s, uint32_t rank);
 /* Drives all nodes once. */
 void suite_turn(struct suite *s, uint64_t until_ns);
 /* Drives them for a time, whatever happens. */

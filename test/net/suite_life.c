@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/prng.h"
 #include "net/suite.h"
 
 #define SECOND 1000000000ull
@@ -60,6 +61,47 @@ static void both_dial_at_once(struct suite *s)
     assert_talk(s, 0, 1);
     assert_talk(s, 1, 2);
     assert_talk(s, 2, 0);
+}
+
+/* Steps of single nodes in an order drawn by the round. */
+static void stagger(struct suite *s, uint32_t round, uint32_t from, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t rank = (uint32_t)tl_prng_scale(tl_prng_draw(1, round, from, i, 0), 2);
+        uint64_t next;
+        suite_poll(s, rank);
+        s->nodes[rank].net->ops->arm(s->nodes[rank].net, &next);
+    }
+}
+
+static void dials_cross_in_every_order(struct suite *s)
+{
+    enum { ROUNDS = 60 };
+    suite_open(s, 0);
+    suite_open(s, 1);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        struct tl_net *nets[2] = {s->nodes[0].net, s->nodes[1].net};
+        struct tl_peer handles[2];
+        uint32_t first = round % 2;
+        handles[first] = dial(s, first, 1 - first);
+        stagger(s, round, 0, round / 2 % 6);
+        int rc = nets[1 - first]->ops->connect(nets[1 - first], first, s->env->now(s->env), &handles[1 - first]);
+        assert_true(rc == 0 || rc == -EALREADY);
+        stagger(s, round, 1, 12);
+        for (uint32_t i = 0; i < 2; i++)
+            suite_until(s, i, TL_NET_UP, round + 1);
+        suite_pass(s, SECOND / 500);
+        for (uint32_t i = 0; i < 2; i++) {
+            assert_int_equal(suite_count(s, i, TL_NET_UP), round + 1);
+            assert_int_equal(suite_count(s, i, TL_NET_DOWN), round);
+            if (i == first || rc == 0)
+                assert_int_equal(suite_peer(s, i, 1 - i).gen, handles[i].gen);
+        }
+        assert_talk(s, 0, 1);
+        assert_int_equal(nets[0]->ops->drop(nets[0], suite_peer(s, 0, 1)), 0);
+        for (uint32_t i = 0; i < 2; i++)
+            suite_until(s, i, TL_NET_DOWN, round + 1);
+    }
 }
 
 static void nobody_listens(struct suite *s)
@@ -215,6 +257,7 @@ static void idle_nodes_sleep(struct suite *s)
 const struct suite_case suite_life_cases[] = {
     {"connecting to oneself, to nobody, or twice is refused", wrong_ranks_are_refused, false},
     {"when all dial each other at once exactly one connection a pair survives", both_dial_at_once, false},
+    {"dials that cross in any order leave exactly one connection", dials_cross_in_every_order, false},
     {"a peer that does not listen gives DOWN, and UP later", nobody_listens, false},
     {"drop ends everything outstanding before DOWN", drop_cancels_everything, false},
     {"a dead peer ends everything outstanding before DOWN", dead_peer_ends_everything, false},
