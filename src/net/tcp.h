@@ -41,7 +41,7 @@
 #define TCP_HELD_BYTES_MAX  (1u << 20)          /* received from one peer, not yet released: then we stop reading */
 #define TCP_SEND_BUDGET     (512u << 10)        /* bytes to one peer in one poll round, then the next peer's turn */
 #define TCP_RECEIVE_BUDGET  (512u << 10)
-#define TCP_SCRATCH_SIZE    (64u << 10)
+#define TCP_SCRATCH_SIZE    (256u << 10)
 #define TCP_SENDFILE_MIN    (16u << 10) /* smaller slices are copied: one call for head and data */
 #define TCP_NEVER           UINT64_MAX
 

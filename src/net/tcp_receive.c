@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Bytes to frames to events.
  *
- * Starts of frames come through the instance's scratch buffer; data goes straight to where it belongs: a message's own
+ * Starts of frames come through the instance's scratch buffer; data goes to where it belongs: a message's own
  * buffer, or the landing region of a read. Head and body are checked against the MAC before anything is done with
  * them; the lengths in a head are used before that, but they are within the limits. An encrypted frame is collected
  * whole in a message's buffer first. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "net/tcp.h"
 
@@ -65,6 +66,13 @@ void tcp_release(struct tl_net *net, struct tl_net_event *ev)
         }
     }
     free(m);
+}
+
+/* The data that comes is a slice for a region that has a file (and is not on its way to be decrypted first). */
+static bool lands_in_file(const struct tcp_conn *c)
+{
+    const struct tcp_receiver *in = &c->in;
+    return in->read != NULL && in->to != NULL && c->net->regions[in->read->dst_region].fd >= 0;
 }
 
 /* A frame's head and body are there and authentic. 0, -EBADMSG, -ENOMEM. */
@@ -180,6 +188,40 @@ static int consume_start(struct tcp_conn *c, const uint8_t *p, uint32_t n)
     return rc < 0 ? rc : (int)take;
 }
 
+/* Writes to the region's file rather than through its mapping: pages that nobody has touched are then filled without being
+ * cleared and mapped first, which is half of the cost of a chunk (docs/decisions/0012). 0, -errno. */
+static int land(struct tcp_conn *c, const uint8_t *p, size_t n)
+{
+    const struct tcp_region *region = &c->net->regions[c->in.read->dst_region];
+    uint64_t offset = (uint64_t)(c->in.to - region->base);
+    while (n > 0) {
+        ssize_t put = pwrite(region->fd, p, n, (off_t)offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return put < 0 ? -errno : -EIO;
+        p += put;
+        offset += (uint64_t)put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+/* Data of the present frame goes to where it belongs. 0, -errno. */
+static int put_data(struct tcp_conn *c, const uint8_t *p, size_t n)
+{
+    struct tcp_receiver *in = &c->in;
+    int rc = 0;
+    if (in->to == NULL)
+        return 0;
+    if (lands_in_file(c))
+        rc = land(c, p, n);
+    else
+        memcpy(in->to, p, n);
+    in->to += n;
+    return rc;
+}
+
 /* Bytes from the scratch buffer. 0, -EBADMSG, -ENOMEM. */
 static int consume(struct tcp_conn *c, const uint8_t *p, size_t n)
 {
@@ -194,14 +236,12 @@ static int consume(struct tcp_conn *c, const uint8_t *p, size_t n)
             continue;
         }
         uint32_t take = in->left < n ? in->left : (uint32_t)n;
-        if (in->to != NULL) {
-            memcpy(in->to, p, take);
-            in->to += take;
-        }
+        int rc = put_data(c, p, take);
         p += take;
         n -= take;
         in->left -= take;
-        int rc = in->left == 0 ? frame_end(c) : 0;
+        if (rc == 0 && in->left == 0)
+            rc = frame_end(c);
         if (rc != 0)
             return rc;
     }
@@ -213,10 +253,15 @@ static ssize_t receive_once(struct tcp_conn *c, size_t *want)
 {
     struct tcp *t = c->net;
     struct tcp_receiver *in = &c->in;
-    bool direct = in->left > 0 && in->to != NULL;
+    bool landing = in->left > 0 && lands_in_file(c);
+    bool direct = in->left > 0 && in->to != NULL && !landing;
     /* With reads outstanding a slice may follow the next head at once: little is read ahead then, so that its data can
      * go to its place without a detour. */
-    *want = direct ? in->left : c->reads != NULL && in->left == 0 ? 4096u : sizeof t->scratch;
+    *want = sizeof t->scratch;
+    if (direct || (landing && in->left < *want))
+        *want = in->left;
+    else if (c->reads != NULL && in->left == 0)
+        *want = 4096;
     ssize_t n = recv(c->fd, direct ? in->to : t->scratch, *want, 0);
     if (n <= 0)
         return n == 0 ? 0 : -errno;

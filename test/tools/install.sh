@@ -14,7 +14,7 @@ result() { # SENTENCE, after the command that shows it
 DESTDIR=$tree meson install -C "$root/build" --no-rebuild >"$tree/log" 2>&1
 result "make install obeys DESTDIR"
 
-bin=$(dirname "$(find "$tree" -type f -name tiercel)")
+bin=$(dirname "$(find "$tree" -type f -name tiercel -perm -u+x)")
 version=$(env -u LD_LIBRARY_PATH "$bin/tiercel" --version 2>&1)
 result "the installed command runs where it is: $version"
 grep -q "$(meson introspect "$root/build" --projectinfo | jq -r .version)" <<<"$version"
