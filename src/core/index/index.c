@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define SLOTS_A_BUCKET                                                                                                 \
+    8u /* in a full index: hashes touch the whole table soon, so it must not be larger than it need be */
 #define VICTIM_SEARCH_MAX 512u /* pinned chunks passed over before we say that nothing can go */
 
 static uint32_t bucket_count(uint32_t slots)
@@ -32,7 +34,7 @@ int tl_index_new(struct tl_index **out, uint32_t object_max, uint32_t path_block
     struct tl_index *x = calloc(1, sizeof *x);
     if (x == NULL)
         return -ENOMEM;
-    uint32_t buckets = bucket_count(object_max);
+    uint32_t buckets = bucket_count(object_max / SLOTS_A_BUCKET);
     x->object_max = x->chunk_max = object_max;
     x->bucket_mask = buckets - 1;
     x->objects = calloc(object_max, sizeof *x->objects);
