@@ -128,6 +128,8 @@ static void request_of_object(struct tl_node *n, uint32_t object, struct tl_requ
 void tl_ahead_pump(struct tl_node *n, uint32_t object)
 {
     struct tl_object *o = &n->index->objects[object];
+    if (o->flights > n->config.window_chunks / 2)
+        return; /* half a window at a time: one GET, and one wake-up of each node on the way, for several chunks */
     while (o->ahead_next < o->ahead_end && o->flights < n->config.window_chunks) {
         if (n->flight_count >= n->config.flight_max / 2 || n->parked.count > 0 || o->path == TL_PATH_NONE)
             return; /* when its next chunk lands, or when it is asked for again */
