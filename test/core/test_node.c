@@ -202,7 +202,7 @@ static void a_second_reader_behind_the_first_does_not_stop_its_read_ahead(void *
     struct world *w = world_new(1, 2);
     uint32_t f = world_file(w, "/a", 64 * CHUNK);
     world_start_all(w);
-    for (uint64_t i = 0; i < 20; i++) {
+    for (uint64_t i = 0; i < 50; i++) {
         assert_int_equal(read_now(w, 0, f, i * CHUNK, TL_CHUNK_SIZE), 0);
         if (i >= 10)
             assert_int_equal(read_now(w, 0, f, (i - 10) * CHUNK, TL_CHUNK_SIZE), 0);
@@ -348,6 +348,24 @@ static void requests_over_several_chunks_do_not_wait_for_each_other(void **state
     world_run_answered(w, 10 * S);
     world_check_answered(w);
     for (uint32_t i = 0; i < w->asked_count; i++)
+        assert_int_equal(w->asked[i].status, 0);
+    world_end(w);
+}
+
+static void requests_that_find_no_waiters_are_parked(void **state)
+{
+    (void)state;
+    struct world *w = cramped(1);
+    w->config.waiter_max = 16;
+    uint32_t f = world_file(w, "/a", 2 * CHUNK);
+    world_start_all(w);
+    w->hold_storage = true;
+    for (uint32_t i = 0; i < 16; i++)
+        ask_read(w, 0, f, i < 14 ? 0 : CHUNK - 1, 2); /* the last two wait for two chunks each */
+    world_settle(w);
+    w->hold_storage = false;
+    world_run_answered(w, S);
+    for (uint32_t i = 0; i < 16; i++)
         assert_int_equal(w->asked[i].status, 0);
     world_end(w);
 }
@@ -530,17 +548,17 @@ static void a_flush_from_any_node_reaches_all(void **state)
 static void what_was_asked_before_a_flush_is_not_kept_after_it(void **state)
 {
     (void)state;
-    for (uint32_t where = 0; where < 3; where++) {
+    for (uint32_t where = 0; where < 4; where++) {
         struct world *w = world_new(4, 2);
         uint32_t d = world_directory(w, "/d");
         world_start_all(w);
         w->hold_storage = where == 0;           /* about to be read */
         w->hosts[1].hold_messages = where == 1; /* the GET has not come to 1 yet */
-        w->hosts[3].hold_messages = where == 2; /* DATA waits in front of 3, and FLOOD behind it */
+        w->hosts[3].hold_messages = where >= 2; /* DATA waits in front of 3, with FLOOD behind it, or given at 3 */
         uint32_t before = ask_list(w, 3, d);
         world_settle(w);
         w->files[d].generation++;
-        uint32_t flush = ask_flush(w, 2, "/d");
+        uint32_t flush = ask_flush(w, where == 3 ? 3 : 2, "/d");
         world_settle(w);
         w->hold_storage = w->hosts[1].hold_messages = w->hosts[3].hold_messages = false;
         world_run_answered(w, S);
@@ -556,16 +574,18 @@ static void a_listing_that_is_lent_during_a_flush_stays_for_the_borrower_only(vo
 {
     (void)state;
     struct world *w = world_new(2, 2);
-    uint32_t d = world_directory(w, "/d");
+    uint32_t d = world_directory(w, "/large");
     world_start_all(w);
-    w->hosts[1].hold_messages = true;
+    w->hold_pulls = true;
     ask_list(w, 1, d);
     world_settle(w);
-    assert_int_equal(generation_now(w, 0, d), 0);
     w->files[d].generation++;
-    uint32_t flush = ask_flush(w, 0, "/d");
-    assert_int_equal(generation_now(w, 0, d), 1);
-    w->hosts[1].hold_messages = false;
+    uint32_t flush = ask_flush(w, 0, "/large");
+    uint32_t asked = ask_list(w, 0, d);
+    world_settle(w);
+    assert_int_equal(w->asked[asked].answers, 1);
+    assert_int_equal(w->asked[asked].generation, 1);
+    w->hold_pulls = false;
     world_run_answered(w, S);
     assert_int_equal(w->asked[flush].status, 0);
     assert_int_equal(generation_now(w, 1, d), 1);
@@ -701,6 +721,7 @@ int main(void)
         cmocka_unit_test(what_is_lent_is_not_evicted),
         cmocka_unit_test(requests_that_find_no_room_are_parked_and_answered),
         cmocka_unit_test(requests_over_several_chunks_do_not_wait_for_each_other),
+        cmocka_unit_test(requests_that_find_no_waiters_are_parked),
         cmocka_unit_test(parked_requests_can_be_cancelled),
         cmocka_unit_test(more_requests_than_the_table_holds_are_told_so),
         cmocka_unit_test(long_paths_fill_the_pool_and_make_room_for_each_other),

@@ -14,6 +14,8 @@
 
 #define EVENTS_MAX 4000000u /* of one run: more is a livelock */
 
+#define LISTING_MAX (TL_INLINE_MAX + 1000)
+
 enum item_kind { ITEM_MESSAGE = 1, ITEM_UP, ITEM_DOWN, ITEM_SENT, ITEM_PULL, ITEM_FETCH };
 
 struct item {
@@ -188,14 +190,14 @@ static void fill(uint8_t *out, uint32_t file, uint64_t version, uint64_t offset,
         out[i] = byte_of(file, version, offset + i);
 }
 
-/* A listing: "LIST", the file's number and generation, and more bytes for the larger ones. */
-static uint32_t make_listing(const struct world *w, uint32_t file, uint8_t out[256])
+/* A listing: "LIST", the file's number and generation, and more bytes. */
+static uint32_t make_listing(const struct world *w, uint32_t file, uint8_t out[LISTING_MAX])
 {
-    memset(out, (int)file, 256);
+    memset(out, (int)file, LISTING_MAX);
     memcpy(out, "LIST", 4);
     memcpy(out + 4, &file, 4);
     memcpy(out + 8, &w->files[file].generation, 4);
-    return 100 + file % 100;
+    return strcmp(w->files[file].path, "/large") == 0 ? LISTING_MAX : 100 + file % 100;
 }
 
 static int storage_status(struct file *f, const struct tl_fetch *fetch)
@@ -221,7 +223,7 @@ static bool storage_read(struct world *w, struct item *it)
     uint32_t number = find_file(w, fetch->path, fetch->path_len);
     struct file *f = number == UINT32_MAX ? NULL : &w->files[number];
     struct tl_event ev = {.type = TL_EV_FETCHED, .cookie = it->cookie, .last = true, .chunk = fetch->first};
-    uint8_t blob[256];
+    uint8_t blob[LISTING_MAX];
     ev.status = storage_status(f, fetch);
     if (f != NULL && ev.status == 0 && f->directory) {
         f->lists += w->plant == PLANT_FETCH_TWICE ? 2 : 1;
@@ -274,7 +276,7 @@ static void check_bytes(struct world *w, const struct asked *q, const struct tl_
 
 static void check_listing(struct world *w, struct asked *q, const struct tl_answer *a)
 {
-    uint8_t expected[256];
+    uint8_t expected[LISTING_MAX];
     uint32_t len = make_listing(w, q->file, expected);
     uint8_t *bytes = a->ref_count == 1 ? mem_at(&w->hosts[q->rank], a->refs[0].addr, a->refs[0].len) : NULL;
     if (bytes == NULL || a->refs[0].len != len || memcmp(bytes, expected, 8) != 0) {

@@ -36,7 +36,7 @@ struct file {
     int status;    /* < 0: reading it gives this */
     int fail_next; /* so many reads give -EIO first */
     uint32_t reads[CHUNKS_MAX];
-    uint32_t lists; /* a directory: times listed; its generation is in the blob */
+    uint32_t lists; /* a directory: times listed; its generation is in the blob; that of "/large" is pulled */
     uint32_t generation;
 };
 

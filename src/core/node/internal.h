@@ -46,7 +46,7 @@ struct tl_flight {
     uint64_t req_min; /* answers to GETs with lower numbers are too old */
     uint64_t deadline_ns;
     uint64_t addr; /* PULLING, FETCHING: where its bytes go */
-    uint64_t loan; /* PULLING: the peer's number; 0: that connection is gone */
+    uint64_t loan; /* PULLING: the peer's number */
     uint32_t len;
     struct tl_hash digest; /* PULLING */
     uint8_t state;

@@ -31,28 +31,9 @@ static void unlink_loan(struct tl_node *n, const struct tl_loan *loan)
         n->loan_ages.tail = loan->prev;
 }
 
-/* The peer asks again for what it has been lent: its DATA was lost or is late. The lease starts anew, so that lost
- * messages cannot pin the same chunk over and over (P-17). */
-static uint32_t renewed_loan(struct tl_node *n, uint32_t chunk, uint32_t rank)
-{
-    if (n->index->chunks[chunk].pins == 0)
-        return TL_SLOT_NONE;
-    uint32_t at = n->loan_ages.head;
-    while (at != TL_SLOT_NONE && (n->loans[at].chunk != chunk || n->loans[at].rank != rank))
-        at = n->loans[at].next;
-    if (at == TL_SLOT_NONE)
-        return TL_SLOT_NONE;
-    unlink_loan(n, &n->loans[at]);
-    append_loan(n, at);
-    return at;
-}
-
 static uint32_t new_loan(struct tl_node *n, uint32_t chunk, uint32_t rank, bool pull)
 {
-    uint32_t at = pull ? renewed_loan(n, chunk, rank) : TL_SLOT_NONE;
-    if (at != TL_SLOT_NONE)
-        return at;
-    at = n->loan_free;
+    uint32_t at = n->loan_free;
     if (at != TL_SLOT_NONE)
         n->loan_free = n->loans[at].next;
     else if (n->loan_fresh < n->config.waiter_max)
@@ -251,24 +232,13 @@ static void start_pull(struct tl_node *n, uint32_t flight, uint32_t rank, const 
     a->cookie = tl_flight_cookie(n, flight);
 }
 
-/* Is this a second DATA of the loan that we are pulling? */
-static bool is_pulling(const struct tl_node *n, uint32_t rank, const struct tl_wire *m)
-{
-    uint32_t flight = flight_for(n, m);
-    if (flight == TL_SLOT_NONE)
-        return false;
-    const struct tl_flight *f = &n->flights[flight];
-    return f->state == FLIGHT_PULLING && f->rank == rank && f->loan == m->data.loan;
-}
-
 void tl_data_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m, const uint8_t *payload, uint32_t len)
 {
     uint32_t rank = n->peers[peer].rank;
     uint32_t flight = flight_of(n, rank, m);
     bool is_inline = m->data.mode == TL_DATA_INLINE;
     if (flight == TL_SLOT_NONE) {
-        if (!is_pulling(n, rank, m))
-            send_done(n, rank, m->data.loan);
+        send_done(n, rank, m->data.loan);
         return;
     }
     struct tl_flight *f = &n->flights[flight];

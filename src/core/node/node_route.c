@@ -172,8 +172,8 @@ bool tl_route_is_candidate(const struct tl_node *n, uint32_t rank)
     return false;
 }
 
-/* The flights that `rank` was asked for go to whoever is asked now (P-6). What is being pulled from it ends by PULLED; the
- * loan is over. */
+/* The flights that `rank` was asked for go to whoever is asked now (P-6). What is being pulled from it ends by PULLED,
+ * without DONE: the loan ended with the connection (P-18). */
 static void reroute(struct tl_node *n, uint32_t rank)
 {
     for (uint32_t at = n->lists[FLIGHT_ASKED].head; at != TL_SLOT_NONE;) {
@@ -184,13 +184,9 @@ static void reroute(struct tl_node *n, uint32_t rank)
         }
         at = next;
     }
-    for (uint32_t at = 0; at < n->flight_fresh; at++) {
-        struct tl_flight *f = &n->flights[at];
-        if (f->state == FLIGHT_FREE || f->rank != rank)
-            continue;
-        f->rank = TL_RANK_NONE;
-        f->loan = 0;
-    }
+    for (uint32_t at = 0; at < n->flight_fresh; at++)
+        if (n->flights[at].rank == rank)
+            n->flights[at].rank = TL_RANK_NONE;
 }
 
 static void probe_better(struct tl_node *n)
