@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* libFuzzer's way into the decoder: whatever it lets through encodes to the same bytes (docs/protocol.md, P-30).
+/* libFuzzer's way into the decoder: whatever it lets through encodes to the same bytes (docs/protocol.md, P-31).
  *
  *   CC=clang meson setup build-fuzz -Dfuzz=true -Db_lundef=false && ninja -C build-fuzz
  *   build-fuzz/test/core/fuzz_wire -max_len=8193 NEW test/core/corpus/wire     new finds go to NEW */

@@ -119,6 +119,13 @@ void world_run_answered(struct world *w, uint64_t for_ns);
 void world_step(struct world *w, uint32_t rank, const struct tl_event *ev);
 void world_message(struct world *w, uint32_t from, uint32_t to, const struct tl_wire *m); /* as if `from` had sent it */
 
+/* Between world.c and world_storage.c: memory of a node, NULL if that part is not given out; one chunk of a fetch, or its
+ * failure, true if the fetch goes on; an answer. */
+uint8_t *world_bytes(struct host *h, uint64_t addr, uint32_t len);
+bool world_storage_read(struct world *w, uint32_t rank, uint64_t cookie, const struct tl_fetch *fetch,
+                        uint32_t *progress);
+void world_take_answer(struct world *w, uint32_t rank, const struct tl_answer *a);
+
 /* Storage. The number of the file. */
 uint32_t world_file(struct world *w, const char *path, uint64_t size_bytes);
 uint32_t world_directory(struct world *w, const char *path);

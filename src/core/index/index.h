@@ -41,7 +41,7 @@ struct tl_chunk {
     uint32_t lru_next, lru_prev; /* towards the more, the less recently used */
     uint32_t flight;             /* while in flight */
     uint32_t pins;               /* present: loans and requests that need it; not evicted while > 0 */
-    uint64_t answered_step;      /* the step in which its address was last handed out: not evicted within it */
+    uint64_t answered_step;      /* the step in which its address was last handed out: not evicted within it (P-15) */
     uint64_t addr;
     uint32_t len;
     int32_t status; /* negative: the errno */
@@ -83,7 +83,7 @@ void tl_index_land_chunk(struct tl_index *x, uint32_t chunk, enum tl_chunk_state
 /* Takes the slot out of every table. Its bytes are the caller's to free. The object is settled. */
 void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk);
 void tl_index_touch(struct tl_index *x, uint32_t chunk);
-/* The least recently used chunk that may go now, TL_SLOT_NONE if there is none within a bounded search. */
+/* The least recently used chunk that may go now (P-16), TL_SLOT_NONE if there is none within a bounded search. */
 uint32_t tl_index_victim(const struct tl_index *x, uint64_t step);
 
 void tl_index_verify(const struct tl_index *x);

@@ -4,7 +4,7 @@
 
 #include "core/node/internal.h"
 
-/* ---- loans: ordered by age, which is the order of their deadlines ---- */
+/* ---- loans (P-17): ordered by age, which is the order of their deadlines ---- */
 
 static void append_loan(struct tl_node *n, uint32_t at)
 {
@@ -67,7 +67,7 @@ static void free_loan(struct tl_node *n, uint32_t at)
     n->loan_free = at;
 }
 
-/* A loan that is over already, or another peer's, is none of the sender's business: ignored. */
+/* A loan that is over already, or another peer's, is none of the sender's business: ignored (P-18). */
 void tl_loan_end(struct tl_node *n, uint64_t cookie, uint32_t rank, bool pull)
 {
     uint32_t at = (uint32_t)cookie;

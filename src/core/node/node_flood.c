@@ -158,6 +158,7 @@ static void finish(struct tl_node *n, struct tl_flood_op *op)
     end(n, op);
 }
 
+/* Does it here, then passes it on, before anything is asked for (P-40). */
 static void spread(struct tl_node *n, struct tl_flood_op *op, const char *path, uint16_t path_len)
 {
     if (op->kind == TL_FLOOD_FLUSH) {

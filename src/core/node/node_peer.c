@@ -52,7 +52,8 @@ static void send_plain(struct tl_node *n, uint32_t rank, enum tl_wire_type type)
     tl_node_send(n, rank, &m, 0, 0, 0);
 }
 
-/* Nobody who may talk to us: neither above nor below us; or there are too many below. Places for those above are kept. */
+/* Nobody who may talk to us: neither above nor below us; or there are too many below. Places for those above are kept
+ * (P-23). */
 static bool unwelcome(const struct tl_node *n, uint32_t rank)
 {
     if (rank >= n->config.node_count || rank == n->config.rank)
@@ -78,7 +79,7 @@ void tl_peer_up(struct tl_node *n, uint32_t rank)
 {
     uint32_t old = tl_peer_find(n, rank);
     if (old != TL_SLOT_NONE && (n->peers[old].link == LINK_UP || n->peers[old].link == LINK_CLOSING))
-        tl_peer_down(n, rank); /* nobody told us: a new connection means that the old one is gone */
+        tl_peer_down(n, rank); /* nobody told us: a new connection means that the old one is gone (P-26) */
     uint32_t at = unwelcome(n, rank) ? TL_SLOT_NONE : tl_peer_get(n, rank);
     if (at == TL_SLOT_NONE) {
         n->counters.busy++;

@@ -153,7 +153,7 @@ void tl_route_hello(struct tl_node *n, uint32_t rank)
     }
 }
 
-/* The connection to rank is gone (was_up) or could not be made. */
+/* The connection to rank is gone (was_up) or could not be made: after a while, the next is asked (P-21). */
 void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up)
 {
     if (tl_route_is_source(n) || n->candidates[n->current] != rank)
@@ -189,6 +189,7 @@ static void reroute(struct tl_node *n, uint32_t rank)
             n->flights[at].rank = TL_RANK_NONE;
 }
 
+/* P-22 */
 static void probe_better(struct tl_node *n)
 {
     if (n->current == 0 || n->now_ns < n->probe_ns)

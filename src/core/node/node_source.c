@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The source: what a root, or a node that reaches nobody, reads from the storage itself; a bounded number of reads at once. */
+/* The source: what a root, or a node that reaches nobody, reads from the storage itself; a bounded number of reads at once
+ * (P-19). */
 #include <errno.h>
 #include <string.h>
 

@@ -337,6 +337,7 @@ static bool decode_body(struct reader *r, struct tl_wire *m)
     return false;
 }
 
+/* P-31 */
 int tl_wire_decode(struct tl_wire *out, const uint8_t *buf, size_t len)
 {
     if (len > TL_HEADER_MAX)
