@@ -279,6 +279,8 @@ static void peer_up(struct tl_daemon *d, const struct tl_net_event *e)
 static void peer_down(struct tl_daemon *d, const struct tl_net_event *e)
 {
     struct tl_link *link = &d->links[e->peer.rank];
+    if (link->up && link->peer.gen != e->peer.gen)
+        return; /* of an earlier connection; the core knows ranks only */
     bool refused = !link->up && (e->status == -ECONNREFUSED || e->status == -ETIMEDOUT);
     if (!refused) /* an absent peer at start is ordinary */
         tl_log(e->status == -EKEYREJECTED || e->status == -EPROTO ? "error" : "info",
