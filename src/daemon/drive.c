@@ -390,11 +390,9 @@ static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
                                    .encrypt = o->encrypt};
     memcpy(config.job_key, o->key, sizeof config.job_key);
     int rc = -ENOTSUP;
-    if (strcmp(o->bulk, "tcp") != 0 && strcmp(o->bulk, "auto") != 0) {
-#ifdef TL_HAVE_OFI
+    if (strcmp(o->bulk, "tcp") != 0) {
         rc = tl_net_ofi_open(&d->net, &config, o->bulk, err);
-#endif
-        if (rc == -ENOTSUP)
+        if (rc == -ENOTSUP && strcmp(o->bulk, "auto") != 0)
             tl_log("warning", "bulk=%s is not to be had, using TCP: %s", o->bulk, err->msg);
     }
     if (rc == -ENOTSUP)

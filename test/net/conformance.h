@@ -11,11 +11,14 @@
 
 #define TL_NET_SUITE_NODES 3u
 
+struct suite_case;
+
 struct tl_net_suite_env {
-    const char *name;     /* printed before the name of each case */
-    bool encrypt;         /* config.encrypt of all nodes, unless a case is about it */
-    bool checks_identity; /* refuses peers with another key, job, version or encryption */
-    void *ctx;            /* the environment's own */
+    const char *name;               /* printed before the name of each case */
+    bool encrypt;                   /* config.encrypt of all nodes, unless a case is about it */
+    bool checks_identity;           /* refuses peers with another key, job, version or encryption */
+    void *ctx;                      /* the environment's own */
+    const struct suite_case *extra; /* more cases (net/suite.h), for this implementation alone; NULL: none */
 
     /* A fresh world, and its end; every node is closed or killed before. */
     void (*setup)(struct tl_net_suite_env *env);
@@ -32,6 +35,8 @@ struct tl_net_suite_env {
     uint64_t (*now)(struct tl_net_suite_env *env);
     /* Memory to expose: a descriptor (or -1) and where it is mapped, zeroed; lives until teardown. */
     void (*memory)(struct tl_net_suite_env *env, size_t size, int *fd, void **base);
+    /* True when the connection is all it is going to be: the suite waits for that after linking nodes. NULL: at once. */
+    bool (*settled)(struct tl_net_suite_env *env, struct tl_net *net, struct tl_peer peer);
 };
 
 /* Runs all cases with cmocka; returns the number of failures. */

@@ -26,6 +26,7 @@ static struct world {
     void *bases[MAPPINGS_MAX];
     size_t sizes[MAPPINGS_MAX];
     uint32_t mappings;
+    uint64_t skew_ns;
 } world;
 
 void loopback_address(char out[LOOPBACK_ADDRESS_MAX])
@@ -105,7 +106,12 @@ static void wait_ready(struct tl_net_suite_env *env, uint64_t until_ns)
 static uint64_t clock_now(struct tl_net_suite_env *env)
 {
     (void)env;
-    return tl_time_mono_ns();
+    return tl_time_mono_ns() + world.skew_ns;
+}
+
+void loopback_skew(uint64_t ns)
+{
+    world.skew_ns += ns;
 }
 
 static void memory(struct tl_net_suite_env *env, size_t size, int *fd, void **base)

@@ -13,6 +13,9 @@ typedef int (*loopback_open_fn)(struct tl_net **out, const struct tl_net_config 
 /* Fills in everything but name and encrypt. */
 void loopback_env(struct tl_net_suite_env *env, loopback_open_fn open);
 
+/* From now on the nodes' clock is ahead by so much more; until the next case. */
+void loopback_skew(uint64_t ns);
+
 /* "127.a.b.c:port" that nothing else uses: a port that was free, on an address of this process alone. */
 void loopback_address(char out[LOOPBACK_ADDRESS_MAX]);
 

@@ -172,6 +172,18 @@ struct tl_peer suite_peer(const struct suite *s, uint32_t rank, uint32_t of)
     return (struct tl_peer){0};
 }
 
+static void settle(struct suite *s, uint32_t rank, uint32_t of)
+{
+    uint64_t end = now(s) + SUITE_BOUND_NS;
+    if (s->env->settled == NULL)
+        return;
+    while (!s->env->settled(s->env, s->nodes[rank].net, suite_peer(s, rank, of))) {
+        if (now(s) >= end)
+            fail_msg("nodes %u and %u do not settle", rank, of);
+        suite_turn(s, now(s) + 1000000); /* no event tells */
+    }
+}
+
 void suite_link(struct suite *s, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
@@ -184,6 +196,10 @@ void suite_link(struct suite *s, uint32_t count)
     suite_until(s, 0, TL_NET_UP, count - 1);
     for (uint32_t i = 1; i < count; i++)
         suite_until(s, i, TL_NET_UP, 1);
+    for (uint32_t i = 1; i < count; i++) {
+        settle(s, 0, i);
+        settle(s, i, 0);
+    }
 }
 
 int suite_send(struct suite *s, uint32_t rank, struct tl_peer to, const void *header, uint32_t header_len)
@@ -248,7 +264,9 @@ int tl_net_suite_run(struct tl_net_suite_env *env)
     static struct CMUnitTest tests[CASES_MAX];
     static struct running running[CASES_MAX];
     static char names[CASES_MAX][NAME_MAX_LEN];
-    const struct suite_case *groups[] = {suite_message_cases, suite_read_cases, suite_life_cases, suite_identity_cases};
+    const struct suite_case none = {0}, *extra = env->extra != NULL ? env->extra : &none;
+    const struct suite_case *groups[] = {suite_message_cases, suite_read_cases, suite_life_cases, suite_identity_cases,
+                                         extra};
     size_t count = 0;
     for (size_t g = 0; g < sizeof groups / sizeof groups[0]; g++) {
         for (const struct suite_case *c = groups[g]; c->name != NULL; c++) {
