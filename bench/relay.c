@@ -4,7 +4,8 @@
  *   relay answer PORT                     answers each request of 64 bytes with 4 KiB, until its peer closes
  *   relay ask HOST PORT COUNT             microseconds of COUNT round trips to it, as JSON
  *   relay pass PORT BYTES CHILD...        takes BYTES from its parent into memory, handing them on to CHILDs (host:port) as they
- *                                         arrive; says so to its parent when all below have them
+ *                                         arrive; says so to its parent when all below have them. Its memory is there before
+ *   relay pass-new PORT BYTES CHILD...    the same, into memory that nobody has touched yet, as that of a cache is
  *   relay send BYTES CHILD...             the root of such a tree: prints the seconds until all nodes have all bytes
  *
  * One blocking process a node; TCP_NODELAY. The listeners say "ready" on standard output. */
@@ -128,13 +129,14 @@ static void wait_for(const int *children, int count)
             die("child");
 }
 
-static void pass_on(const char *port, size_t bytes, int count, char **addresses)
+static void pass_on(const char *port, size_t bytes, bool ready, int count, char **addresses)
 {
     int children[CHILDREN_MAX];
     char *memory = malloc(bytes);
     if (memory == NULL)
         die("memory");
-    memset(memory, 1, bytes); /* the pages are there before the clock starts, as in the daemon's arena they may be */
+    if (ready)
+        memset(memory, 1, bytes);
     int parent = accept_one(port);
     for (int i = 0; i < count; i++)
         children[i] = connect_child(addresses[i]);
@@ -176,12 +178,13 @@ int main(int argc, char **argv)
         answer(argv[2]);
     else if (strcmp(verb, "ask") == 0 && argc == 5)
         ask(argv[2], argv[3], atoi(argv[4]));
-    else if (strcmp(verb, "pass") == 0 && argc >= 4 && argc - 4 <= CHILDREN_MAX)
-        pass_on(argv[2], strtoull(argv[3], NULL, 10), argc - 4, argv + 4);
+    else if ((strcmp(verb, "pass") == 0 || strcmp(verb, "pass-new") == 0) && argc >= 4 && argc - 4 <= CHILDREN_MAX)
+        pass_on(argv[2], strtoull(argv[3], NULL, 10), strcmp(verb, "pass") == 0, argc - 4, argv + 4);
     else if (strcmp(verb, "send") == 0 && argc >= 4 && argc - 3 <= CHILDREN_MAX)
         send_all(strtoull(argv[2], NULL, 10), argc - 3, argv + 3);
     else {
-        fputs("usage: relay answer PORT | ask HOST PORT COUNT | pass PORT BYTES CHILD... | send BYTES CHILD...\n",
+        fputs("usage: relay answer PORT | ask HOST PORT COUNT | pass|pass-new PORT BYTES CHILD... | send BYTES "
+              "CHILD...\n",
               stderr);
         return 2;
     }

@@ -295,10 +295,6 @@ int tl_arena_alloc(struct tl_arena *a, uint32_t len, uint64_t *addr)
     if (rc != 0)
         return rc;
     struct segment *s = a->segments[i];
-    uint64_t offset = (uint64_t)page * a->page_size;
-    rc = change_pages(s->fd, 0, offset, bytes);
-    if (rc != 0)
-        return -ENOMEM; /* whatever the kernel says: ENOSPC means our own limit here */
     check(next_bit(s->used, page, page + n, true) == page + n);
     set_bits(s->used, page, n, true);
     set_bits(s->starts, page, 1, true);
@@ -307,7 +303,7 @@ int tl_arena_alloc(struct tl_arena *a, uint32_t len, uint64_t *addr)
     a->stats.page_bytes += bytes;
     a->at_segment = i;
     a->at_page = page + n < a->pages ? page + n : 0;
-    *addr = TL_ARENA_ADDR(i, offset);
+    *addr = TL_ARENA_ADDR(i, (uint64_t)page * a->page_size);
     return 0;
 }
 
@@ -325,6 +321,19 @@ static bool is_extent(const struct tl_arena *a, const struct segment *s, uint32_
     return end <= a->pages && bit(s->starts, page) && next_bit(s->used, page, end, false) == end &&
            next_bit(s->starts, page + 1, end, true) >= end &&
            (end == a->pages || !bit(s->used, end) || bit(s->starts, end));
+}
+
+int tl_arena_write(struct tl_arena *a, uint64_t addr, const void *bytes, uint32_t len)
+{
+    int fd = segment_at(a, addr)->fd;
+    const uint8_t *from = bytes;
+    for (uint32_t done = 0, tries = 0; done < len; tries++) {
+        ssize_t n = pwrite(fd, from + done, len - done, (off_t)(TL_ARENA_OFFSET(addr) + done));
+        if (n <= 0 && !(n < 0 && errno == EINTR && tries < INTERRUPTED_MAX))
+            return -ENOMEM; /* whatever the kernel says: it has no page */
+        done += n > 0 ? (uint32_t)n : 0;
+    }
+    return 0;
 }
 
 void tl_arena_release(struct tl_arena *a, uint64_t addr, uint32_t len)

@@ -3,9 +3,9 @@
  *
  * Sockets send from the memfd (sendfile), clients may map it, the fabric registers it. An extent is written
  * once, then immutable; freeing punches its pages out, so that whoever still reads it sees old bytes or
- * zeros, never another object's (docs/decisions). Pages are allocated (fallocate) before they are written: a
- * machine without memory gives -ENOMEM, not SIGBUS. One owner thread; other threads may read or fill extents
- * that the owner handed them. */
+ * zeros, never another object's (docs/decisions/0020). An extent is a place: its pages come when it is written. Who writes
+ * through the mapping makes sure of them first, else a machine without memory gives SIGBUS. One owner thread;
+ * other threads may read or fill extents that the owner handed them. */
 #ifndef TL_CACHE_ARENA_H
 #define TL_CACHE_ARENA_H
 
@@ -43,6 +43,8 @@ int tl_arena_new(struct tl_arena **out, const struct tl_arena_config *config, st
 void tl_arena_free(struct tl_arena *a);
 int tl_arena_alloc(struct tl_arena *a, uint32_t len,
                    uint64_t *addr) TL_MUST_CHECK; /* 0, -ENOSPC (limit), -ENOMEM; len 1..64 MiB */
+/* Writes without the mapping: pages come with the bytes. 0, -ENOMEM; at most len from addr. */
+int tl_arena_write(struct tl_arena *a, uint64_t addr, const void *bytes, uint32_t len) TL_MUST_CHECK;
 void tl_arena_release(struct tl_arena *a, uint64_t addr, uint32_t len);
 void *tl_arena_at(struct tl_arena *a, uint64_t addr); /* pointer to the extent's first byte */
 int tl_arena_fd(struct tl_arena *a, uint64_t addr);   /* memfd of its segment, for sendfile and splice */

@@ -25,9 +25,8 @@
 #define TL_FRONT_SHIFT   48   /* a request's id at the core: front number above, the front's own id below */
 #define TL_FRONT_CONTROL 0xffffu
 
-/* What an epoll event is about. */
+/* What an epoll event is about, unless it is the transport's (TL_NET_EPOLL). */
 enum tl_watch_kind {
-    TL_WATCH_NET,
     TL_WATCH_SOURCE,
     TL_WATCH_FRONT,
     TL_WATCH_LISTEN,

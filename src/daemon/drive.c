@@ -27,12 +27,11 @@ static void bytes_free(void *ctx, uint64_t addr, uint32_t len)
     tl_arena_release(((struct tl_daemon *)ctx)->arena, addr, len);
 }
 
-static void bytes_write(void *ctx, uint64_t addr, const void *src, uint32_t len)
+static int bytes_write(void *ctx, uint64_t addr, const void *src, uint32_t len, struct tl_hash *digest)
 {
-    struct tl_arena *arena = ((struct tl_daemon *)ctx)->arena;
-    ssize_t put = pwrite(tl_arena_fd(arena, addr), src, len, (off_t)TL_ARENA_OFFSET(addr));
-    if (put != (ssize_t)len) /* cheaper than through the mapping (docs/decisions/0012), but not the only way */
-        memcpy(tl_arena_at(arena, addr), src, len);
+    if (digest != NULL)
+        *digest = tl_hash_bytes(src, len, 0);
+    return tl_arena_write(((struct tl_daemon *)ctx)->arena, addr, src, len);
 }
 
 static struct tl_hash bytes_digest(void *ctx, uint64_t addr, uint32_t len)
@@ -387,7 +386,8 @@ static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
                                    .addresses = (const char *const *)o->addresses,
                                    .job_id = job_id,
                                    .protocol_version = TL_PROTOCOL_VERSION,
-                                   .encrypt = o->encrypt};
+                                   .encrypt = o->encrypt,
+                                   .epoll_fd = d->epoll_fd};
     memcpy(config.job_key, o->key, sizeof config.job_key);
     int rc = -ENOTSUP;
     if (strcmp(o->bulk, "tcp") != 0) {

@@ -36,7 +36,6 @@ static void dispatch(struct tl_daemon *d, const struct epoll_event *ev)
 {
     uint32_t index = (uint32_t)ev->data.u64;
     switch ((enum tl_watch_kind)(ev->data.u64 >> 32)) {
-    case TL_WATCH_NET: tl_drive_net(d); break;
     case TL_WATCH_SOURCE: tl_drive_source(d); break;
     case TL_WATCH_FRONT: tl_fronts_ready(d, index); break;
     case TL_WATCH_LISTEN: tl_control_accept(d); break;
@@ -44,6 +43,23 @@ static void dispatch(struct tl_daemon *d, const struct epoll_event *ev)
     case TL_WATCH_SIGNAL: take_signal(d); break;
     case TL_WATCH_MOUNTS: tl_fronts_mounts_changed(d); break;
     }
+}
+
+/* The transport takes all of its events before anything else is done: it keeps what they point to until its next poll. */
+static void turn(struct tl_daemon *d, const struct epoll_event *events, int count)
+{
+    int ours = 0;
+    for (int i = 0; i < count; i++) {
+        if ((events[i].data.u64 & TL_NET_EPOLL) == 0)
+            ours++;
+        else
+            d->net->ops->ready(d->net, events[i].data.u64, events[i].events);
+    }
+    if (ours < count)
+        tl_drive_net(d);
+    for (int i = 0; ours > 0 && i < count; i++)
+        if ((events[i].data.u64 & TL_NET_EPOLL) == 0)
+            dispatch(d, &events[i]);
 }
 
 /* Milliseconds until something is due, rounded up: never a turn too early. */
@@ -69,8 +85,7 @@ int tl_loop_run(struct tl_daemon *d, struct tl_error *err)
         int count = epoll_wait(d->epoll_fd, events, EVENTS_MAX, timeout_ms(d));
         if (count < 0 && errno != EINTR)
             return tl_error_set(err, -errno, "epoll_wait: %s", strerror(errno));
-        for (int i = 0; i < count; i++)
-            dispatch(d, &events[i]);
+        turn(d, events, count);
         tl_drive_timers(d);
         tl_fronts_reap(d);
         tl_control_tick(d);

@@ -120,8 +120,6 @@ static int start(struct tl_daemon *d, struct tl_error *err)
     if (rc == 0)
         rc = tl_drive_open(d, err);
     if (rc == 0)
-        rc = tl_loop_watch(d, d->net->ops->fd(d->net), TL_WATCH_NET, 0, EPOLLIN);
-    if (rc == 0)
         rc = tl_loop_watch(d, tl_source_fd(d->source), TL_WATCH_SOURCE, 0, EPOLLIN);
     if (rc == 0)
         rc = tl_fronts_watch(d, err);

@@ -30,6 +30,12 @@ static void ofi_release(struct tl_net *net, struct tl_net_event *ev)
     tcp->ops->release(tcp, ev);
 }
 
+static void ofi_ready(struct tl_net *net, uint64_t data, uint32_t events)
+{
+    struct tl_net *tcp = ofi_of(net)->tcp;
+    tcp->ops->ready(tcp, data, events);
+}
+
 static int ofi_fd(struct tl_net *net)
 {
     struct tl_net *tcp = ofi_of(net)->tcp;
@@ -206,6 +212,7 @@ static const struct tl_net_ops ofi_ops = {
     .retract = ofi_retract,
     .read = ofi_read,
     .fd = ofi_fd,
+    .ready = ofi_ready,
     .poll = ofi_poll,
     .arm = ofi_arm,
 };

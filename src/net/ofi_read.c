@@ -3,6 +3,7 @@
 #include "net/ofi.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -152,6 +153,12 @@ void ofi_probe_start(struct ofi *o, struct ofi_peer *p, int slot)
     op_try(o, op);
 }
 
+/* The fabric writes through the mapping, where a missing page that is not to be had would be SIGBUS. */
+static int populate(const struct tcp_region *dst, uint64_t offset, uint32_t len)
+{
+    return dst->fd < 0 || fallocate(dst->fd, 0, (off_t)offset, (off_t)len) == 0 ? 0 : -ENOMEM;
+}
+
 int ofi_read(struct tl_net *net, struct tl_peer peer, uint32_t region, uint64_t offset, uint32_t dst_region,
              uint64_t dst_offset, uint32_t len, uint64_t deadline_ns, uint64_t cookie)
 {
@@ -165,6 +172,8 @@ int ofi_read(struct tl_net *net, struct tl_peer peer, uint32_t region, uint64_t 
                   len <= o->info->ep_attr->max_msg_size && dst != NULL && o->regions[dst_region].mr != NULL &&
                   (dst->flags & TL_REGION_LAND) != 0 && tcp_conn_find(t, peer) != NULL &&
                   ofi_peer_remote(p, region, offset, len) != NULL;
+    if (fabric && populate(dst, dst_offset, len) != 0)
+        return -ENOMEM;
     struct ofi_op *op = fabric ? op_new(o, peer) : NULL;
     if (op == NULL)
         return o->tcp->ops->read(o->tcp, peer, region, offset, dst_region, dst_offset, len, deadline_ns, cookie);

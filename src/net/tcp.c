@@ -64,7 +64,8 @@ static void tcp_stats(struct tl_net *net, struct tl_net_stats *out)
 
 static int tcp_fd(struct tl_net *net)
 {
-    return tcp_of(net)->epoll_fd;
+    struct tcp *t = tcp_of(net);
+    return t->config.epoll_fd == 0 ? t->epoll_fd : -1;
 }
 
 static void close_fd(int fd)
@@ -111,7 +112,8 @@ static void tcp_close(struct tl_net *net)
     free(t->peers);
     close_fd(t->listen_fd);
     close_fd(t->reserve_fd);
-    close_fd(t->epoll_fd);
+    if (t->config.epoll_fd == 0)
+        close_fd(t->epoll_fd);
     tl_secret_wipe(t->config.job_key, sizeof t->config.job_key);
     free(t);
 }
@@ -134,6 +136,7 @@ static const struct tl_net_ops tcp_ops = {
     .retract = tcp_retract,
     .read = tcp_read,
     .fd = tcp_fd,
+    .ready = tcp_ready,
     .poll = tcp_poll,
     .arm = tcp_arm,
 };
@@ -170,7 +173,7 @@ static int open_parts(struct tcp *t, const struct tl_net_config *config, struct 
     if (rc != 0)
         return rc;
     tl_secret_random(&t->instance, sizeof t->instance);
-    t->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    t->epoll_fd = config->epoll_fd != 0 ? config->epoll_fd : epoll_create1(EPOLL_CLOEXEC);
     if (t->epoll_fd >= 0)
         t->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (t->epoll_fd < 0 || t->reserve_fd < 0)

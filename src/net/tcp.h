@@ -180,7 +180,7 @@ struct tcp {
     struct tl_net base;          /* first */
     struct tl_net_config config; /* addresses: our own copy */
     char **addresses;
-    int epoll_fd, listen_fd, reserve_fd, side_fd;
+    int epoll_fd, listen_fd, reserve_fd, side_fd; /* epoll_fd: config.epoll_fd, if that is given */
     bool side_enabled, side_ready; /* a stacked transport: gets SIDE events; its descriptor is readable */
     bool listen_paused;
     uint64_t now_ns, next_deadline_ns, instance, next_read_id;
@@ -265,10 +265,14 @@ void tcp_serve_fill(struct tcp_conn *c); /* puts slices into the send queue, up 
 /* A slice begins: where its data goes (in.to, in.read). 0, -EBADMSG. */
 int tcp_slice_begin(struct tcp_conn *c, const struct tl_frame_bulk *bulk, uint32_t data_len);
 void tcp_slice_end(struct tcp_conn *c, uint32_t data_len);
+void tcp_slice_refuse(struct tcp_conn *c,
+                      int status); /* there is no place for its bytes: the READ ends, the rest is thrown away */
 void tcp_reads_expire(struct tcp_conn *c, uint64_t now_ns);
 void tcp_reads_fail(struct tcp_conn *c, int status);
 
 /* tcp_poll.c */
+int tcp_epoll(struct tcp *t, int op, int fd, uint32_t events, void *what); /* what: a tcp_conn, &listen_fd, &side_fd */
+void tcp_ready(struct tl_net *net, uint64_t data, uint32_t events);
 int tcp_poll(struct tl_net *net, struct tl_net_event *events, int max, uint64_t now_ns);
 int tcp_arm(struct tl_net *net, uint64_t *next_ns);
 

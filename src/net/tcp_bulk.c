@@ -128,6 +128,12 @@ static int read_give_up(struct tcp_conn *c, struct tcp_read *r, int status)
     return 0;
 }
 
+void tcp_slice_refuse(struct tcp_conn *c, int status)
+{
+    if (read_give_up(c, c->in.read, status) != 0)
+        c->in.to = NULL; /* it ends when its time is over */
+}
+
 void tcp_reads_expire(struct tcp_conn *c, uint64_t now_ns)
 {
     for (struct tcp_read *r = c->reads; r != NULL; r = r->next) {

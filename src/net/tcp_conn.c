@@ -60,12 +60,11 @@ int tcp_conn_watch(struct tcp_conn *c)
     uint32_t want = (c->receive_paused ? 0u : EPOLLIN) | (c->send_blocked ? EPOLLOUT : 0u);
     if (c->fd < 0 || want == c->armed)
         return 0;
-    struct epoll_event ev = {.events = want, .data.ptr = c};
     int op = c->armed == 0 && c->state < TCP_UP ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-    if (epoll_ctl(c->net->epoll_fd, op, c->fd, &ev) != 0)
-        return -errno;
-    c->armed = want;
-    return 0;
+    int rc = tcp_epoll(c->net, op, c->fd, want, c);
+    if (rc == 0)
+        c->armed = want;
+    return rc;
 }
 
 void tcp_conn_own(struct tcp_conn *c, uint32_t rank, uint32_t gen)

@@ -36,14 +36,14 @@ static int listen_at(struct tcp *t, const struct sockaddr *addr, socklen_t len)
         return -errno;
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* a restart need not wait for old connections */
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
-    if (bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0 || epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0) {
-        int rc = -errno;
+    int rc = bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0 ? -errno : 0;
+    if (rc == 0)
+        rc = tcp_epoll(t, EPOLL_CTL_ADD, fd, EPOLLIN, &t->listen_fd);
+    if (rc == 0)
+        t->listen_fd = fd;
+    else
         close(fd);
-        return rc;
-    }
-    t->listen_fd = fd;
-    return 0;
+    return rc;
 }
 
 int tcp_listen_open(struct tcp *t, struct tl_error *err)
@@ -75,8 +75,7 @@ int tcp_listen_open(struct tcp *t, struct tl_error *err)
 
 static void listen_watch(struct tcp *t, bool on)
 {
-    struct epoll_event ev = {.events = on ? EPOLLIN : 0u, .data.ptr = NULL};
-    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_MOD, t->listen_fd, &ev) == 0)
+    if (tcp_epoll(t, EPOLL_CTL_MOD, t->listen_fd, on ? EPOLLIN : 0u, &t->listen_fd) == 0)
         t->listen_paused = !on;
 }
 

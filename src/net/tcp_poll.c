@@ -48,18 +48,31 @@ static void conn_ready(struct tcp_conn *c, uint32_t ready)
         tcp_receive(c);
 }
 
+int tcp_epoll(struct tcp *t, int op, int fd, uint32_t events, void *what)
+{
+    struct epoll_event ev = {.events = events, .data.u64 = (uint64_t)(uintptr_t)what | TL_NET_EPOLL};
+    return epoll_ctl(t->epoll_fd, op, fd, &ev) == 0 ? 0 : -errno;
+}
+
+/* What the data points to is there until the next poll(), whatever else this round has ended. */
+void tcp_ready(struct tl_net *net, uint64_t data, uint32_t events)
+{
+    struct tcp *t = tcp_of(net);
+    void *what = (void *)(uintptr_t)(data & ~TL_NET_EPOLL); // NOLINT: that is what was put in
+    if (what == &t->listen_fd)
+        tcp_listen_ready(t);
+    else if (what == &t->side_fd)
+        t->side_ready = true;
+    else
+        conn_ready(what, events);
+}
+
 static void round_of_io(struct tcp *t)
 {
     struct epoll_event ready[ROUND_MAX];
     int n = epoll_wait(t->epoll_fd, ready, ROUND_MAX, 0);
-    for (int i = 0; i < n; i++) {
-        if (ready[i].data.ptr == NULL)
-            tcp_listen_ready(t);
-        else if (ready[i].data.ptr == &t->side_fd)
-            t->side_ready = true;
-        else
-            conn_ready(ready[i].data.ptr, ready[i].events);
-    }
+    for (int i = 0; i < n; i++)
+        tcp_ready(&t->base, ready[i].data.u64, ready[i].events);
 }
 
 static void conn_expire(struct tcp_conn *c)
@@ -132,7 +145,7 @@ int tcp_poll(struct tl_net *net, struct tl_net_event *events, int max, uint64_t 
     struct tcp *t = tcp_of(net);
     t->now_ns = now_ns;
     reap(t);
-    if (t->queue.first == NULL)
+    if (t->queue.first == NULL && t->config.epoll_fd == 0)
         round_of_io(t);
     expire(t);
     tcp_flush_dirty(t);
@@ -153,9 +166,8 @@ int tcp_arm(struct tl_net *net, uint64_t *next_ns)
 int tcp_side_watch(struct tl_net *net, int fd)
 {
     struct tcp *t = tcp_of(net);
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &t->side_fd};
-    if (epoll_ctl(t->epoll_fd, EPOLL_CTL_ADD, fd, &ev) != 0)
-        return -errno;
-    t->side_fd = fd;
-    return 0;
+    int rc = tcp_epoll(t, EPOLL_CTL_ADD, fd, EPOLLIN, &t->side_fd);
+    if (rc == 0)
+        t->side_fd = fd;
+    return rc;
 }

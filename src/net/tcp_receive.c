@@ -207,19 +207,18 @@ static int land(struct tcp_conn *c, const uint8_t *p, size_t n)
     return 0;
 }
 
-/* Data of the present frame goes to where it belongs. 0, -errno. */
-static int put_data(struct tcp_conn *c, const uint8_t *p, size_t n)
+/* Data of the present frame goes to where it belongs. */
+static void put_data(struct tcp_conn *c, const uint8_t *p, size_t n)
 {
     struct tcp_receiver *in = &c->in;
-    int rc = 0;
     if (in->to == NULL)
-        return 0;
-    if (lands_in_file(c))
-        rc = land(c, p, n);
-    else
+        return;
+    if (!lands_in_file(c))
         memcpy(in->to, p, n);
-    in->to += n;
-    return rc;
+    else if (land(c, p, n) != 0)
+        tcp_slice_refuse(c, -ENOMEM); /* whatever the kernel says: it has no page */
+    if (in->to != NULL)
+        in->to += n;
 }
 
 /* Bytes from the scratch buffer. 0, -EBADMSG, -ENOMEM. */
@@ -236,12 +235,11 @@ static int consume(struct tcp_conn *c, const uint8_t *p, size_t n)
             continue;
         }
         uint32_t take = in->left < n ? in->left : (uint32_t)n;
-        int rc = put_data(c, p, take);
+        put_data(c, p, take);
         p += take;
         n -= take;
         in->left -= take;
-        if (rc == 0 && in->left == 0)
-            rc = frame_end(c);
+        int rc = in->left == 0 ? frame_end(c) : 0;
         if (rc != 0)
             return rc;
     }

@@ -74,6 +74,8 @@ struct tl_net_payload {
     uint32_t len;
 };
 
+#define TL_NET_EPOLL (1ull << 63) /* in epoll_data.u64 of the transport's descriptors: not in the owner's */
+
 enum { TL_REGION_SERVE = 1, TL_REGION_LAND = 2 }; /* peers may read it; our read() may land in it */
 
 struct tl_net_config {
@@ -86,6 +88,7 @@ struct tl_net_config {
     uint32_t protocol_version;
     bool encrypt;         /* both sides must agree, else the connection is refused */
     uint32_t inbound_max; /* connections accepted at once, 0 = default */
+    int epoll_fd;         /* the owner's epoll, to be used for sockets; 0: one of its own, behind fd() */
     void *world;          /* sim only: the simulated world; NULL elsewhere */
 };
 
@@ -122,10 +125,14 @@ struct tl_net_ops {
     int (*expose)(struct tl_net *net, int fd, void *base, size_t len, unsigned flags);
     int (*retract)(struct tl_net *net, uint32_t region); /* 0, -EBUSY while in use */
     /* Pulls len bytes (any size) at (region, offset) of peer into (dst_region, dst_offset) of ours.
-     * 0, -EAGAIN, -ENOTCONN, -EINVAL. */
+     * The landing place needs no pages yet. 0, -EAGAIN, -ENOTCONN, -EINVAL, -ENOMEM (as a READ's status, too: none
+     * to be had). */
     int (*read)(struct tl_net *net, struct tl_peer peer, uint32_t region, uint64_t offset, uint32_t dst_region,
                 uint64_t dst_offset, uint32_t len, uint64_t deadline_ns, uint64_t cookie);
-    int (*fd)(struct tl_net *net); /* one pollable descriptor (epoll), -1 for sim */
+    int (*fd)(struct tl_net *net); /* one pollable descriptor (epoll), -1 for sim and with the owner's epoll */
+    /* With the owner's epoll: one event of it whose data has TL_NET_EPOLL set. All events of one epoll_wait() are given
+     * before the next poll(). NULL for sim. */
+    void (*ready)(struct tl_net *net, uint64_t data, uint32_t events);
     /* Up to max events. Handles what is ready, within a bounded amount of work. Returns the count. */
     int (*poll)(struct tl_net *net, struct tl_net_event *events, int max, uint64_t now_ns);
     /* *next_ns: when poll() must be called even if fd is silent (UINT64_MAX: never). 0: may sleep; 1: call

@@ -109,13 +109,6 @@ void tl_sim_arena_land(struct tl_sim_arena *a, uint64_t addr, uint32_t len, cons
     s->content = content->id;
 }
 
-static void arena_write(void *ctx, uint64_t addr, const void *src, uint32_t len)
-{
-    const struct tl_content *content = src; /* payloads are descriptors in this world */
-    check(content->magic == TL_CONTENT_MAGIC);
-    tl_sim_arena_land(ctx, addr, len, content, "a payload");
-}
-
 const struct tl_content *tl_sim_arena_at(struct tl_sim_arena *a, uint64_t addr, uint32_t len, uint32_t *offset,
                                          const char *who)
 {
@@ -144,6 +137,16 @@ static struct tl_hash arena_digest(void *ctx, uint64_t addr, uint32_t len)
     if (content == NULL || offset != 0 || content->len != len)
         return (struct tl_hash){.hi = 0, .lo = addr};
     return content->digest;
+}
+
+static int arena_write(void *ctx, uint64_t addr, const void *src, uint32_t len, struct tl_hash *digest)
+{
+    const struct tl_content *content = src; /* payloads are descriptors in this world */
+    check(content->magic == TL_CONTENT_MAGIC);
+    tl_sim_arena_land(ctx, addr, len, content, "a payload");
+    if (digest != NULL)
+        *digest = arena_digest(ctx, addr, len);
+    return 0;
 }
 
 static bool arena_listing_valid(void *ctx, uint64_t addr, uint32_t len)

@@ -28,17 +28,17 @@
 #define PAGE 4096u
 #define MIB  (1u << 20)
 
-/* fallocate fails with this errno when set; wrapped by the linker (see ld(1), --wrap). */
-static int fallocate_errno;
-int __real_fallocate64(int fd, int mode, off64_t offset, off64_t len);
-int __wrap_fallocate64(int fd, int mode, off64_t offset, off64_t len);
-int __wrap_fallocate64(int fd, int mode, off64_t offset, off64_t len)
+/* pwrite fails with this errno when set; wrapped by the linker (see ld(1), --wrap). */
+static int pwrite_errno;
+ssize_t __real_pwrite64(int fd, const void *bytes, size_t len, off64_t offset);
+ssize_t __wrap_pwrite64(int fd, const void *bytes, size_t len, off64_t offset);
+ssize_t __wrap_pwrite64(int fd, const void *bytes, size_t len, off64_t offset)
 {
-    if (fallocate_errno != 0 && mode == 0) {
-        errno = fallocate_errno;
+    if (pwrite_errno != 0) {
+        errno = pwrite_errno;
         return -1;
     }
-    return __real_fallocate64(fd, mode, offset, len);
+    return __real_pwrite64(fd, bytes, len, offset);
 }
 
 static struct tl_arena *arena(uint64_t limit)
@@ -79,6 +79,10 @@ static void extents_are_rounded_to_pages_and_counted(void **state)
     assert_int_equal(stats.live_bytes, PAGE + 2);
     assert_int_equal(stats.page_bytes, 3 * PAGE);
     assert_int_equal(stats.segments, 1);
+    assert_int_equal(memory_of(a, one), 0); /* places only */
+    static const uint8_t bytes[PAGE + 1] = {1};
+    assert_int_equal(tl_arena_write(a, one, bytes, 1), 0);
+    assert_int_equal(tl_arena_write(a, two, bytes, PAGE + 1), 0);
     assert_int_equal(memory_of(a, one), 3 * PAGE);
     tl_arena_release(a, one, 1);
     tl_arena_release(a, two, PAGE + 1);
@@ -341,13 +345,17 @@ static void without_memory_the_arena_stays_usable(void **state)
 {
     (void)state;
     struct tl_arena *a = arena(MIB);
-    uint64_t first = alloc(a, PAGE), addr;
+    uint64_t first = alloc(a, PAGE), addr = alloc(a, 10 * PAGE);
+    static const uint8_t bytes[10 * PAGE] = {1};
     static const int errors[] = {ENOSPC, ENOMEM, EINTR};
     for (size_t i = 0; i < 3; i++) {
-        fallocate_errno = errors[i];
-        assert_int_equal(tl_arena_alloc(a, 10 * PAGE, &addr), -ENOMEM);
+        pwrite_errno = errors[i];
+        assert_int_equal(tl_arena_write(a, addr, bytes, sizeof bytes), -ENOMEM);
     }
-    fallocate_errno = 0;
+    pwrite_errno = 0;
+    assert_int_equal(tl_arena_write(a, addr, bytes, sizeof bytes), 0);
+    assert_memory_equal(tl_arena_at(a, addr), bytes, sizeof bytes);
+    tl_arena_release(a, addr, sizeof bytes);
     struct tl_arena_stats stats;
     tl_arena_stats(a, &stats);
     assert_int_equal(stats.page_bytes, PAGE);

@@ -123,18 +123,21 @@ static void mem_free(void *ctx, uint64_t addr, uint32_t len)
     h->live_bytes -= len;
 }
 
-static void mem_write(void *ctx, uint64_t addr, const void *src, uint32_t len)
-{
-    uint8_t *at = world_bytes(ctx, addr, len);
-    assert_non_null(at);
-    memcpy(at, src, len);
-}
-
 static struct tl_hash mem_digest(void *ctx, uint64_t addr, uint32_t len)
 {
     const uint8_t *at = world_bytes(ctx, addr, len);
     assert_non_null(at);
     return tl_hash_bytes(at, len, 0);
+}
+
+static int mem_write(void *ctx, uint64_t addr, const void *src, uint32_t len, struct tl_hash *digest)
+{
+    uint8_t *at = world_bytes(ctx, addr, len);
+    assert_non_null(at);
+    memcpy(at, src, len);
+    if (digest != NULL)
+        *digest = mem_digest(ctx, addr, len);
+    return 0;
 }
 
 static bool mem_listing_valid(void *ctx, uint64_t addr, uint32_t len)

@@ -227,12 +227,12 @@ static void an_arena_finds_misuse(void **state)
     assert_int_equal(tl_sim_arena_ops.alloc(&a, chunk->len, &y), 0);
     assert_int_equal(tl_sim_arena_ops.alloc(&a, chunk->len, &y), -ENOSPC);
     assert_null(tl_sim_arena_peek(&a, x, chunk->len)); /* zeros: nobody's fault */
-    tl_sim_arena_ops.write(&a, x, chunk, chunk->len);
+    tl_sim_arena_ops.write(&a, x, chunk, chunk->len, NULL);
     assert_true(tl_hash_equal(tl_sim_arena_ops.digest(&a, x, chunk->len), chunk->digest));
     assert_ptr_equal(tl_sim_arena_at(&a, x + 100, 50, &offset, "test"), chunk);
     assert_int_equal(offset, 100);
     assert_int_equal(f.w.violations, 0);
-    tl_sim_arena_ops.write(&a, x, chunk, chunk->len);
+    tl_sim_arena_ops.write(&a, x, chunk, chunk->len, NULL);
     assert_int_equal(f.w.violations, 1); /* overwritten */
     tl_sim_arena_ops.free(&a, x, chunk->len);
     assert_int_equal(f.w.violations, 1);

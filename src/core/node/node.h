@@ -24,9 +24,11 @@
 /* Where chunk bytes live. addr = region << 40 | offset in that region: the same numbers the transport's
  * regions have. Allocations are immutable once filled, and are freed by punching, never overwritten. */
 struct tl_bytes_ops {
-    int (*alloc)(void *ctx, uint32_t len, uint64_t *addr); /* 0, -ENOMEM, -ENOSPC */
+    int (*alloc)(void *ctx, uint32_t len,
+                 uint64_t *addr); /* a place, perhaps without memory yet. 0, -ENOMEM, -ENOSPC */
     void (*free)(void *ctx, uint64_t addr, uint32_t len);
-    void (*write)(void *ctx, uint64_t addr, const void *src, uint32_t len);
+    /* *digest, unless NULL: of what was written. 0, -ENOMEM */
+    int (*write)(void *ctx, uint64_t addr, const void *src, uint32_t len, struct tl_hash *digest);
     struct tl_hash (*digest)(void *ctx, uint64_t addr, uint32_t len);
     bool (*listing_valid)(void *ctx, uint64_t addr, uint32_t len); /* once, for a listing that came from a peer */
 };
@@ -59,7 +61,7 @@ enum tl_event_type {
     TL_EV_PEER_UP,     /* rank is connected and authenticated */
     TL_EV_PEER_DOWN,   /* rank's connection is gone or could not be made; status */
     TL_EV_SENT,        /* payload of SEND `cookie` is free */
-    TL_EV_PULLED,      /* PULL `cookie` ended, status */
+    TL_EV_PULLED,      /* PULL `cookie` ended, status; -ENOMEM: there was no memory for it here */
     TL_EV_FETCHED,     /* FETCH: one chunk, or its end; see below */
     TL_EV_TIMER,       /* the deadline has passed, or nothing happened: always allowed */
     TL_EV_FLUSH,       /* operator: forget listings at and below path (empty: everything), on all nodes; ANSWER to
@@ -80,7 +82,7 @@ struct tl_event {
     uint32_t payload_len;
     /* FETCHED: chunk index `chunk` of the fetch's object is at its address, `len` bytes, with this digest;
      * status < 0: it could not be read. `last`: the fetch is over and its cookie free; chunks not reported by
-     * then have failed with status. */
+     * then have failed with status. -ENOMEM: there was no memory for it here. */
     uint32_t chunk;
     uint32_t len;
     struct tl_hash digest;

@@ -172,13 +172,12 @@ static bool length_fits(const struct tl_node *n, const struct tl_flight *f, uint
 }
 
 /* The bytes are in place: are they what the authenticated header promised? */
-static void arrived(struct tl_node *n, uint32_t flight)
+static void arrived(struct tl_node *n, uint32_t flight, struct tl_hash digest)
 {
     struct tl_flight *f = &n->flights[flight];
     const struct tl_chunk *c = &n->index->chunks[f->chunk];
     bool listing = n->index->objects[c->object].op == TL_OP_LIST;
-    if (!tl_hash_equal(n->bytes.digest(n->bytes_ctx, f->addr, f->len), f->digest) ||
-        (listing && !n->bytes.listing_valid(n->bytes_ctx, f->addr, f->len))) {
+    if (!tl_hash_equal(digest, f->digest) || (listing && !n->bytes.listing_valid(n->bytes_ctx, f->addr, f->len))) {
         n->counters.digest_failures++;
         tl_flight_damaged(n, flight);
         return;
@@ -265,18 +264,25 @@ void tl_data_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m,
         start_pull(n, flight, rank, m);
         return;
     }
-    n->bytes.write(n->bytes_ctx, f->addr, payload, len);
+    struct tl_hash digest;
+    rc = n->bytes.write(n->bytes_ctx, f->addr, payload, len, &digest);
     tl_flight_move(n, flight, FLIGHT_PULLING);
-    arrived(n, flight);
+    if (rc != 0)
+        tl_flight_no_room(n, flight, rc);
+    else
+        arrived(n, flight, digest);
 }
 
 void tl_data_pulled(struct tl_node *n, uint64_t cookie, int status)
 {
     uint32_t flight = tl_flight_by_cookie(n, cookie);
     check(flight != TL_SLOT_NONE && n->flights[flight].state == FLIGHT_PULLING);
-    send_done(n, n->flights[flight].rank, n->flights[flight].loan);
+    const struct tl_flight *f = &n->flights[flight];
+    send_done(n, f->rank, f->loan);
     if (status == 0)
-        arrived(n, flight);
+        arrived(n, flight, n->bytes.digest(n->bytes_ctx, f->addr, f->len));
+    else if (status == -ENOMEM)
+        tl_flight_no_room(n, flight, status);
     else
         tl_flight_damaged(n, flight);
 }

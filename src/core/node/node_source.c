@@ -124,7 +124,11 @@ static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event
             return;
         }
         f->len = ev->payload_len;
-        n->bytes.write(n->bytes_ctx, f->addr, ev->payload, ev->payload_len);
+        rc = n->bytes.write(n->bytes_ctx, f->addr, ev->payload, ev->payload_len, NULL);
+        if (rc != 0) {
+            tl_flight_no_room(n, flight, rc);
+            return;
+        }
     }
     f->digest = ev->digest;
     n->counters.chunks_from_source++;
@@ -148,6 +152,8 @@ static void fetched_chunk(struct tl_node *n, struct tl_fetch_slot *s, uint32_t i
     s->flights[i] = TL_SLOT_NONE; /* it may soon be part of another fetch */
     if (n->flights[flight].stale)
         tl_flight_again(n, flight, false);
+    else if (status == -ENOMEM)
+        tl_flight_no_room(n, flight, status);
     else if (status < 0)
         tl_flight_fail(n, flight, status_of(s->fetch.op, status));
     else if (length_wrong(n, &n->flights[flight], ev))
