@@ -177,7 +177,13 @@ int tl_fronts_add(struct tl_daemon *d, const char *path, const char *source_root
     }
     exclude_mounts(d);
     const struct tl_fuse_config config = {
-        .mountpoint = path, .fd = fd, .source_root = source_root, .front = front, .map_owner = map_owner};
+        .mountpoint = path,
+        .fd = fd,
+        .source_root = source_root,
+        .front = front,
+        .map_owner = map_owner,
+        .links_inside = fd < 0, /* a launcher mounts at the source's own place */
+    };
     int rc = tl_fuse_open(&m->fuse, &config, &d->host, err);
     if (rc == 0) {
         rc = tl_loop_watch(d, tl_fuse_fd(m->fuse), TL_WATCH_FRONT, front, EPOLLIN);

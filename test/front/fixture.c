@@ -64,6 +64,7 @@ void fixture_mount(struct fixture *fx, const struct fixture_options *options)
         config.fd = mount_fd(fx, options);
         config.map_owner = options->map_owner;
     }
+    config.links_inside = config.fd < 0;
     if (tl_fuse_open(&fx->fuse, &config, &fx->host.host, &err) != 0) {
         fprintf(stderr, "mount: %s\n", err.msg);
         abort();

@@ -214,6 +214,49 @@ static void links_are_read_once(void **state)
     fixture_free(&fx);
 }
 
+static void read_absolute(struct fixture *fx, const void *arg)
+{
+    const char *want = arg;
+    char path[256], target[256];
+    struct stat st;
+    in_mnt(fx, path, sizeof path, "dir/absolute");
+    ssize_t len = (ssize_t)strlen(want);
+    EXPECT(readlink(path, target, sizeof target) == len && memcmp(target, want, strlen(want)) == 0);
+    EXPECT(lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && st.st_size == len);
+    EXPECT(stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == 5);
+    in_mnt(fx, path, sizeof path, "dir");
+    DIR *dir = opendir(path);
+    EXPECT(dir != NULL);
+    for (struct dirent *d; (d = readdir(dir)) != NULL;)
+        if (strcmp(d->d_name, "absolute") == 0)
+            EXPECT(fstatat(dirfd(dir), d->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_size == len);
+    closedir(dir);
+    in_mnt(fx, path, sizeof path, "dir/pseudo");
+    EXPECT(readlink(path, target, sizeof target) == 10 && memcmp(target, "/proc/self", 10) == 0);
+}
+
+static void absolute_links_stay_inside_a_plain_mount_only(void **state)
+{
+    (void)state;
+    for (int plain = 0; plain < 2; plain++) {
+        struct fixture fx;
+        char path[256], target[256];
+        fixture_new(&fx);
+        fixture_spill(&fx, "file", "hello");
+        fixture_path(path, sizeof path, fx.source, "dir");
+        assert_int_equal(mkdir(path, 0755), 0);
+        fixture_path(target, sizeof target, fx.source, "file");
+        fixture_path(path, sizeof path, fx.source, "dir/absolute");
+        assert_int_equal(symlink(target, path), 0);
+        fixture_path(path, sizeof path, fx.source, "dir/pseudo");
+        assert_int_equal(symlink("/proc/self", path), 0);
+        const struct fixture_options by_launcher = {.by_fd = true};
+        fixture_mount(&fx, plain == 1 ? NULL : &by_launcher);
+        assert_int_equal(fixture_run(&fx, read_absolute, plain == 1 ? "../file" : target), 0);
+        fixture_free(&fx);
+    }
+}
+
 #define EXPECT_ROFS(call) EXPECT((call) < 0 && errno == EROFS)
 
 static void change_things(struct fixture *fx, const void *arg)
@@ -429,6 +472,7 @@ int main(void)
         cmocka_unit_test(a_directory_of_ten_thousand_is_read_whole_and_known_after),
         cmocka_unit_test(odd_names_are_names),
         cmocka_unit_test(links_are_read_once),
+        cmocka_unit_test(absolute_links_stay_inside_a_plain_mount_only),
         cmocka_unit_test(everything_that_changes_something_says_read_only),
         cmocka_unit_test(odd_requests_get_their_proper_answers),
         cmocka_unit_test(rights_are_the_users_own_with_unmapped_owners),

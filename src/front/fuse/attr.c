@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* How the source's attributes look through the mount. Owner thread only. */
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/time.h"
 #include "front/fuse/internal.h"
+#include "front/fuse/link.h"
 
 /* Missing names at the top of a mount, when the kernel has no message that forgets them all: see tl_fuse_negative_s. */
 #define TOP_NEGATIVE_S 1.0
@@ -44,11 +46,41 @@ void tl_fuse_stat(const struct tl_fuse *f, const struct tl_attr *attr, struct st
     };
 }
 
-int tl_fuse_entry(struct tl_fuse *f, uint64_t dir, const char *name, size_t name_len, const struct tl_attr *attr,
-                  struct fuse_entry_param *e)
+/* Directories between the top of the mount and what lies in dir. */
+static uint32_t depth_of(const struct tl_fuse *f, uint64_t dir)
+{
+    uint32_t depth = 0;
+    const struct tl_inode *inode = tl_inodes_get(&f->inodes, dir);
+    for (; inode != NULL && inode->slot != TL_INODE_ROOT; inode = tl_inodes_parent(&f->inodes, inode))
+        depth++;
+    return depth;
+}
+
+int tl_fuse_link(const struct tl_fuse *f, uint64_t dir, const struct tl_listing_entry *entry, char out[TL_LINK_MAX])
+{
+    if (!f->links_inside) {
+        memcpy(out, entry->target, entry->target_len);
+        return entry->target_len;
+    }
+    const struct tl_link_place place = {.root = f->source_root, .mountpoint = f->mountpoint, .depth = depth_of(f, dir)};
+    return tl_link_inside(&place, entry->target, entry->target_len, out);
+}
+
+void tl_fuse_stat_entry(const struct tl_fuse *f, uint64_t dir, const struct tl_listing_entry *entry, struct stat *st)
+{
+    tl_fuse_stat(f, &entry->attr, st);
+    if (!f->links_inside || !S_ISLNK(entry->attr.mode))
+        return;
+    char target[TL_LINK_MAX];
+    int len = tl_fuse_link(f, dir, entry, target);
+    if (len > 0)
+        st->st_size = len;
+}
+
+int tl_fuse_entry(struct tl_fuse *f, uint64_t dir, const struct tl_listing_entry *entry, struct fuse_entry_param *e)
 {
     struct tl_inode *inode;
-    int rc = tl_inodes_bind(&f->inodes, dir, name, name_len, attr, &inode);
+    int rc = tl_inodes_bind(&f->inodes, dir, entry->name, entry->name_len, &entry->attr, &inode);
     if (rc != 0)
         return rc;
     *e = (struct fuse_entry_param){
@@ -57,7 +89,7 @@ int tl_fuse_entry(struct tl_fuse *f, uint64_t dir, const char *name, size_t name
         .attr_timeout = TL_FUSE_FOREVER_S,
         .entry_timeout = TL_FUSE_FOREVER_S,
     };
-    tl_fuse_stat(f, attr, &e->attr);
+    tl_fuse_stat_entry(f, dir, entry, &e->attr);
     return 0;
 }
 

@@ -24,6 +24,8 @@ struct tl_fuse_config {
     bool map_owner;          /* in a user namespace with one id: owners are unmapped, so permission bits are presented
                        as the user's effective ones (tl_attr.access); else the kernel checks the source's bits
                        as they are */
+    bool links_inside; /* the source is shown at another place than its own: links that would lead out of the mount
+                       are answered such that they stay inside (link.h) */
 };
 
 struct tl_fuse;

@@ -23,18 +23,18 @@
 struct tl_fuse {
     struct tl_front_host host;
     uint32_t front;
-    bool map_owner;
-    bool mounted_here;        /* the mount is ours to undo */
-    bool parallel_dirops;     /* to be added to the answer to INIT: see session.c */
-    bool inited;              /* the kernel has said INIT */
-    bool no_open, no_opendir; /* the kernel takes ENOSYS for an answer, and then opens without asking */
-    bool epoch;               /* the kernel knows NOTIFY_INC_EPOCH: probed after INIT */
-    bool closing;             /* every request is answered with an error */
-    bool ended;               /* the host has been told */
-    bool paused;              /* the pending table is full: fd is not watched */
-    uid_t uid;                /* the tier's user */
-    int fd;                   /* /dev/fuse; libfuse closes it */
-    int poll_fd;              /* epoll with fd in it: what the host polls */
+    bool map_owner, links_inside; /* as in the config */
+    bool mounted_here;            /* the mount is ours to undo */
+    bool parallel_dirops;         /* to be added to the answer to INIT: see session.c */
+    bool inited;                  /* the kernel has said INIT */
+    bool no_open, no_opendir;     /* the kernel takes ENOSYS for an answer, and then opens without asking */
+    bool epoch;                   /* the kernel knows NOTIFY_INC_EPOCH: probed after INIT */
+    bool closing;                 /* every request is answered with an error */
+    bool ended;                   /* the host has been told */
+    bool paused;                  /* the pending table is full: fd is not watched */
+    uid_t uid;                    /* the tier's user */
+    int fd;                       /* /dev/fuse; libfuse closes it */
+    int poll_fd;                  /* epoll with fd in it: what the host polls */
     char *source_root, *mountpoint;
     struct fuse_session *session;
     struct fuse_buf buf; /* libfuse allocates and reuses it */
@@ -72,8 +72,13 @@ void tl_fuse_reply_read(struct tl_fuse *f, const struct tl_fuse_op *op, const st
 
 /* attr.c: attributes as the kernel gets them. */
 void tl_fuse_stat(const struct tl_fuse *f, const struct tl_attr *attr, struct stat *st);
+/* The same for an entry of dir: a link is as long as the target that is shown. */
+void tl_fuse_stat_entry(const struct tl_fuse *f, uint64_t dir, const struct tl_listing_entry *entry, struct stat *st);
+/* What readlink says for a link that is an entry of dir. Its length or -errno. */
+int tl_fuse_link(const struct tl_fuse *f, uint64_t dir, const struct tl_listing_entry *entry,
+                 char out[TL_LINK_MAX]) TL_MUST_CHECK;
 /* Inode, attributes and timeouts for one entry; the inode has one more look-up. 0 or -errno. */
-int tl_fuse_entry(struct tl_fuse *f, uint64_t dir, const char *name, size_t name_len, const struct tl_attr *attr,
+int tl_fuse_entry(struct tl_fuse *f, uint64_t dir, const struct tl_listing_entry *entry,
                   struct fuse_entry_param *e) TL_MUST_CHECK;
 /* How long the kernel may keep that a name is missing in dir. */
 double tl_fuse_negative_s(const struct tl_fuse *f, uint64_t dir);

@@ -108,7 +108,7 @@ static bool append_entry(struct filler *fill, const struct tl_listing *listing, 
     if (entry.attr.status == 0) {
         bool plus = fill->op->kind == TL_FUSE_READDIRPLUS;
         /* Without memory for the inode, the name alone is still true; a look-up will say ENOMEM. */
-        if (!plus || tl_fuse_entry(fill->f, fill->op->inode, name, entry.name_len, &entry.attr, &e) != 0)
+        if (!plus || tl_fuse_entry(fill->f, fill->op->inode, &entry, &e) != 0)
             tl_fuse_stat(fill->f, &entry.attr, &e.attr);
     }
     bool done = append(fill, name, &e, (uint64_t)i + DOTS + 1);

@@ -30,6 +30,7 @@ void tl_fuse_reply_lookup(struct tl_fuse *f, const struct tl_fuse_op *op, const 
 {
     struct tl_listing_entry entry;
     if (op->self) {
+        entry = (struct tl_listing_entry){.name = op->name, .name_len = op->name_len};
         tl_listing_self(listing, &entry.attr);
     } else if (tl_listing_find(listing, op->name, op->name_len, &entry) != 0) {
         struct fuse_entry_param none = {.entry_timeout = tl_fuse_negative_s(f, op->inode)};
@@ -39,7 +40,7 @@ void tl_fuse_reply_lookup(struct tl_fuse *f, const struct tl_fuse_op *op, const 
     struct fuse_entry_param e;
     int rc = entry.attr.status;
     if (rc == 0)
-        rc = tl_fuse_entry(f, op->inode, op->name, op->name_len, &entry.attr, &e);
+        rc = tl_fuse_entry(f, op->inode, &entry, &e);
     if (rc != 0)
         tl_fuse_fail(f, op->req, rc);
     else if (fuse_reply_entry(op->req, &e) != 0) /* the kernel did not take it, and will not forget it */
@@ -68,20 +69,29 @@ static int find_inode(struct tl_fuse *f, const struct tl_fuse_op *op, const stru
     return tl_inode_matches(inode, &entry->attr) ? 0 : -ESTALE;
 }
 
+/* The directory that holds op's inode, which is there. */
+static uint64_t dir_of(const struct tl_fuse *f, const struct tl_fuse_op *op)
+{
+    return tl_inode_id(tl_inodes_parent(&f->inodes, tl_inodes_get(&f->inodes, op->inode)));
+}
+
 void tl_fuse_reply_getattr(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing)
 {
     struct tl_listing_entry entry;
+    struct stat st;
     int rc = 0;
-    if (op->self || op->inode == TL_INODE_ROOT)
+    if (op->self || op->inode == TL_INODE_ROOT) {
         tl_listing_self(listing, &entry.attr);
-    else
+        tl_fuse_stat(f, &entry.attr, &st);
+    } else {
         rc = find_inode(f, op, listing, &entry);
+        if (rc == 0)
+            tl_fuse_stat_entry(f, dir_of(f, op), &entry, &st);
+    }
     if (rc != 0) {
         tl_fuse_fail(f, op->req, rc);
         return;
     }
-    struct stat st;
-    tl_fuse_stat(f, &entry.attr, &st);
     fuse_reply_attr(op->req, &st, TL_FUSE_FOREVER_S);
 }
 
@@ -99,13 +109,14 @@ void tl_fuse_reply_readlink(struct tl_fuse *f, const struct tl_fuse_op *op, cons
     int rc = find_inode(f, op, listing, &entry);
     if (rc == 0 && !S_ISLNK(entry.attr.mode))
         rc = -EINVAL;
-    if (rc != 0) {
+    char target[TL_LINK_MAX + 1];
+    if (rc == 0)
+        rc = tl_fuse_link(f, dir_of(f, op), &entry, target);
+    if (rc < 0) {
         tl_fuse_fail(f, op->req, rc);
         return;
     }
-    char target[TL_LINK_MAX + 1];
-    memcpy(target, entry.target, entry.target_len);
-    target[entry.target_len] = '\0';
+    target[rc] = '\0';
     fuse_reply_readlink(op->req, target);
 }
 

@@ -171,6 +171,7 @@ int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, cons
     f->host = *host;
     f->front = config->front;
     f->map_owner = config->map_owner;
+    f->links_inside = config->links_inside;
     f->uid = getuid();
     f->fd = f->poll_fd = -1;
     int rc = open_tables(f, config);
