@@ -81,6 +81,7 @@ static void srun_args(struct cli_args *a, const struct cli_tier *t, const struct
     cli_args_add(a, "--nodes");
     cli_args_add(a, "-");
     cli_args_add(a, "--foreground");
+    cli_args_add(a, "--keeper");
 }
 
 /* 0 or an errno. */

@@ -20,6 +20,7 @@
 #include "daemon/daemon.h"
 
 #define OUTPUT_MAX (TL_CONTROL_REPLY_MAX + (1u << 20))
+#define BACKLOG    128
 
 struct tl_control {
     struct tl_daemon *d;
@@ -371,6 +372,16 @@ static bool somebody_listens(const struct sockaddr_un *address)
     return yes;
 }
 
+/* Goes on with the socket that the daemon before listened on: who connected since waits for us. */
+static int take_over(struct tl_daemon *d, struct tl_error *err)
+{
+    d->listen_fd = d->kept[TL_KEEPER_LISTEN].fds[0];
+    int rc = listen(d->listen_fd, BACKLOG) == 0 ? 0 : -errno; /* again, so that clients are told our process id */
+    if (rc == 0)
+        rc = tl_loop_watch(d, d->listen_fd, TL_WATCH_LISTEN, 0, EPOLLIN);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "control socket %s: %s", d->socket_path, strerror(-rc));
+}
+
 int tl_control_open(struct tl_daemon *d, struct tl_error *err)
 {
     int rc = make_runtime(d->options.runtime, err);
@@ -380,6 +391,8 @@ int tl_control_open(struct tl_daemon *d, struct tl_error *err)
     snprintf(d->socket_path, sizeof d->socket_path, "%s/node-%u.sock", d->options.runtime, d->options.rank);
     check(strlen(d->socket_path) < sizeof address.sun_path); /* the options keep the folder short */
     memcpy(address.sun_path, d->socket_path, strlen(d->socket_path) + 1);
+    if (d->kept[TL_KEEPER_LISTEN].fds[0] >= 0)
+        return take_over(d, err);
     if (somebody_listens(&address)) {
         d->socket_path[0] = 0;
         return tl_error_set(err, -EADDRINUSE,
@@ -391,9 +404,11 @@ int tl_control_open(struct tl_daemon *d, struct tl_error *err)
     mode_t mask = umask(0177);
     bool bound = d->listen_fd >= 0 && bind(d->listen_fd, (const struct sockaddr *)&address, sizeof address) == 0;
     umask(mask);
-    if (!bound || listen(d->listen_fd, 128) != 0)
+    if (!bound || listen(d->listen_fd, BACKLOG) != 0)
         return tl_error_set(err, -errno, "control socket %s: %s", d->socket_path, strerror(errno));
     rc = tl_loop_watch(d, d->listen_fd, TL_WATCH_LISTEN, 0, EPOLLIN);
+    if (rc == 0)
+        tl_kept_hold(d, TL_KEEPER_LISTEN, d->listen_fd, -1, NULL);
     return rc == 0 ? 0 : tl_error_set(err, rc, "control socket %s: %s", d->socket_path, strerror(-rc));
 }
 
@@ -404,6 +419,6 @@ void tl_control_close(struct tl_daemon *d)
             close_control(d->controls[i]);
     if (d->listen_fd >= 0)
         close(d->listen_fd);
-    if (d->socket_path[0] != 0)
+    if (d->socket_path[0] != 0 && !d->restarting)
         unlink(d->socket_path);
 }

@@ -2,7 +2,7 @@
 /* The daemon: one thread on an epoll loop that drives the core with real time, transport, arena, source and fronts.
  *
  * Files: main.c (start, stop), loop.c (epoll), drive.c (events in, actions out), fronts.c (mounts), control.c (the
- * socket), verbs.c (what it answers). Everything here belongs to the loop's thread. */
+ * socket), verbs.c (what it answers), kept.c (what its keeper holds for it; the keeper itself is keeper.c). Everything here belongs to the loop's thread. */
 #ifndef TL_DAEMON_DAEMON_H
 #define TL_DAEMON_DAEMON_H
 
@@ -14,6 +14,7 @@
 
 #include "cache/arena.h"
 #include "core/node/node.h"
+#include "daemon/keeper.h"
 #include "daemon/options.h"
 #include "front/front.h"
 #include "front/fuse/fuse.h"
@@ -32,7 +33,8 @@ enum tl_watch_kind {
     TL_WATCH_LISTEN,
     TL_WATCH_CONTROL,
     TL_WATCH_SIGNAL,
-    TL_WATCH_MOUNTS
+    TL_WATCH_MOUNTS,
+    TL_WATCH_KEEPER
 };
 
 struct tl_mount {
@@ -77,7 +79,15 @@ struct tl_daemon {
     uint64_t started_ns;
     uint64_t next_command;
     bool stopping;
+    bool restarting; /* stopping, and another daemon goes on: what the keeper holds stays as it is */
     bool stepping;
+    /* from the keeper */
+    struct {
+        int fds[2]; /* -1: none */
+        char *text; /* where it is mounted, if it is ours to unmount; NULL: not */
+    } kept[TL_KEEPER_HOLDS];
+    uint32_t restarts;
+    bool after_crash, may_refuse;
     char socket_path[4200], pid_path[4200];
 };
 
@@ -108,7 +118,20 @@ int tl_fronts_remove(struct tl_daemon *d, const char *path, struct tl_error *err
 void tl_fronts_ready(struct tl_daemon *d, uint32_t front);
 void tl_fronts_answer(struct tl_daemon *d, const struct tl_answer *answer);
 void tl_fronts_invalidate(struct tl_daemon *d, const char *path, uint16_t path_len);
-void tl_fronts_reap(struct tl_daemon *d); /* frees those that have ended */
+/* Those that the daemon before served. Fails only if the keeper has a better program for them. */
+int tl_fronts_take_over(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;
+uint32_t tl_fronts_count_of(const struct tl_daemon *d, int pid); /* that live in this holder's namespace */
+void tl_fronts_reap(struct tl_daemon *d);                        /* frees those that have ended */
+
+/* kept.c. Without a keeper none of them does anything. */
+int tl_kept_take(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK; /* what the daemon before left */
+void tl_kept_hold(struct tl_daemon *d, uint32_t id, int first, int second, const char *text);
+void tl_kept_drop(struct tl_daemon *d, uint32_t id);
+void tl_kept_ready(struct tl_daemon *d);
+void tl_kept_restart(struct tl_daemon *d, const char *program);
+void tl_kept_lost(struct tl_daemon *d); /* the keeper is gone */
+
+void tl_daemon_write_pid(struct tl_daemon *d); /* main.c: of a daemon without a keeper */
 
 /* loop.c */
 int tl_loop_watch(struct tl_daemon *d, int fd, enum tl_watch_kind kind, uint32_t index, uint32_t events);

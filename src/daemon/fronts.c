@@ -40,6 +40,12 @@ static void host_ended(void *ctx, uint32_t front, int status)
     m->ended = true;
 }
 
+static void host_note(void *ctx, uint32_t front, const char *text)
+{
+    struct tl_daemon *d = ctx;
+    tl_log("error", "mount path=%s: %s", d->mounts[front].path, text);
+}
+
 void tl_fronts_init(struct tl_daemon *d)
 {
     d->host = (struct tl_front_host){.ctx = d,
@@ -47,7 +53,8 @@ void tl_fronts_init(struct tl_daemon *d)
                                      .cancel = host_cancel,
                                      .bytes = host_bytes,
                                      .peek_listing = host_peek,
-                                     .ended = host_ended};
+                                     .ended = host_ended,
+                                     .note = host_note};
 }
 
 /* ---- what the source must not enter: mounts of ours, whose contents would be our own answers ---- */
@@ -148,6 +155,9 @@ static void free_mount(struct tl_daemon *d, uint32_t front)
     if (m->fuse != NULL) {
         tl_loop_unwatch(d, tl_fuse_fd(m->fuse));
         tl_fuse_close(m->fuse);
+        tl_kept_drop(d, front);
+        if (m->pid == 0)
+            tl_mender_note(d->options.mender_fd, false, m->path);
     }
     free(m->path);
     free(m->source);
@@ -182,6 +192,7 @@ int tl_fronts_add(struct tl_daemon *d, const char *path, const char *source_root
         .source_root = source_root,
         .front = front,
         .map_owner = map_owner,
+        .pid = pid,
         .links_inside = fd < 0, /* a launcher mounts at the source's own place */
     };
     int rc = tl_fuse_open(&m->fuse, &config, &d->host, err);
@@ -194,8 +205,73 @@ int tl_fronts_add(struct tl_daemon *d, const char *path, const char *source_root
         free_mount(d, front);
         return rc;
     }
+    tl_kept_hold(d, front, tl_fuse_device_fd(m->fuse), tl_fuse_keep_fd(m->fuse), pid == 0 ? path : NULL);
+    if (pid == 0)
+        tl_mender_note(d->options.mender_fd, true, path);
     tl_log("info", "mounted path=%s source=%s holder=%d", path, source_root, pid);
     return (int)front;
+}
+
+/* False: it is not taken over. */
+static bool take_over(struct tl_daemon *d, uint32_t front, struct tl_error *err)
+{
+    struct tl_mount *m = &d->mounts[front];
+    const struct tl_fuse_legacy legacy = {
+        .fd = d->kept[front].fds[0], .keep_fd = d->kept[front].fds[1], .front = front, .crashed = d->after_crash};
+    const char *path, *source;
+    d->kept[front].fds[0] = d->kept[front].fds[1] = -1;
+    if (tl_fuse_take_over(&m->fuse, &legacy, &d->host, err) != 0)
+        return false;
+    tl_fuse_place(m->fuse, &path, &source, &m->pid);
+    m->path = strdup(path);
+    m->source = strdup(source);
+    int rc = m->path == NULL || m->source == NULL
+                 ? -ENOMEM
+                 : tl_loop_watch(d, tl_fuse_fd(m->fuse), TL_WATCH_FRONT, front, EPOLLIN);
+    if (rc == 0)
+        return true;
+    tl_error_set(err, rc, "mount: %s", strerror(-rc));
+    free_mount(d, front);
+    return false;
+}
+
+/* Programs that use the mount get ENOTCONN, and the plain directory once they ask for its name again. */
+static void end_kept(struct tl_daemon *d, uint32_t front, const struct tl_error *why)
+{
+    const char *path = d->kept[front].text;
+    tl_kept_drop(d, front);
+    int rc = path != NULL ? tl_fuse_unmount(path) : 0; /* one in a holder's namespace is the holder's */
+    tl_log("error", "%s path=%s unmount=%s", why->msg, path != NULL ? path : "-", strerror(-rc));
+    if (path != NULL)
+        tl_mender_note(d->options.mender_fd, false, path);
+}
+
+int tl_fronts_take_over(struct tl_daemon *d, struct tl_error *err)
+{
+    for (uint32_t front = 0; front < TL_FRONTS_MAX; front++) {
+        struct tl_error why;
+        if (d->kept[front].fds[0] < 0)
+            continue;
+        if (take_over(d, front, &why)) {
+            tl_log("info", "mount taken over path=%s", d->mounts[front].path);
+        } else if (why.code == -EPROTO && d->may_refuse) {
+            return tl_error_set(err, why.code, "%s", why.msg); /* the keeper goes on with the program before */
+        } else {
+            end_kept(d, front, &why);
+        }
+        free(d->kept[front].text);
+        d->kept[front].text = NULL;
+    }
+    exclude_mounts(d);
+    return 0;
+}
+
+uint32_t tl_fronts_count_of(const struct tl_daemon *d, int pid)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++)
+        count += d->mounts[i].fuse != NULL && !d->mounts[i].ended && d->mounts[i].pid == pid;
+    return count;
 }
 
 int tl_fronts_remove(struct tl_daemon *d, const char *path, struct tl_error *err)

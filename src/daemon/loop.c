@@ -42,6 +42,7 @@ static void dispatch(struct tl_daemon *d, const struct epoll_event *ev)
     case TL_WATCH_CONTROL: tl_control_ready(d, index, ev->events); break;
     case TL_WATCH_SIGNAL: take_signal(d); break;
     case TL_WATCH_MOUNTS: tl_fronts_mounts_changed(d); break;
+    case TL_WATCH_KEEPER: tl_kept_lost(d); break;
     }
 }
 

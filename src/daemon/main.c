@@ -87,7 +87,7 @@ static void raise_file_limit(void)
     }
 }
 
-static void write_pid(struct tl_daemon *d)
+void tl_daemon_write_pid(struct tl_daemon *d)
 {
     snprintf(d->pid_path, sizeof d->pid_path, "%s/node-%u.pid", d->options.runtime, d->options.rank);
     int fd = open(d->pid_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -114,7 +114,9 @@ static int start(struct tl_daemon *d, struct tl_error *err)
         return tl_error_set(err, -errno, "epoll: %s", strerror(errno));
     raise_file_limit();
     tl_fronts_init(d);
-    int rc = open_signals(d, err);
+    int rc = tl_kept_take(d, err);
+    if (rc == 0)
+        rc = open_signals(d, err);
     if (rc == 0)
         rc = tl_control_open(d, err);
     if (rc == 0)
@@ -122,18 +124,20 @@ static int start(struct tl_daemon *d, struct tl_error *err)
     if (rc == 0)
         rc = tl_loop_watch(d, tl_source_fd(d->source), TL_WATCH_SOURCE, 0, EPOLLIN);
     if (rc == 0)
+        rc = tl_fronts_take_over(d, err);
+    if (rc == 0)
         rc = tl_fronts_watch(d, err);
     if (rc != 0 && err->code == 0)
         tl_error_set(err, rc, "epoll: %s", strerror(-rc));
-    if (rc == 0)
-        write_pid(d);
+    if (rc == 0 && d->options.keeper_fd < 0)
+        tl_daemon_write_pid(d);
     return rc;
 }
 
 /* Mounts go first, so that no program is left with a mount that nobody answers. */
 static void stop(struct tl_daemon *d)
 {
-    if (d->source != NULL)
+    if (d->source != NULL && !d->restarting)
         tl_fronts_close(d);
     tl_control_close(d);
     if (d->pid_path[0] != 0)
@@ -148,54 +152,93 @@ static void stop(struct tl_daemon *d)
     tl_options_fini(&d->options);
 }
 
-static void announce(const struct tl_daemon *d, int background_fd)
+/* The starter's input and output are not ours any more: who waits for their end must see it. */
+static void let_go_of_starter(const struct tl_options *o)
 {
-    if (d->options.ready_fd >= 0) {
-        dprintf(d->options.ready_fd, "ready\n");
-        close(d->options.ready_fd);
-    }
-    if (background_fd < 0)
-        return;
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0) {
-        dup2(null, STDIN_FILENO);
-        dup2(null, STDOUT_FILENO);
-        if (d->options.log[0] == 0)
-            dup2(null, STDERR_FILENO);
-        close(null);
+    if (null < 0)
+        return;
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    if (o->log[0] == 0)
+        dup2(null, STDERR_FILENO);
+    close(null);
+}
+
+struct starter {
+    const struct tl_options *options;
+    int background_fd; /* to the process that was started; -1: that is us */
+};
+
+static void announce(void *ctx)
+{
+    const struct starter *s = ctx;
+    if (s->options->ready_fd >= 0) {
+        dprintf(s->options->ready_fd, "ready\n");
+        close(s->options->ready_fd);
     }
-    if (write(background_fd, "1", 1) != 1)
+    if (s->background_fd < 0)
+        return;
+    let_go_of_starter(s->options);
+    if (write(s->background_fd, "1", 1) != 1)
         tl_log("warning", "the starter is gone");
-    close(background_fd);
+    close(s->background_fd);
+}
+
+/* In the keeper: the log is its, too. */
+static void announce_kept(void *ctx)
+{
+    const struct starter *s = ctx;
+    struct tl_error err;
+    if (open_log(s->options, &err) != 0)
+        fprintf(stderr, "tierceld: %s\n", err.msg);
+    announce(ctx);
+}
+
+static void log_start(const struct tl_daemon *d)
+{
+    const struct tl_options *o = &d->options;
+    tl_log("info", "tierceld %s started tier=%s rank=%u nodes=%u address=%s transport=%s cache=%llu restarts=%u",
+           TIERCEL_VERSION, o->tier, o->rank, o->node_count, o->addresses[o->rank], d->net->ops->name,
+           (unsigned long long)o->cache_size_bytes, d->restarts);
+}
+
+static int serve(struct tl_daemon *d, struct starter *starter, struct tl_error *err)
+{
+    int rc = start(d, err);
+    if (rc == 0)
+        rc = open_log(&d->options,
+                      err); /* what went wrong before is told to the starter; of a restart, the log has all */
+    if (rc != 0)
+        return rc;
+    log_start(d);
+    if (d->options.keeper_fd >= 0 && d->options.daemonise)
+        let_go_of_starter(&d->options);
+    if (d->options.keeper_fd < 0)
+        announce(starter);
+    tl_kept_ready(d);
+    return tl_loop_run(d, err);
 }
 
 int main(int argc, char **argv)
 {
     static struct tl_daemon daemon = {.epoll_fd = -1, .signal_fd = -1, .listen_fd = -1, .mounts_fd = -1};
+    struct starter starter = {.options = &daemon.options, .background_fd = -1};
     struct tl_error err = {0};
     bool done = false;
-    int background_fd = -1;
     int rc = tl_options_parse(&daemon.options, argc, argv, &done, &err);
     if (done)
         return 0;
-    if (rc == 0 && daemon.options.daemonise) {
-        background_fd = go_to_background(&err);
-        rc = background_fd < 0 ? background_fd : 0;
+    if (rc == 0 && daemon.options.daemonise && daemon.options.keeper_fd < 0) {
+        starter.background_fd = go_to_background(&err);
+        rc = starter.background_fd < 0 ? starter.background_fd : 0;
     }
+    if (rc == 0 && daemon.options.keeper)
+        return tl_keeper_run(&daemon.options, argc, argv, announce_kept, &starter);
     if (rc == 0)
-        rc = start(&daemon, &err);
-    if (rc == 0)
-        rc = open_log(&daemon.options, &err);
-    if (rc == 0) {
-        tl_log("info", "tierceld %s started tier=%s rank=%u nodes=%u address=%s transport=%s cache=%llu",
-               TIERCEL_VERSION, daemon.options.tier, daemon.options.rank, daemon.options.node_count,
-               daemon.options.addresses[daemon.options.rank], daemon.net->ops->name,
-               (unsigned long long)daemon.options.cache_size_bytes);
-        announce(&daemon, background_fd);
-        rc = tl_loop_run(&daemon, &err);
-    }
+        rc = serve(&daemon, &starter, &err);
     if (rc != 0)
         fprintf(stderr, "tierceld: %s\n", err.msg);
     stop(&daemon);
-    return rc == 0 ? 0 : 1;
+    return rc == 0 ? 0 : rc == -EPROTO && daemon.may_refuse ? TL_EXIT_REFUSED : 1;
 }

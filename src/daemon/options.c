@@ -33,6 +33,9 @@ static const char usage[] =
     "  --ready-fd N        write `ready` there once peers can connect\n"
     "  --daemonise         go to the background once ready\n"
     "  --foreground        stay in the foreground (default)\n"
+    "  --keeper            with a keeper process, which starts the daemon again when it dies (default with "
+    "--daemonise)\n"
+    "  --no-keeper         without\n"
     "  --help, --version\n";
 
 enum {
@@ -52,6 +55,9 @@ enum {
     OPT_READY,
     OPT_DAEMONISE,
     OPT_FOREGROUND,
+    OPT_KEEPER,
+    OPT_NO_KEEPER,
+    OPT_KEEPER_FDS,
     OPT_HELP,
     OPT_VERSION,
 };
@@ -73,6 +79,9 @@ static const struct option options[] = {
     {"ready-fd", required_argument, NULL, OPT_READY},
     {"daemonise", no_argument, NULL, OPT_DAEMONISE},
     {"foreground", no_argument, NULL, OPT_FOREGROUND},
+    {"keeper", no_argument, NULL, OPT_KEEPER},
+    {"no-keeper", no_argument, NULL, OPT_NO_KEEPER},
+    {"keeper-fds", required_argument, NULL, OPT_KEEPER_FDS}, /* for keepers only */
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -82,6 +91,7 @@ static const struct option options[] = {
 struct raw {
     const char *nodes, *key, *rank, *runtime;
     int key_fd;
+    bool keeper, no_keeper;
 };
 
 int tl_parse_size(const char *text, uint64_t *out)
@@ -146,11 +156,15 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
     switch (option) {
     case OPT_NODES: raw->nodes = arg; return 0;
     case OPT_RANK: raw->rank = arg; return 0;
-    case OPT_KEY: raw->key = arg; return 0;
+    case OPT_KEY:
+        raw->key = arg;
+        raw->key_fd = -1;
+        return 0;
     case OPT_RUNTIME: raw->runtime = arg; return 0;
     case OPT_KEY_FD:
         rc = parse_number("--key-fd", arg, 0, 1024, &number, err);
         raw->key_fd = (int)number;
+        raw->key = NULL; /* the later of the two counts */
         return rc;
     case OPT_NAME: return parse_name(arg, o->tier, err);
     case OPT_CACHE: return parse_bytes("--cache-size", arg, 8u << 20, &o->cache_size_bytes, err);
@@ -168,6 +182,12 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
         return rc;
     case OPT_DAEMONISE: o->daemonise = true; return 0;
     case OPT_FOREGROUND: o->daemonise = false; return 0;
+    case OPT_KEEPER: raw->keeper = true; return 0;
+    case OPT_NO_KEEPER: raw->no_keeper = true; return 0;
+    case OPT_KEEPER_FDS:
+        if (sscanf(arg, "%d,%d", &o->keeper_fd, &o->mender_fd) != 2 || o->keeper_fd < 3 || o->mender_fd < 3)
+            return tl_error_set(err, -EINVAL, "--keeper-fds is for keepers only");
+        return 0;
     default: return tl_error_set(err, -EINVAL, "an option that tierceld does not know; see tierceld --help");
     }
 }
@@ -251,12 +271,20 @@ static int read_key(struct tl_options *o, const struct raw *raw, char **rest, st
     return rc;
 }
 
+static int parse_node_text(struct tl_options *o, char *text, const char *name, struct tl_error *err)
+{
+    o->nodes_text = strdup(text); /* parsing cuts it up, and a keeper hands it on */
+    if (o->nodes_text == NULL)
+        return tl_error_set(err, -ENOMEM, "node list %s: out of memory", name);
+    return tl_parse_nodes(o, text, name, err);
+}
+
 static int read_nodes(struct tl_options *o, const struct raw *raw, char *rest, struct tl_error *err)
 {
     if (raw->nodes == NULL)
         return tl_error_set(err, -EINVAL, "no node list: give --nodes FILE, one host a line");
     if (strcmp(raw->nodes, "-") == 0 && rest != NULL)
-        return tl_parse_nodes(o, rest, "from the launcher", err);
+        return parse_node_text(o, rest, "from the launcher", err);
     bool from_stdin = strcmp(raw->nodes, "-") == 0;
     int fd = from_stdin ? STDIN_FILENO : open(raw->nodes, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -267,7 +295,7 @@ static int read_nodes(struct tl_options *o, const struct raw *raw, char *rest, s
         close(fd);
     if (rc != 0)
         return tl_error_set(err, rc, "node list %s: %s", raw->nodes, strerror(-rc));
-    rc = tl_parse_nodes(o, text, raw->nodes, err);
+    rc = parse_node_text(o, text, raw->nodes, err);
     free(text);
     return rc;
 }
@@ -313,6 +341,8 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
                              .arity = 16,
                              .threads = 16,
                              .ready_fd = -1,
+                             .keeper_fd = -1,
+                             .mender_fd = -1,
                              .readahead_bytes = 1u << 20,
                              .cache_size_bytes = default_cache_size()};
     struct raw raw = {.key_fd = -1};
@@ -338,6 +368,7 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
     if (rc == 0)
         rc = read_nodes(o, &raw, rest, err);
     free(rest);
+    o->keeper = o->keeper_fd < 0 && !raw.no_keeper && (raw.keeper || o->daemonise);
     if (rc == 0)
         rc = choose_rank(o, &raw, err);
     return rc == 0 ? choose_runtime(o, &raw, err) : rc;
@@ -348,6 +379,8 @@ void tl_options_fini(struct tl_options *o)
     for (uint32_t i = 0; i < o->node_count; i++)
         free(o->addresses[i]);
     free(o->addresses);
+    free(o->nodes_text);
+    o->nodes_text = NULL;
     memset(o->key, 0, sizeof o->key);
     o->addresses = NULL;
     o->node_count = 0;

@@ -286,6 +286,33 @@ static void verb_stop(struct tl_daemon *d, struct tl_control *c)
     d->stopping = true;
 }
 
+/* restart [PROGRAM]: another daemon, perhaps a newer one, goes on with the mounts. */
+static void verb_restart(struct tl_daemon *d, struct tl_control *c)
+{
+    const char *program = tl_control_arg(c, 1);
+    if (d->options.keeper_fd < 0) {
+        fail(c, -ENOTSUP, "this daemon has no keeper that could start another one; take the tier down and up again");
+    } else if (program != NULL && (program[0] != '/' || access(program, X_OK) != 0)) {
+        fail(c, -EINVAL, "restart wants the absolute path of a tierceld that can be run here");
+    } else {
+        tl_kept_restart(d, program);
+        tl_control_reply(c, 'r', json_pack("{s:b}", "restarting", 1));
+        d->restarting = d->stopping = true;
+    }
+}
+
+/* serves HOLDER_PID COUNT: whether this daemon serves all mounts of a holder, perhaps after another daemon. */
+static void verb_serves(struct tl_daemon *d, struct tl_control *c)
+{
+    const char *pid = tl_control_arg(c, 1), *count = tl_control_arg(c, 2);
+    if (pid == NULL || count == NULL || atoi(pid) <= 0)
+        fail(c, -EINVAL, "serves wants a process id and a number");
+    else if (tl_fronts_count_of(d, atoi(pid)) < (uint32_t)atoi(count))
+        fail(c, -ENOENT, "not served here");
+    else
+        tl_control_reply(c, 'r', json_pack("{s:b}", "served", 1));
+}
+
 static void verb_status(struct tl_daemon *d, struct tl_control *c)
 {
     start_flood(d, c, TL_EV_GATHER, NULL);
@@ -323,9 +350,9 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         const char *name;
         void (*run)(struct tl_daemon *d, struct tl_control *c);
     } verbs[] = {
-        {"status", verb_status}, {"stat", verb_stat_which}, {"flush", verb_flush},
-        {"mount", verb_mount},   {"umount", verb_umount},   {"attach", verb_attach},
-        {"ping", verb_ping},     {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
+        {"status", verb_status},         {"stat", verb_stat_which}, {"flush", verb_flush},   {"mount", verb_mount},
+        {"umount", verb_umount},         {"attach", verb_attach},   {"ping", verb_ping},     {"stop", verb_stop},
+        {"wait-ready", verb_wait_ready}, {"restart", verb_restart}, {"serves", verb_serves},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

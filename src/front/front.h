@@ -21,6 +21,8 @@ struct tl_front_host {
     /* The front has ended (unmounted from outside, connection aborted); the host frees it later, not inside
      * this call. */
     void (*ended)(void *ctx, uint32_t front, int status);
+    /* Something the operator should read in the log. May be NULL. */
+    void (*note)(void *ctx, uint32_t front, const char *text);
 };
 
 #endif

@@ -104,6 +104,7 @@ static void parse(int argc, char **argv)
                                             {"arity", 1, NULL, IGNORED},
                                             {"readahead", 1, NULL, IGNORED},
                                             {"encrypt", 0, NULL, IGNORED},
+                                            {"keeper", 0, NULL, IGNORED},
                                             {"bulk", 1, NULL, IGNORED},
                                             {"threads", 1, NULL, IGNORED},
                                             {NULL, 0, NULL, 0}};

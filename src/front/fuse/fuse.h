@@ -26,12 +26,32 @@ struct tl_fuse_config {
                        as they are */
     bool links_inside; /* the source is shown at another place than its own: links that would lead out of the mount
                        are answered such that they stay inside (link.h) */
+    int pid;           /* kept for who takes over: the process that holds the mount's namespace; 0: none */
 };
 
 struct tl_fuse;
 
 int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, const struct tl_front_host *host,
                  struct tl_error *err) TL_MUST_CHECK;
+
+/* What another daemon left of a mount: the descriptors, both taken over in every case. */
+struct tl_fuse_legacy {
+    int fd, keep_fd;
+    uint32_t front;
+    bool crashed; /* it ended by a fault of its own, not from outside */
+};
+/* Goes on serving: programs notice a delay only. What that daemon had in work comes again (Linux 6.9). Fails with
+ * -ENOTSUP before that, with -EPROTO after a version that kept other things; the mount is then
+ * still there, and for the caller to take away. */
+int tl_fuse_take_over(struct tl_fuse **out, const struct tl_fuse_legacy *legacy, const struct tl_front_host *host,
+                      struct tl_error *err) TL_MUST_CHECK;
+/* What is to be handed over for that, with the mount's fd; both stay ours. */
+int tl_fuse_keep_fd(const struct tl_fuse *f);
+int tl_fuse_device_fd(const struct tl_fuse *f);
+void tl_fuse_place(const struct tl_fuse *f, const char **path, const char **source, int *pid);
+/* Takes away a mount of ours, as root or by fusermount3, whether anybody serves it or not. 0, -errno. */
+int tl_fuse_unmount(const char *path);
+
 /* Unmounts (where we mounted) and frees; open kernel requests end with an error. NULL is fine. */
 void tl_fuse_close(struct tl_fuse *f);
 int tl_fuse_fd(struct tl_fuse *f); /* poll for reading; non-blocking */
@@ -43,7 +63,8 @@ void tl_fuse_invalidate(struct tl_fuse *f, const char *path, uint16_t path_len);
 
 struct tl_fuse_stats {
     uint64_t lookups, getattrs, readdirs, reads, read_bytes, ioctls, others, forgets, errors, interrupts;
-    uint64_t inodes; /* gauge */
+    uint64_t given_up; /* requests that killed daemons */
+    uint64_t inodes;   /* gauge */
 };
 void tl_fuse_stats(struct tl_fuse *f, struct tl_fuse_stats *out);
 

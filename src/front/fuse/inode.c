@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The inode table; what it is for is in inode.h.
  *
- * Slots live in pages that are allocated as needed and never moved. Bound inodes are chained in a hash table by
+ * Slots live in pages that are added as needed and never moved (inode_store.c). Bound inodes are chained in a hash table by
  * (parent slot, name), which doubles when it has more inodes than buckets. Slot 0 is never used, so that 0 can end
  * chains; slot 1 is the root. */
 #include "front/fuse/inode.h"
@@ -12,64 +12,46 @@
 #include <sys/stat.h>
 
 #include "base/hash.h"
+#include "front/fuse/inode_store.h"
 
-#define PAGE_INODES   1024u
 #define BUCKETS_FIRST 256u
-#define SLOT_MAX      (1u << 26) /* 64 Mi inodes: far beyond what a kernel holds, and 4 GiB of ours */
 
 _Static_assert(sizeof(struct tl_inode) <= 64, "an inode shall stay within one cache line");
 
-static struct tl_inode *at_slot(const struct tl_inodes *t, uint32_t slot)
-{
-    return &t->pages[slot / PAGE_INODES][slot % PAGE_INODES];
-}
-
-static uint32_t name_hash(uint32_t parent, const char *name, size_t name_len)
+uint32_t tl_inode_hash(uint32_t parent, const char *name, size_t name_len)
 {
     return (uint32_t)tl_hash64(name, name_len, parent);
-}
-
-static int add_page(struct tl_inodes *t)
-{
-    struct tl_inode **pages = realloc(t->pages, (t->page_count + 1) * sizeof *pages);
-    if (pages == NULL)
-        return -ENOMEM;
-    t->pages = pages;
-    pages[t->page_count] = calloc(PAGE_INODES, sizeof **pages);
-    if (pages[t->page_count] == NULL)
-        return -ENOMEM;
-    t->page_count++;
-    return 0;
 }
 
 int tl_inodes_init(struct tl_inodes *t)
 {
     memset(t, 0, sizeof *t);
+    int rc = tl_keep_make(&t->keep);
     t->buckets = calloc(BUCKETS_FIRST, sizeof *t->buckets);
-    if (t->buckets == NULL || add_page(t) != 0) {
-        tl_inodes_fini(t);
-        return -ENOMEM;
-    }
     t->bucket_count = BUCKETS_FIRST;
-    t->slot_end = 2;
+    if (rc == 0 && t->buckets == NULL)
+        rc = -ENOMEM;
+    struct tl_inode *root = NULL;
+    for (uint32_t slot = 0; rc == 0 && slot <= TL_INODE_ROOT; slot++)
+        rc = (root = tl_slot_take(t)) == NULL ? -ENOMEM : 0;
+    if (rc != 0) {
+        tl_inodes_fini(t);
+        return rc;
+    }
     t->count = 1;
-    struct tl_inode *root = at_slot(t, TL_INODE_ROOT);
-    root->slot = TL_INODE_ROOT;
-    root->type = S_IFDIR;
     root->nlookup = 1; /* the kernel never forgets the root */
+    root->type = S_IFDIR;
     return 0;
 }
 
 void tl_inodes_fini(struct tl_inodes *t)
 {
-    for (uint32_t slot = 1; slot < t->slot_end; slot++)
-        if (at_slot(t, slot)->type != 0)
-            free(at_slot(t, slot)->name);
-    for (uint32_t i = 0; i < t->page_count; i++)
-        free(t->pages[i]);
+    tl_keep_fini(&t->keep);
     free(t->pages);
+    free(t->name_pages);
     free(t->buckets);
     memset(t, 0, sizeof *t);
+    t->keep.fd = -1;
 }
 
 struct tl_inode *tl_inodes_get(const struct tl_inodes *t, uint64_t id)
@@ -77,13 +59,13 @@ struct tl_inode *tl_inodes_get(const struct tl_inodes *t, uint64_t id)
     uint64_t slot = id & UINT32_MAX;
     if (slot == 0 || slot >= t->slot_end)
         return NULL;
-    struct tl_inode *inode = at_slot(t, (uint32_t)slot);
+    struct tl_inode *inode = tl_at_slot(t, (uint32_t)slot);
     return inode->type != 0 && inode->generation == id >> 32 ? inode : NULL;
 }
 
 struct tl_inode *tl_inodes_parent(const struct tl_inodes *t, const struct tl_inode *inode)
 {
-    return at_slot(t, inode->slot == TL_INODE_ROOT ? TL_INODE_ROOT : inode->parent);
+    return tl_at_slot(t, inode->slot == TL_INODE_ROOT ? TL_INODE_ROOT : inode->parent);
 }
 
 static uint32_t bucket_of(const struct tl_inodes *t, uint32_t hash)
@@ -91,13 +73,13 @@ static uint32_t bucket_of(const struct tl_inodes *t, uint32_t hash)
     return hash & (t->bucket_count - 1);
 }
 
-static struct tl_inode *find_bound(const struct tl_inodes *t, uint32_t parent, uint32_t hash, const char *name,
-                                   size_t name_len)
+struct tl_inode *tl_inodes_find_bound(const struct tl_inodes *t, uint32_t parent, uint32_t hash, const char *name,
+                                      size_t name_len)
 {
     for (uint32_t slot = t->buckets[bucket_of(t, hash)]; slot != 0;) {
-        struct tl_inode *inode = at_slot(t, slot);
+        struct tl_inode *inode = tl_at_slot(t, slot);
         if (inode->hash == hash && inode->parent == parent && inode->name_len == name_len &&
-            memcmp(inode->name, name, name_len) == 0)
+            memcmp(tl_inode_name(t, inode), name, name_len) == 0)
             return inode;
         slot = inode->next;
     }
@@ -109,10 +91,10 @@ struct tl_inode *tl_inodes_find(const struct tl_inodes *t, uint64_t parent_id, c
     const struct tl_inode *parent = tl_inodes_get(t, parent_id);
     if (parent == NULL)
         return NULL;
-    return find_bound(t, parent->slot, name_hash(parent->slot, name, name_len), name, name_len);
+    return tl_inodes_find_bound(t, parent->slot, tl_inode_hash(parent->slot, name, name_len), name, name_len);
 }
 
-static void chain_insert(struct tl_inodes *t, struct tl_inode *inode)
+void tl_inodes_chain(struct tl_inodes *t, struct tl_inode *inode)
 {
     uint32_t *head = &t->buckets[bucket_of(t, inode->hash)];
     inode->next = *head;
@@ -130,8 +112,8 @@ static void grow_buckets(struct tl_inodes *t)
     t->bucket_count = old_count * 2;
     for (uint32_t i = 0; i < old_count; i++) {
         for (uint32_t slot = old[i], next; slot != 0; slot = next) {
-            next = at_slot(t, slot)->next;
-            chain_insert(t, at_slot(t, slot));
+            next = tl_at_slot(t, slot)->next;
+            tl_inodes_chain(t, tl_at_slot(t, slot));
         }
     }
     free(old);
@@ -144,7 +126,7 @@ void tl_inodes_unbind(struct tl_inodes *t, struct tl_inode *inode)
     uint32_t *link = &t->buckets[bucket_of(t, inode->hash)];
     while (*link != inode->slot) {
         check(*link != 0);
-        link = &at_slot(t, *link)->next;
+        link = &tl_at_slot(t, *link)->next;
     }
     *link = inode->next;
     inode->next = 0;
@@ -152,40 +134,14 @@ void tl_inodes_unbind(struct tl_inodes *t, struct tl_inode *inode)
     t->bound_count--;
 }
 
-/* An unused inode with its slot and a fresh generation, or NULL without memory. */
-static struct tl_inode *take_slot(struct tl_inodes *t)
-{
-    if (t->free_head != 0) {
-        struct tl_inode *inode = at_slot(t, t->free_head);
-        t->free_head = inode->next;
-        inode->next = 0;
-        return inode;
-    }
-    if (t->slot_end == SLOT_MAX)
-        return NULL;
-    if (t->slot_end == t->page_count * PAGE_INODES && add_page(t) != 0)
-        return NULL;
-    struct tl_inode *inode = at_slot(t, t->slot_end);
-    inode->slot = t->slot_end++;
-    return inode;
-}
-
-static void give_slot(struct tl_inodes *t, struct tl_inode *inode)
-{
-    uint32_t slot = inode->slot, generation = inode->generation;
-    free(inode->name);
-    *inode = (struct tl_inode){.slot = slot, .generation = generation + 1, .next = t->free_head};
-    t->free_head = slot;
-    t->count--;
-}
-
 /* Frees inode if nobody needs it, and then perhaps its parents: the loop ends at the root, which stays. */
-static void collect(struct tl_inodes *t, struct tl_inode *inode)
+void tl_inodes_collect(struct tl_inodes *t, struct tl_inode *inode)
 {
     while (inode->nlookup == 0 && inode->children == 0) {
-        struct tl_inode *parent = at_slot(t, inode->parent);
+        struct tl_inode *parent = tl_at_slot(t, inode->parent);
         tl_inodes_unbind(t, inode);
-        give_slot(t, inode);
+        tl_slot_give(t, inode);
+        t->count--;
         check(parent->children > 0);
         parent->children--;
         inode = parent;
@@ -210,29 +166,28 @@ bool tl_inode_matches(const struct tl_inode *inode, const struct tl_attr *attr)
 static int add_inode(struct tl_inodes *t, struct tl_inode *parent, uint32_t hash, const char *name, size_t name_len,
                      const struct tl_attr *attr, struct tl_inode **out)
 {
-    char *copy = malloc(name_len);
-    if (copy == NULL)
+    uint32_t name_at;
+    if (tl_name_put(t, name, name_len, &name_at) != 0)
         return -ENOMEM;
-    struct tl_inode *inode = take_slot(t);
+    struct tl_inode *inode = tl_slot_take(t);
     if (inode == NULL) {
-        free(copy);
+        tl_name_give(t, name_at);
         return -ENOMEM;
     }
-    memcpy(copy, name, name_len);
-    inode->name = copy;
+    inode->name_at = name_at;
     inode->name_len = (uint8_t)name_len;
-    inode->type = (uint16_t)(attr->mode & S_IFMT);
     inode->version = identity(attr);
     inode->size_bytes = attr->size_bytes;
     inode->parent = parent->slot;
     inode->hash = hash;
     inode->bound = true;
+    tl_slot_commit(t, inode, (uint16_t)(attr->mode & S_IFMT));
     parent->children++;
     t->count++;
     t->bound_count++;
     if (t->bound_count > t->bucket_count)
         grow_buckets(t);
-    chain_insert(t, inode);
+    tl_inodes_chain(t, inode);
     *out = inode;
     return 0;
 }
@@ -245,8 +200,8 @@ int tl_inodes_bind(struct tl_inodes *t, uint64_t parent_id, const char *name, si
     struct tl_inode *parent = tl_inodes_get(t, parent_id);
     if (parent == NULL)
         return -ESTALE;
-    uint32_t hash = name_hash(parent->slot, name, name_len);
-    struct tl_inode *old = find_bound(t, parent->slot, hash, name, name_len), *inode = old;
+    uint32_t hash = tl_inode_hash(parent->slot, name, name_len);
+    struct tl_inode *old = tl_inodes_find_bound(t, parent->slot, hash, name, name_len), *inode = old;
     if (old == NULL || !tl_inode_matches(old, attr)) {
         int rc = add_inode(t, parent, hash, name, name_len, attr, &inode);
         if (rc != 0)
@@ -265,7 +220,7 @@ void tl_inodes_forget(struct tl_inodes *t, uint64_t id, uint64_t n)
     if (inode == NULL || id == TL_INODE_ROOT)
         return;
     inode->nlookup -= n < inode->nlookup ? n : inode->nlookup;
-    collect(t, inode);
+    tl_inodes_collect(t, inode);
 }
 
 int tl_inodes_path(const struct tl_inodes *t, const char *root, const struct tl_inode *inode, const char *name,
@@ -273,7 +228,7 @@ int tl_inodes_path(const struct tl_inodes *t, const char *root, const struct tl_
 {
     size_t root_len = strcmp(root, "/") == 0 ? 0 : strlen(root);
     size_t len = root_len + (name_len > 0 ? name_len + 1 : 0);
-    for (const struct tl_inode *i = inode; i->slot != TL_INODE_ROOT; i = at_slot(t, i->parent))
+    for (const struct tl_inode *i = inode; i->slot != TL_INODE_ROOT; i = tl_at_slot(t, i->parent))
         len += i->name_len + 1u;
     if (len == 0) { /* the root of a whole tree */
         check(cap >= 1);
@@ -288,9 +243,9 @@ int tl_inodes_path(const struct tl_inodes *t, const char *root, const struct tl_
         memcpy(end, name, name_len);
         *--end = '/';
     }
-    for (const struct tl_inode *i = inode; i->slot != TL_INODE_ROOT; i = at_slot(t, i->parent)) {
+    for (const struct tl_inode *i = inode; i->slot != TL_INODE_ROOT; i = tl_at_slot(t, i->parent)) {
         end -= i->name_len;
-        memcpy(end, i->name, i->name_len);
+        memcpy(end, tl_inode_name(t, i), i->name_len);
         *--end = '/';
     }
     check(end == buf + root_len);
@@ -301,14 +256,14 @@ int tl_inodes_path(const struct tl_inodes *t, const char *root, const struct tl_
 static bool is_below(const struct tl_inodes *t, const struct tl_inode *inode, const struct tl_inode *top)
 {
     while (inode != top && inode->slot != TL_INODE_ROOT)
-        inode = at_slot(t, inode->parent);
+        inode = tl_at_slot(t, inode->parent);
     return inode == top;
 }
 
 void tl_inodes_visit_below(const struct tl_inodes *t, const struct tl_inode *top, tl_inodes_visit_fn fn, void *ctx)
 {
     for (uint32_t slot = 1; slot < t->slot_end; slot++) {
-        const struct tl_inode *inode = at_slot(t, slot);
+        const struct tl_inode *inode = tl_at_slot(t, slot);
         if (inode->type != 0 && is_below(t, inode, top))
             fn(ctx, inode);
     }
@@ -318,7 +273,7 @@ void tl_inodes_verify(const struct tl_inodes *t)
 {
     uint32_t count = 0, bound = 0, children = 0, listed = 0;
     for (uint32_t slot = 1; slot < t->slot_end; slot++) {
-        const struct tl_inode *inode = at_slot(t, slot);
+        const struct tl_inode *inode = tl_at_slot(t, slot);
         check(inode->slot == slot);
         if (inode->type == 0)
             continue;
@@ -327,11 +282,12 @@ void tl_inodes_verify(const struct tl_inodes *t)
         bound += inode->bound ? 1 : 0;
         check(inode->nlookup > 0 || inode->children > 0);
         if (slot != TL_INODE_ROOT)
-            check(at_slot(t, inode->parent)->type != 0);
+            check(tl_at_slot(t, inode->parent)->type != 0);
         if (inode->bound)
-            check(find_bound(t, inode->parent, inode->hash, inode->name, inode->name_len) == inode);
+            check(tl_inodes_find_bound(t, inode->parent, inode->hash, tl_inode_name(t, inode), inode->name_len) ==
+                  inode);
     }
-    for (uint32_t slot = t->free_head; slot != 0; slot = at_slot(t, slot)->next)
+    for (uint32_t slot = t->free_head; slot != 0; slot = tl_at_slot(t, slot)->next)
         listed++;
     check(count == t->count && bound == t->bound_count);
     check(children == count - 1);

@@ -6,9 +6,11 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "base/listing.h"
 #include "front/fuse/fuse.h"
+#include "front/fuse/guard.h"
 #include "front/fuse/inode.h"
 #include "front/fuse/notify.h"
 #include "front/fuse/pending.h"
@@ -25,6 +27,8 @@ struct tl_fuse {
     uint32_t front;
     bool map_owner, links_inside; /* as in the config */
     bool mounted_here;            /* the mount is ours to undo */
+    bool taken_over;              /* another daemon made it */
+    bool replaying, agreed;       /* takeover.c: INIT is given to libfuse once more, and its answer is the same */
     bool parallel_dirops;         /* to be added to the answer to INIT: see session.c */
     bool inited;                  /* the kernel has said INIT */
     bool no_open, no_opendir;     /* the kernel takes ENOSYS for an answer, and then opens without asking */
@@ -39,7 +43,8 @@ struct tl_fuse {
     struct fuse_session *session;
     struct fuse_buf buf; /* libfuse allocates and reuses it */
     char *dirbuf;
-    struct tl_inodes inodes;
+    struct tl_inodes inodes; /* with what outlives us */
+    struct tl_guard guard;
     struct tl_pending pending;
     struct tl_notify notify;
     struct tl_fuse_stats stats;
@@ -52,6 +57,13 @@ int tl_fuse_mount(struct fuse_session *session, const struct tl_fuse_config *con
                   struct tl_error *err) TL_MUST_CHECK;
 /* Catches what libfuse prints, for the sentence of the error. */
 void tl_fuse_catch_log(void);
+
+/* takeover.c: what outlives us is written down, */
+void tl_fuse_describe(struct tl_fuse *f, const struct tl_fuse_config *config);
+void tl_fuse_keep_init(struct tl_fuse *f, const void *message, size_t size);
+ssize_t tl_fuse_answer_init(struct tl_fuse *f, const struct iovec *iov, int count);
+/* and gone on with. 0 or -errno with a sentence. */
+int tl_fuse_go_on(struct tl_fuse *f, bool crashed, uint32_t dropped, struct tl_error *err) TL_MUST_CHECK;
 
 /* session.c: looks at the kernel's messages again when a full pending table has room. */
 void tl_fuse_resume(struct tl_fuse *f);

@@ -43,7 +43,8 @@ static void collect(void *ctx, const struct tl_inode *inode)
 {
     struct collector *c = ctx;
     if (c->names && inode->bound)
-        tl_notify_job_entry(c->job, tl_inode_id(tl_inodes_parent(&c->f->inodes, inode)), inode->name, inode->name_len);
+        tl_notify_job_entry(c->job, tl_inode_id(tl_inodes_parent(&c->f->inodes, inode)),
+                            tl_inode_name(&c->f->inodes, inode), inode->name_len);
     if (S_ISDIR(inode->type))
         tl_notify_job_inode(c->job, tl_inode_id(inode));
 }
@@ -69,7 +70,8 @@ void tl_fuse_drop_entry(struct tl_fuse *f, struct tl_inode *inode)
         return;
     struct collector c = {.f = f, .job = tl_notify_job_new()};
     if (c.job != NULL)
-        tl_notify_job_entry(c.job, tl_inode_id(tl_inodes_parent(&f->inodes, inode)), inode->name, inode->name_len);
+        tl_notify_job_entry(c.job, tl_inode_id(tl_inodes_parent(&f->inodes, inode)), tl_inode_name(&f->inodes, inode),
+                            inode->name_len);
     tl_inodes_unbind(&f->inodes, inode);
     push(f, &c);
 }

@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "front/fuse/internal.h"
@@ -148,4 +151,23 @@ int tl_fuse_mount(struct fuse_session *session, const struct tl_fuse_config *con
     if (fuse_session_mount(session, place) != 0)
         return explain(config->mountpoint, err);
     return 0;
+}
+
+int tl_fuse_unmount(const char *path)
+{
+    char type[64] = "";
+    if (!mounted_type(path, type, sizeof type) || strcmp(type, "fuse.tiercel") != 0)
+        return -EINVAL;
+    if (umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0)
+        return 0;
+    if (errno != EPERM)
+        return -errno;
+    char name[] = "fusermount3", flags[] = "-uqz", end[] = "--", point[PATH_MAX];
+    char *argv[] = {name, flags, end, point, NULL};
+    snprintf(point, sizeof point, "%s", path);
+    pid_t pid;
+    int status = 0, rc = -posix_spawnp(&pid, name, NULL, NULL, argv, environ);
+    while (rc == 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        continue;
+    return rc != 0 ? rc : status == 0 ? 0 : -EPERM;
 }

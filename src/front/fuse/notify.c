@@ -86,6 +86,8 @@ static void send_item(struct tl_notify *n, const struct tl_notify_job *job, cons
 static struct tl_notify_job *next_job(struct tl_notify *n)
 {
     pthread_mutex_lock(&n->lock);
+    if (n->busy && n->head == NULL)
+        *n->mark = false;
     n->busy = false;
     while (n->head == NULL && !n->stop)
         pthread_cond_wait(&n->wake, &n->lock);
@@ -121,9 +123,9 @@ static void *run(void *arg)
     return NULL;
 }
 
-int tl_notify_start(struct tl_notify *n, struct fuse_session *session)
+int tl_notify_start(struct tl_notify *n, struct fuse_session *session, _Atomic bool *mark)
 {
-    *n = (struct tl_notify){.session = session, .tail = &n->head};
+    *n = (struct tl_notify){.session = session, .mark = mark, .tail = &n->head};
     pthread_mutex_init(&n->lock, NULL);
     pthread_cond_init(&n->wake, NULL);
     sigset_t all, old;
@@ -175,6 +177,7 @@ void tl_notify_push(struct tl_notify *n, struct tl_notify_job **job)
     *n->tail = *job;
     n->tail = &(*job)->next;
     n->job_count++;
+    *n->mark = true;
     pthread_cond_signal(&n->wake);
     pthread_mutex_unlock(&n->lock);
     *job = NULL;

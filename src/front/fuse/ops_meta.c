@@ -62,7 +62,7 @@ static int find_inode(struct tl_fuse *f, const struct tl_fuse_op *op, const stru
                       struct tl_listing_entry *entry)
 {
     const struct tl_inode *inode = tl_inodes_get(&f->inodes, op->inode);
-    if (inode == NULL || tl_listing_find(listing, inode->name, inode->name_len, entry) != 0)
+    if (inode == NULL || tl_listing_find(listing, tl_inode_name(&f->inodes, inode), inode->name_len, entry) != 0)
         return -ESTALE;
     if (entry->attr.status != 0)
         return entry->attr.status;

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -57,6 +58,8 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
     const struct fuse_out_header *header = iov[0].iov_base;
     struct fuse_init_out out;
     struct iovec changed[2];
+    if (header->unique != 0)
+        tl_guard_end(&f->guard, header->unique);
     if (header->unique != 0 && f->parallel_dirops) { /* unique 0: a notification, from the helper thread */
         f->parallel_dirops = false;
         if (header->error == 0 && count == 2 && iov[1].iov_len <= sizeof out) {
@@ -67,6 +70,8 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
             iov = changed;
         }
     }
+    if (header->unique != 0 && (f->replaying || (f->inited && !f->inodes.keep.head->complete)))
+        return tl_fuse_answer_init(f, iov, count);
     return writev(fd, iov, count);
 }
 
@@ -123,7 +128,9 @@ static int open_tables(struct tl_fuse *f, const struct tl_fuse_config *config)
     f->dirbuf = malloc(TL_FUSE_DIRBUF_SIZE);
     if (f->source_root == NULL || f->mountpoint == NULL || f->dirbuf == NULL)
         return -ENOMEM;
-    int rc = tl_inodes_init(&f->inodes);
+    int rc = f->taken_over ? 0 : tl_inodes_init(&f->inodes); /* else it has them already */
+    if (rc == 0)
+        tl_guard_init(&f->guard, f->inodes.keep.head);
     return rc != 0 ? rc : tl_pending_init(&f->pending);
 }
 
@@ -140,7 +147,7 @@ static int open_session(struct tl_fuse *f, const struct tl_fuse_config *config, 
     int rc = tl_fuse_mount(f->session, config, err);
     if (rc != 0)
         return rc;
-    f->mounted_here = config->fd < 0;
+    f->mounted_here = config->fd < 0 || (f->taken_over && f->inodes.keep.head->mounted_here);
     f->fd = fuse_session_fd(f->session);
     rc = fuse_session_custom_io(f->session, &device_io, f->fd);
     return rc == 0 ? 0 : tl_error_set(err, rc, "cannot mount at %s: libfuse refused its device", f->mountpoint);
@@ -155,25 +162,27 @@ static int open_polling(struct tl_fuse *f)
     struct epoll_event ev = {.events = EPOLLIN};
     if (f->poll_fd < 0 || epoll_ctl(f->poll_fd, EPOLL_CTL_ADD, f->fd, &ev) != 0)
         return -errno;
-    return tl_notify_start(&f->notify, f->session);
+    return tl_notify_start(&f->notify, f->session, &f->inodes.keep.head->forgetting);
 }
 
-int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, const struct tl_front_host *host,
-                 struct tl_error *err)
+static struct tl_fuse *new_fuse(const struct tl_front_host *host, uint32_t front)
 {
-    check(config->mountpoint != NULL && config->source_root != NULL && config->source_root[0] == '/');
     struct tl_fuse *f = calloc(1, sizeof *f);
-    if (f == NULL) {
-        if (config->fd >= 0)
-            close(config->fd);
-        return tl_error_set(err, -ENOMEM, "cannot mount at %s: out of memory", config->mountpoint);
-    }
+    if (f == NULL)
+        return NULL;
     f->host = *host;
-    f->front = config->front;
+    f->front = front;
+    f->uid = getuid();
+    f->fd = f->poll_fd = f->inodes.keep.fd = -1;
+    tl_guard_init(&f->guard, NULL);
+    return f;
+}
+
+/* What is the same for a new mount and one that is taken over. Frees f when it fails. */
+static int open_rest(struct tl_fuse *f, const struct tl_fuse_config *config, struct tl_error *err)
+{
     f->map_owner = config->map_owner;
     f->links_inside = config->links_inside;
-    f->uid = getuid();
-    f->fd = f->poll_fd = -1;
     int rc = open_tables(f, config);
     if (rc != 0)
         tl_error_set(err, rc, "cannot mount at %s: out of memory", config->mountpoint);
@@ -186,12 +195,110 @@ int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, cons
         if (rc != 0)
             tl_error_set(err, rc, "cannot serve the mount at %s: %s", config->mountpoint, strerror(-rc));
     }
-    if (rc != 0) {
+    if (rc != 0)
         tl_fuse_close(f);
-        return rc;
+    return rc;
+}
+
+int tl_fuse_open(struct tl_fuse **out, const struct tl_fuse_config *config, const struct tl_front_host *host,
+                 struct tl_error *err)
+{
+    check(config->mountpoint != NULL && config->source_root != NULL && config->source_root[0] == '/');
+    struct tl_fuse *f = new_fuse(host, config->front);
+    if (f == NULL) {
+        if (config->fd >= 0)
+            close(config->fd);
+        return tl_error_set(err, -ENOMEM, "cannot mount at %s: out of memory", config->mountpoint);
     }
-    *out = f;
-    return 0;
+    int rc = open_rest(f, config, err);
+    if (rc == 0)
+        tl_fuse_describe(f, config);
+    if (rc == 0)
+        *out = f;
+    return rc;
+}
+
+int tl_fuse_take_over(struct tl_fuse **out, const struct tl_fuse_legacy *legacy, const struct tl_front_host *host,
+                      struct tl_error *err)
+{
+    struct tl_fuse *f = new_fuse(host, legacy->front);
+    uint32_t dropped = 0;
+    int rc = f != NULL ? tl_inodes_adopt(&f->inodes, legacy->keep_fd, &dropped) : -ENOMEM;
+    if (f == NULL)
+        close(legacy->keep_fd);
+    if (rc != 0) {
+        close(legacy->fd);
+        free(f);
+        return tl_error_set(err, rc, "what the daemon before left of a mount cannot be taken over: %s",
+                            rc == -EPROTO    ? "another version of tierceld made it"
+                            : rc == -EBADMSG ? "it is damaged"
+                                             : strerror(-rc));
+    }
+    const struct tl_keep_head *head = f->inodes.keep.head;
+    f->taken_over = true;
+    const struct tl_fuse_config config = {.mountpoint = head->path,
+                                          .fd = legacy->fd,
+                                          .source_root = head->source,
+                                          .map_owner = head->map_owner,
+                                          .links_inside = head->links_inside,
+                                          .pid = head->pid};
+    rc = open_rest(f, &config, err);
+    if (rc == 0 && (rc = tl_fuse_go_on(f, legacy->crashed, dropped, err)) != 0) {
+        f->mounted_here = false; /* the caller decides what becomes of it */
+        tl_fuse_close(f);
+    }
+    if (rc == 0)
+        *out = f;
+    return rc;
+}
+
+/* The kernel's answer is ours, not libfuse's: EIO for a request that has killed daemons, ENOTCONN at the end. */
+static void refuse(struct tl_fuse *f, uint64_t unique, int error)
+{
+    const struct fuse_out_header out = {.len = sizeof out, .error = -error, .unique = unique};
+    tl_guard_end(&f->guard, unique);
+    ssize_t put = write(f->fd, &out, sizeof out);
+    (void)put; /* who asked is gone, or the mount is */
+}
+
+static void give_up(struct tl_fuse *f, const struct fuse_in_header *in)
+{
+    char text[160];
+    f->stats.errors++;
+    f->guard.given_up++;
+    snprintf(text, sizeof text,
+             "a request was given up, since daemons crashed %u times while it was in work: "
+             "operation=%u inode=%llx",
+             TL_GUARD_GIVE_UP, in->opcode, (unsigned long long)in->nodeid);
+    if (f->host.note != NULL)
+        f->host.note(f->host.ctx, f->front, text);
+    refuse(f, in->unique, EIO);
+}
+
+/* One message: to libfuse, which calls an operation of ours, unless it has killed daemons. */
+static void process(struct tl_fuse *f, void *message, size_t size)
+{
+    const struct fuse_in_header *in = message;
+    struct fuse_buf buf = {.mem = message, .size = size};
+    bool answered = in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET && in->opcode != FUSE_INTERRUPT;
+    if (in->opcode == FUSE_INIT)
+        tl_fuse_keep_init(f, message, size);
+    switch (answered ? tl_guard_begin(&f->guard, in->unique) : TL_GUARD_SERVE) {
+    case TL_GUARD_SERVE: fuse_session_process_buf(f->session, &buf); break;
+    case TL_GUARD_REFUSE: give_up(f, in); break;
+    case TL_GUARD_WAIT:
+        if (tl_guard_defer(&f->guard, message, size) != 0)
+            refuse(f, in->unique, ENOMEM);
+    }
+}
+
+static void process_deferred(struct tl_fuse *f)
+{
+    struct tl_guard_message *m;
+    while ((m = tl_guard_next(&f->guard)) != NULL) { /* each is answered, or is the suspect from now on */
+        process(f, m->bytes, m->size);
+        free(m);
+    }
 }
 
 /* One message of the kernel. 1: handled, 0: none waits, negative: the mount has ended. */
@@ -203,9 +310,10 @@ static int serve_one(struct tl_fuse *f)
         return 0;
     if (rc <= 0)
         return rc == 0 ? -ENODEV : rc;
-    fuse_session_process_buf(f->session, &f->buf);
+    process(f, f->buf.mem, f->buf.size);
+    process_deferred(f);
     if (f->inited && !was_inited)
-        f->epoch = tl_fuse_inc_epoch(f) == 0; /* nothing is known yet: harmless */
+        f->epoch = f->inodes.keep.head->epoch = tl_fuse_inc_epoch(f) == 0; /* nothing is known yet: harmless */
     return fuse_session_exited(f->session) ? -ENODEV : 1;
 }
 
@@ -230,6 +338,8 @@ int tl_fuse_ready(struct tl_fuse *f, int max)
 
 void tl_fuse_resume(struct tl_fuse *f)
 {
+    if (!f->closing)
+        process_deferred(f);
     if (f->paused && !tl_pending_full(&f->pending))
         f->paused = f->ended ? false : watch(f, true) != 0;
 }
@@ -244,6 +354,7 @@ void tl_fuse_stats(struct tl_fuse *f, struct tl_fuse_stats *out)
     *out = f->stats;
     out->errors += f->notify.failed;
     out->inodes = f->inodes.count;
+    out->given_up = f->guard.given_up;
 }
 
 /* Ends what waits for the node. */
@@ -255,6 +366,8 @@ static void fail_pending(struct tl_fuse *f)
         f->host.cancel(f->host.ctx, f->front, id);
         fuse_reply_err(op.req, ENOTCONN);
     }
+    for (struct tl_guard_message *m = f->guard.first; m != NULL; m = m->next)
+        refuse(f, ((const struct fuse_in_header *)(const void *)m->bytes)->unique, ENOTCONN);
 }
 
 /* Ends the helper thread. It may be in the kernel, waiting for a lock whose holder waits for us: so go on answering
@@ -286,7 +399,9 @@ void tl_fuse_close(struct tl_fuse *f)
     if (!end_helper(f))
         return; /* its memory and descriptor must stay: a leak is better than a crash */
     if (f->session != NULL) {
-        if (f->mounted_here)
+        if (f->mounted_here && f->taken_over) /* libfuse does not know where it is */
+            tl_fuse_unmount(f->mountpoint);
+        else if (f->mounted_here)
             fuse_session_unmount(f->session);
         fuse_session_destroy(f->session);
     }
@@ -295,6 +410,7 @@ void tl_fuse_close(struct tl_fuse *f)
     free(f->buf.mem);
     if (f->pending.slots != NULL)
         tl_pending_fini(&f->pending);
+    tl_guard_fini(&f->guard);
     tl_inodes_fini(&f->inodes);
     free(f->dirbuf);
     free(f->source_root);

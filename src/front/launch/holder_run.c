@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The life of a holder process.
  *
- * It needs the daemon and says so by keeping a connection to it open: when that closes, the daemon is gone. The holder
- * then takes the mounts away, so that programs still running find the plain directories at the same paths, and ends. The
- * namespaces themselves live as long as a process is in them. */
+ * It needs the daemon and says so by keeping a connection to it open: when that closes, the daemon is gone. If another one has
+ * taken the mounts over, the holder goes on with that. Else it takes them away, so that programs still running find the plain
+ * directories at the same paths, and ends. The namespaces themselves live as long as a process is in them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "front/launch/launch.h"
+
+#define DAEMONS_MAX 64 /* that may die while one is asked */
 
 struct holder {
     const struct tl_plan *plan;
@@ -131,7 +134,29 @@ static void welcome(struct holder *h)
     close(fd);
 }
 
-/* Until the daemon's end of the connection is closed, or SIGTERM. */
+/* The connection is closed. True: another daemon serves the mounts, and there is a connection to it. A keeper that is about to
+ * start one listens for it meanwhile, so connecting fails at once only if there will be none. */
+static bool go_on(struct holder *h)
+{
+    char path[PATH_MAX], name[PATH_MAX], pid[16], count[16];
+    snprintf(name, sizeof name, "%s", h->plan->socket);
+    snprintf(path, sizeof path, "/proc/self/fd/%d/%.60s", h->dir_fd,
+             basename(name)); /* the mounts may hide its own path */
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    snprintf(count, sizeof count, "%zu", h->mounted);
+    const char *const args[] = {"serves", pid, count, NULL};
+    for (int i = 0, rc = -ECONNRESET; i < DAEMONS_MAX && (rc == -ECONNRESET || rc == -EPIPE); i++) {
+        struct tl_error ignored;
+        close(h->control_fd);
+        h->control_fd = tl_control_connect(path, &ignored);
+        rc = h->control_fd < 0 ? h->control_fd : tl_control_call(h->control_fd, args, -1, &ignored);
+        if (rc == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Until no daemon serves the mounts, or SIGTERM. */
 static void serve(struct holder *h)
 {
     for (;;) { /* sleeps nearly always */
@@ -141,7 +166,7 @@ static void serve(struct holder *h)
                                 {.fd = h->signal_fd, .events = POLLIN}};
         if (poll(fds, 3, -1) < 0)
             continue;
-        if (fds[0].revents != 0 && recv(h->control_fd, rest, sizeof rest, 0) <= 0)
+        if (fds[0].revents != 0 && recv(h->control_fd, rest, sizeof rest, 0) <= 0 && !go_on(h))
             return;
         if (fds[2].revents != 0)
             return;
