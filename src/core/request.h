@@ -3,6 +3,7 @@
 #ifndef TL_CORE_REQUEST_H
 #define TL_CORE_REQUEST_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/hash.h"
@@ -13,9 +14,20 @@
 #define TL_ANSWER_REFS_MAX 6u           /* chunks one answer may span: READ_SIZE_MAX / CHUNK_SIZE + 2 */
 
 enum tl_op {
-    TL_OP_LIST = 1, /* the listing of a directory: one blob (base/listing.h) */
-    TL_OP_READ = 2, /* bytes of a regular file, of one version */
+    TL_OP_LIST = 1,  /* the listing of a directory: one blob (base/listing.h) */
+    TL_OP_READ = 2,  /* bytes of a regular file, of one version */
+    TL_OP_ENTRY = 3, /* one name where the directory may not be listed: a listing with that name only (P-33) */
 };
+
+/* What is known of a path beside a file's bytes: one blob, without a version. */
+static inline bool tl_op_is_blob(enum tl_op op)
+{
+    return op == TL_OP_LIST || op == TL_OP_ENTRY;
+}
+static inline bool tl_op_is_known(enum tl_op op)
+{
+    return op == TL_OP_READ || tl_op_is_blob(op);
+}
 
 /* A request. path points to bytes that need to live for the call only. */
 struct tl_request {
@@ -23,7 +35,7 @@ struct tl_request {
     enum tl_op op;
     uint16_t path_len;
     const char *path;         /* absolute, no trailing slash (but "/"), any byte but NUL */
-    uint64_t version;         /* READ: tl_attr.version from the listing; LIST: 0 */
+    uint64_t version;         /* READ: tl_attr.version from the listing; else 0 */
     uint64_t file_size_bytes; /* READ: tl_attr.size_bytes of that version */
     uint64_t offset;          /* READ */
     uint32_t length;          /* READ: 1..TL_READ_SIZE_MAX; cut at the end of the file by the node */

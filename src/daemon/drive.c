@@ -39,8 +39,9 @@ static struct tl_hash bytes_digest(void *ctx, uint64_t addr, uint32_t len)
     return tl_hash_bytes(tl_arena_at(((struct tl_daemon *)ctx)->arena, addr), len, 0);
 }
 
-static bool bytes_listing_valid(void *ctx, uint64_t addr, uint32_t len)
+static bool bytes_blob_valid(void *ctx, enum tl_op op, uint64_t addr, uint32_t len)
 {
+    (void)op; /* all are listings */
     struct tl_listing listing;
     return tl_listing_open(&listing, tl_arena_at(((struct tl_daemon *)ctx)->arena, addr), len) == 0;
 }
@@ -196,18 +197,23 @@ static void flush_unsent(struct tl_daemon *d, uint32_t rank)
     }
 }
 
+static enum tl_source_kind source_kind(enum tl_op op)
+{
+    return op == TL_OP_READ ? TL_SOURCE_CHUNKS : op == TL_OP_LIST ? TL_SOURCE_LIST : TL_SOURCE_ENTRY;
+}
+
 static void fetch(struct tl_daemon *d, const struct tl_action *a)
 {
     const struct tl_fetch *f = a->fetch;
     struct tl_source_op op = {.cookie = a->cookie,
-                              .list = f->op == TL_OP_LIST,
+                              .kind = source_kind(f->op),
                               .path = f->path,
                               .path_len = f->path_len,
                               .version = f->version,
                               .file_size_bytes = f->file_size_bytes,
                               .first = f->first,
                               .count = f->count};
-    for (uint32_t i = 0; !op.list && i < f->count; i++) {
+    for (uint32_t i = 0; op.kind == TL_SOURCE_CHUNKS && i < f->count; i++) {
         op.dst[i] = tl_arena_at(d->arena, f->addrs[i]);
         op.lens[i] = f->lens[i];
     }
@@ -416,7 +422,7 @@ static int open_node(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
                                               .free = bytes_free,
                                               .write = bytes_write,
                                               .digest = bytes_digest,
-                                              .listing_valid = bytes_listing_valid};
+                                              .blob_valid = bytes_blob_valid};
     struct tl_node_config config = {.rank = o->rank, .node_count = o->node_count};
     tl_node_config_default(&config);
     config.arity = o->arity;

@@ -27,9 +27,9 @@ static const void *host_bytes(void *ctx, uint64_t addr)
     return tl_arena_at(((struct tl_daemon *)ctx)->arena, addr);
 }
 
-static int host_peek(void *ctx, const char *path, uint16_t path_len, struct tl_ref *ref)
+static int host_peek(void *ctx, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref)
 {
-    return tl_node_peek_listing(((struct tl_daemon *)ctx)->node, path, path_len, ref);
+    return tl_node_peek(((struct tl_daemon *)ctx)->node, op, path, path_len, ref);
 }
 
 static void host_ended(void *ctx, uint32_t front, int status)
@@ -52,7 +52,7 @@ void tl_fronts_init(struct tl_daemon *d)
                                      .request = host_request,
                                      .cancel = host_cancel,
                                      .bytes = host_bytes,
-                                     .peek_listing = host_peek,
+                                     .peek = host_peek,
                                      .ended = host_ended,
                                      .note = host_note};
 }

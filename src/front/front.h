@@ -16,8 +16,8 @@ struct tl_front_host {
     void (*cancel)(void *ctx, uint32_t front, uint64_t id);
     /* Pointer to the bytes of a ref; valid as long as the ref. */
     const void *(*bytes)(void *ctx, uint64_t addr);
-    /* The listing of a directory if the node holds it: as tl_node_peek_listing. */
-    int (*peek_listing)(void *ctx, const char *path, uint16_t path_len, struct tl_ref *ref);
+    /* A blob if the node holds it: as tl_node_peek. */
+    int (*peek)(void *ctx, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref);
     /* The front has ended (unmounted from outside, connection aborted); the host frees it later, not inside
      * this call. */
     void (*ended)(void *ctx, uint32_t front, int status);

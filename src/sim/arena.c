@@ -149,8 +149,9 @@ static int arena_write(void *ctx, uint64_t addr, const void *src, uint32_t len, 
     return 0;
 }
 
-static bool arena_listing_valid(void *ctx, uint64_t addr, uint32_t len)
+static bool arena_blob_valid(void *ctx, enum tl_op op, uint64_t addr, uint32_t len)
 {
+    (void)op;
     uint32_t offset = 0;
     const struct tl_content *content = tl_sim_arena_at(ctx, addr, len, &offset, "listing check");
     if (content == NULL || offset != 0 || content->len != len || content->kind != TL_CONTENT_LISTING)
@@ -164,5 +165,5 @@ const struct tl_bytes_ops tl_sim_arena_ops = {
     .free = arena_free,
     .write = arena_write,
     .digest = arena_digest,
-    .listing_valid = arena_listing_valid,
+    .blob_valid = arena_blob_valid,
 };

@@ -16,7 +16,7 @@ struct tl_storage_op {
     uint64_t cookie, version;
     uint32_t rank, object;
     uint16_t tag;
-    bool list;
+    bool list, entry; /* entry: of a name in the directory `object` */
     uint32_t first, count, left;
     uint64_t addrs[TL_FETCH_CHUNKS_MAX];
 };
@@ -139,8 +139,8 @@ static bool kept_open(struct tl_storage *s, const struct tl_storage_op *op)
 /* One fetch a key and node (docs/design): the node has no such chunk under way yet. */
 static void check_single(struct tl_storage *s, const struct tl_storage_op *op)
 {
-    for (const struct tl_storage_op *o = s->ops; o != NULL; o = o->next)
-        if (o->rank == op->rank && o->tag == op->tag && o->object == op->object && o->list == op->list &&
+    for (const struct tl_storage_op *o = op->entry ? NULL : s->ops; o != NULL; o = o->next)
+        if (!o->entry && o->rank == op->rank && o->tag == op->tag && o->object == op->object && o->list == op->list &&
             o->version == op->version && o->first + (o->count - o->left) < op->first + op->count && /* not yet over */
             op->first < o->first + o->count)
             tl_world_violation(s->world, "node %u fetches chunk %u of %s twice at the same time", op->rank, op->first,
@@ -159,8 +159,9 @@ static void schedule(struct tl_storage *s, struct tl_storage_op *op)
     uint64_t at_ns = s->world->now_ns;
     if (op->list) {
         s->lists++;
-        at_ns = tl_storage_metadata(s, at_ns, tl_storage_list_ops(s->catalog, op->object));
-        count_hand_over(s, s->catalog->versions[s->catalog->objects[op->object].newest].content);
+        at_ns = tl_storage_metadata(s, at_ns, op->entry ? 2 : tl_storage_list_ops(s->catalog, op->object));
+        if (!op->entry)
+            count_hand_over(s, s->catalog->versions[s->catalog->objects[op->object].newest].content);
         tl_world_at(s->world, at_ns, TL_WORLD_STORAGE, op->rank, 0, op);
         return;
     }
@@ -186,8 +187,14 @@ void tl_storage_fetch(struct tl_storage *s, uint32_t rank, uint16_t tag, uint64_
     op->cookie = cookie;
     op->rank = rank;
     op->tag = tag;
-    op->list = fetch->op == TL_OP_LIST;
+    op->list = fetch->op != TL_OP_READ;
+    op->entry = fetch->op == TL_OP_ENTRY;
     op->object = tl_catalog_find(s->catalog, fetch->path, fetch->path_len);
+    /* An entry comes in its directory's listing, whole: a descriptor has no parts. */
+    if (op->entry && op->object != TL_CATALOG_NONE && !s->catalog->objects[op->object].removed)
+        op->object = s->catalog->objects[op->object].parent;
+    else if (op->entry)
+        op->object = TL_CATALOG_NONE;
     op->version = op->list ? 0 : fetch->version;
     op->first = op->list ? 0 : fetch->first;
     op->count = op->left = op->list ? 1 : fetch->count;

@@ -83,14 +83,17 @@ static void carry_out(struct tl_source *s, const struct tl_source_op *op, void *
     char path[TL_SOURCE_PATH_MAX + 1];
     int rc = copy_path(op, path);
     if (rc != 0) {
-        tl_posix_report(s, &(struct tl_source_done){
-                               .cookie = op->cookie, .status = rc, .chunk = op->list ? 0 : op->first, .last = true});
+        tl_posix_report(s, &(struct tl_source_done){.cookie = op->cookie,
+                                                    .status = rc,
+                                                    .chunk = op->kind == TL_SOURCE_CHUNKS ? op->first : 0,
+                                                    .last = true});
         return;
     }
-    if (op->list)
-        tl_posix_list(s, op, path, page);
-    else
-        tl_posix_read(s, op, path);
+    switch (op->kind) {
+    case TL_SOURCE_CHUNKS: tl_posix_read(s, op, path); break;
+    case TL_SOURCE_LIST: tl_posix_list(s, op, path, page); break;
+    case TL_SOURCE_ENTRY: tl_posix_entry(s, op, path); break;
+    }
 }
 
 /* Takes a walk out of the list; nobody joins it any more. Under the lock. */
@@ -194,7 +197,7 @@ static void *worker(void *arg)
     struct tl_source_op op;
     while (next_op(s, &op)) {
         carry_out(s, &op, page);
-        if (op.list && page != NULL)
+        if (op.kind == TL_SOURCE_LIST && page != NULL)
             (void)madvise((char *)page + PAGE_KEPT_SIZE, TL_SOURCE_PAGE_SIZE - PAGE_KEPT_SIZE, MADV_DONTNEED);
     }
     if (page != NULL)
@@ -311,7 +314,7 @@ int tl_source_fd(struct tl_source *s)
 int tl_source_submit(struct tl_source *s, const struct tl_source_op *op)
 {
     check(op->path != NULL);
-    check(op->list || (op->count >= 1 && op->count <= TL_SOURCE_CHUNKS_MAX));
+    check(op->kind != TL_SOURCE_CHUNKS || (op->count >= 1 && op->count <= TL_SOURCE_CHUNKS_MAX));
     lock(s);
     int rc = s->accepted < s->config.queue_max ? 0 : -EBUSY;
     if (rc == 0) {

@@ -3,6 +3,7 @@
  *
  *   posix.c          the instance: queues, workers, submit and reap
  *   posix_list.c     a directory -> a listing blob
+ *   posix_entry.c    one name -> the listing of that name alone
  *   posix_read.c     chunks of a file, each verified to be of the wanted version
  *   posix_files.c    descriptors kept open between the operations of one file
  *   posix_attr.c     statx -> tl_attr, and what the user may do with a file
@@ -156,9 +157,18 @@ bool tl_posix_work_waits(struct tl_source *s);
 /* Takes part in a walk until nothing is left of it (true), or until other work waits. */
 bool tl_posix_walk_help(struct tl_posix_walk *w);
 
+/* posix_list.c: attributes of name in the directory that is open as dirfd and, for a link, its target (up to TL_LINK_MAX + 1
+ * bytes). 0 (attr->status may still say what went wrong), or -ENOENT: there is no such name. */
+int tl_posix_look_at(struct tl_source *s, int dirfd, const char *name, struct tl_attr *attr, char *target,
+                     size_t *target_len);
+/* posix_list.c: adds a name to the listing; one with attributes that no file has is broken (-EIO), not the listing. */
+int tl_posix_add(struct tl_listing_builder *b, const char *name, const struct tl_attr *attr, const char *target,
+                 size_t target_len);
+
 /* Carry out one operation whose path is `path` (NUL-terminated, canonical) and report it. page: TL_SOURCE_PAGE_SIZE
  * bytes of scratch memory. */
 void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page);
+void tl_posix_entry(struct tl_source *s, const struct tl_source_op *op, const char *path);
 void tl_posix_read(struct tl_source *s, const struct tl_source_op *op, const char *path);
 
 #endif

@@ -48,27 +48,25 @@ static int open_directory(const char *path)
     return fd >= 0 ? fd : -errno;
 }
 
-/* Attributes and, for a link, its target. 0 (attr->status may still say what went wrong), or -ENOENT: the name has
- * vanished. */
-static int look_at(struct tl_posix_walk *w, const char *name, struct tl_attr *attr, char *target, size_t *target_len)
+int tl_posix_look_at(struct tl_source *s, int dirfd, const char *name, struct tl_attr *attr, char *target,
+                     size_t *target_len)
 {
-    struct tl_source *s = w->source;
     for (int try = 0; try < TRIES_MAX; try++) {
         struct statx st;
         uint64_t dev;
         *target_len = 0;
         s->counters.lstats++;
-        int rc = tl_posix_stat(w->fd, name, &st, &dev);
+        int rc = tl_posix_stat(dirfd, name, &st, &dev);
         if (rc == -ENOENT)
             return rc;
         *attr = (struct tl_attr){.status = rc};
         if (rc != 0)
             return 0;
-        tl_posix_attr(s->rights, w->fd, name, &st, attr);
+        tl_posix_attr(s->rights, dirfd, name, &st, attr);
         if (!S_ISLNK(st.stx_mode))
             return 0;
         s->counters.readlinks++;
-        ssize_t len = readlinkat(w->fd, name, target, TL_LINK_MAX + 1);
+        ssize_t len = readlinkat(dirfd, name, target, TL_LINK_MAX + 1);
         if (len > 0 && len <= (ssize_t)TL_LINK_MAX) {
             *target_len = (size_t)len;
             return 0;
@@ -83,26 +81,33 @@ static int look_at(struct tl_posix_walk *w, const char *name, struct tl_attr *at
     return 0;
 }
 
+int tl_posix_add(struct tl_listing_builder *b, const char *name, const struct tl_attr *attr, const char *target,
+                 size_t target_len)
+{
+    int rc = tl_listing_builder_add(b, name, strlen(name), attr, target, target_len);
+    if (rc == -EINVAL) {
+        struct tl_attr broken = {.status = -EIO};
+        rc = tl_listing_builder_add(b, name, strlen(name), &broken, NULL, 0);
+    }
+    return rc;
+}
+
 static int add_name(struct tl_posix_walk *w, const char *name)
 {
     struct tl_attr attr;
     char target[TL_LINK_MAX + 1];
-    size_t target_len = 0, name_len = strlen(name);
+    size_t target_len = 0;
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return 0;
-    if (name_len > TL_NAME_MAX)
+    if (strlen(name) > TL_NAME_MAX)
         return -ENAMETOOLONG;
     const char *excluded = tl_posix_exclude_find(w->exclude, w->path, name);
     if (excluded != NULL)
         tl_posix_exclude_attr(excluded, &attr);
-    else if (look_at(w, name, &attr, target, &target_len) != 0)
+    else if (tl_posix_look_at(w->source, w->fd, name, &attr, target, &target_len) != 0)
         return 0;
     lock(w);
-    int rc = tl_listing_builder_add(w->builder, name, name_len, &attr, target, target_len);
-    if (rc == -EINVAL) { /* attributes that no file has: this name is broken, the others are not */
-        struct tl_attr broken = {.status = -EIO};
-        rc = tl_listing_builder_add(w->builder, name, name_len, &broken, NULL, 0);
-    }
+    int rc = tl_posix_add(w->builder, name, &attr, target, target_len);
     unlock(w);
     return rc;
 }

@@ -4,8 +4,8 @@
  * One owner thread submits and reaps; the workers talk to it through bounded queues and an eventfd.
  * No duplicate work is done here: the core asks once. Storage operations are kept to the least: a directory
  * costs one open, one listing (in as large pages as the kernel takes), an lstat a name (statx, so that a file
- * system with read-ahead of attributes answers from memory) and a readlink a link; a file one open, one read
- * a chunk. */
+ * system with read-ahead of attributes answers from memory) and a readlink a link; a single entry two lstats; a file
+ * one open, one read a chunk. */
 #ifndef TL_SOURCE_SOURCE_H
 #define TL_SOURCE_SOURCE_H
 
@@ -29,9 +29,15 @@ struct tl_source_config {
     size_t exclude_count;
 };
 
+enum tl_source_kind {
+    TL_SOURCE_CHUNKS = 0, /* of a file */
+    TL_SOURCE_LIST,       /* a directory's listing */
+    TL_SOURCE_ENTRY,      /* the listing that the path's directory would have if this were its only name */
+};
+
 struct tl_source_op {
     uint64_t cookie;
-    bool list;        /* a directory's listing, else chunks of a file */
+    enum tl_source_kind kind;
     const char *path; /* absolute; the owner keeps it until the last completion; not NUL-terminated */
     uint16_t path_len;
     uint64_t version, file_size_bytes; /* file: must match what is found (tl_attr_version), else -ESTALE */
@@ -44,10 +50,10 @@ struct tl_source_done {
     uint64_t cookie;
     int status;     /* 0 or negative errno: -ENOENT, -EACCES, -ESTALE, -EIO (a short read), -ENOTDIR, -EFBIG, ...
                  */
-    uint32_t chunk; /* file: which; listings: 0 */
+    uint32_t chunk; /* file: which; else 0 */
     uint32_t len;
     struct tl_hash digest; /* of these bytes, seed 0 */
-    void *blob;            /* listing: malloc'd, the receiver frees it; else NULL */
+    void *blob;            /* not for chunks: malloc'd, the receiver frees it */
     bool last;             /* the operation is over. Each op has exactly one last completion. */
 };
 

@@ -53,6 +53,53 @@ static void a_changed_file_is_stale_and_takes_its_listing_along(void **state)
     world_end(w);
 }
 
+static int entry_now(struct world *w, uint32_t rank, uint32_t file, uint32_t *generation)
+{
+    uint32_t asked = ask_entry(w, rank, file);
+    world_run_answered(w, S);
+    *generation = w->asked[asked].generation;
+    return w->asked[asked].status;
+}
+
+/* A file in a directory that may be searched but not listed. */
+static void an_entry_is_kept_until_it_is_flushed_or_its_file_changes(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, 2);
+    uint32_t d = world_directory(w, "/d"), f = world_file(w, "/d/a", 5), gone = world_file(w, "/d/b", 5), generation;
+    w->files[d].status = -EACCES;
+    w->files[gone].status = -ENOENT;
+    world_start_all(w);
+    for (uint32_t rank = 0; rank < 3; rank++) {
+        struct tl_ref ref;
+        assert_int_equal(list_now(w, rank, d), -EACCES);
+        assert_int_equal(entry_now(w, rank, f, &generation), 0);
+        assert_int_equal(entry_now(w, rank, gone, &generation), -ENOENT);
+        assert_int_equal(tl_node_peek(w->hosts[rank].node, TL_OP_ENTRY, "/d/a", 4, &ref), 0);
+        assert_int_equal(tl_node_peek(w->hosts[rank].node, TL_OP_LIST, "/d/a", 4, &ref), -ENOENT);
+    }
+    assert_int_equal(w->files[f].entries, 1);
+    assert_int_equal(world_counters(w, 0).source_lists, 3);
+    assert_int_equal(world_counters(w, 2).meta_requests_up, 3);
+    w->files[f].generation = 1;
+    w->files[gone].status = 0;
+    ask_flush(w, 1, "/d");
+    world_run_answered(w, S);
+    assert_int_equal(entry_now(w, 2, f, &generation), 0);
+    assert_int_equal(generation, 1);
+    assert_int_equal(entry_now(w, 2, gone, &generation), 0);
+    /* A program that knows an older version of the file is told, and the entry is read anew. */
+    w->files[f].generation = 2;
+    uint32_t stale = ask_read(w, 2, f, 0, 5);
+    w->files[f].version++;
+    world_run_answered(w, S);
+    assert_int_equal(w->asked[stale].status, -ESTALE);
+    assert_int_equal(entry_now(w, 2, f, &generation), 0);
+    assert_int_equal(generation, 2);
+    assert_int_equal(w->files[f].entries, 3);
+    world_end(w);
+}
+
 static void two_sizes_of_one_version_are_stale_and_stop_nobody(void **state)
 {
     (void)state;
@@ -199,6 +246,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_changed_file_is_stale_and_takes_its_listing_along),
+        cmocka_unit_test(an_entry_is_kept_until_it_is_flushed_or_its_file_changes),
         cmocka_unit_test(two_sizes_of_one_version_are_stale_and_stop_nobody),
         cmocka_unit_test(a_flush_from_any_node_reaches_all),
         cmocka_unit_test(what_was_asked_before_a_flush_is_not_kept_after_it),

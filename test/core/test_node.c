@@ -132,14 +132,14 @@ static void missing_directories_are_remembered(void **state)
     assert_int_equal(world_counters(w, 2).negative_hits, 4);
     assert_int_equal(world_counters(w, 0).source_lists, 1);
     struct tl_ref ref;
-    assert_int_equal(tl_node_peek_listing(w->hosts[2].node, "/gone", 5, &ref), -ENOENT);
+    assert_int_equal(tl_node_peek(w->hosts[2].node, TL_OP_LIST, "/gone", 5, &ref), -ENOENT);
     assert_int_equal(list_now(w, 2, broken), -EREMOTEIO);
     assert_int_equal(list_now(w, 2, broken), -EREMOTEIO);
     assert_int_equal(world_counters(w, 0).source_lists, 3); /* other errors may pass: asked again */
     w->files[broken].status = 0;
     assert_int_equal(list_now(w, 2, broken), 0);
-    assert_int_equal(tl_node_peek_listing(w->hosts[2].node, "/broken", 7, &ref), 0);
-    assert_int_equal(tl_node_peek_listing(w->hosts[2].node, "/other", 6, &ref), -ENOENT);
+    assert_int_equal(tl_node_peek(w->hosts[2].node, TL_OP_LIST, "/broken", 7, &ref), 0);
+    assert_int_equal(tl_node_peek(w->hosts[2].node, TL_OP_LIST, "/other", 6, &ref), -ENOENT);
     world_end(w);
 }
 

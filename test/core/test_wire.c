@@ -46,6 +46,11 @@ static void add_gets(void)
     m->get.count = 1;
     m->get.path = long_path;
     m->get.path_len = TL_PATH_MAX - 1;
+    m = add("get-entry", TL_WIRE_GET);
+    m->get.op = TL_OP_ENTRY;
+    m->get.count = 1;
+    m->get.path = "/home/name";
+    m->get.path_len = 10;
     m = add("get-read", TL_WIRE_GET);
     m->get.req = UINT64_MAX;
     m->get.op = TL_OP_READ;
@@ -344,6 +349,8 @@ static void what_breaks_a_limit_is_refused(void **state)
     assert_refused("join-leaf", 2, 0, 4);                 /* not even itself */
     assert_refused("get-read", 10, 0, 1);                 /* op */
     assert_refused("get-read", 10, 3, 1);                 /* op */
+    assert_refused("get-read", 10, 9, 1);                 /* op */
+    assert_refused("get-entry", 11, 1, 8);                /* an entry with a version */
     assert_refused("get-read", 11, 0, 8);                 /* a file without version */
     assert_refused("get-read", 19, 0, 8);                 /* of size 0 has no chunks */
     assert_refused("get-read", 27, 1, 4);                 /* beyond its end */
@@ -388,9 +395,13 @@ static void what_is_longer_than_a_header_is_refused(void **state)
 static void keys_tell_kinds_paths_and_versions_apart(void **state)
 {
     (void)state;
-    struct tl_hash keys[] = {tl_object_key(TL_OP_LIST, "/a", 2, 0), tl_object_key(TL_OP_LIST, "/b", 2, 0),
-                             tl_object_key(TL_OP_READ, "/a", 2, 1), tl_object_key(TL_OP_READ, "/a", 2, 2),
-                             tl_object_key(TL_OP_READ, "/a", 2, 1ull << 63 | 1)};
+    struct tl_hash keys[] = {tl_object_key(TL_OP_LIST, "/a", 2, 0),
+                             tl_object_key(TL_OP_LIST, "/b", 2, 0),
+                             tl_object_key(TL_OP_READ, "/a", 2, 1),
+                             tl_object_key(TL_OP_READ, "/a", 2, 2),
+                             tl_object_key(TL_OP_READ, "/a", 2, 1ull << 63 | 1),
+                             tl_object_key(TL_OP_ENTRY, "/a", 2, 0),
+                             tl_object_key(TL_OP_ENTRY, "/b", 2, 0)};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (size_t k = 0; k < i; k++)
             assert_false(tl_hash_equal(keys[i], keys[k]));

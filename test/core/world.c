@@ -140,15 +140,16 @@ static int mem_write(void *ctx, uint64_t addr, const void *src, uint32_t len, st
     return 0;
 }
 
-static bool mem_listing_valid(void *ctx, uint64_t addr, uint32_t len)
+static bool mem_blob_valid(void *ctx, enum tl_op op, uint64_t addr, uint32_t len)
 {
     const uint8_t *at = world_bytes(ctx, addr, len);
     assert_non_null(at);
+    assert_true(tl_op_is_blob(op));
     return len > 8 && memcmp(at, "LIST", 4) == 0;
 }
 
 static const struct tl_bytes_ops MEMORY = {
-    .alloc = mem_alloc, .free = mem_free, .write = mem_write, .digest = mem_digest, .listing_valid = mem_listing_valid};
+    .alloc = mem_alloc, .free = mem_free, .write = mem_write, .digest = mem_digest, .blob_valid = mem_blob_valid};
 
 /* ---- the network ---- */
 

@@ -36,7 +36,8 @@ struct file {
     int status;    /* < 0: reading it gives this */
     int fail_next; /* so many reads give -EIO first */
     uint32_t reads[CHUNKS_MAX];
-    uint32_t lists; /* a directory: times listed; its generation is in the blob; that of "/large" is pulled */
+    uint32_t entries; /* times that its entry was read */
+    uint32_t lists;   /* a directory: times listed; its generation is in the blob; that of "/large" is pulled */
     uint32_t generation;
 };
 
@@ -47,7 +48,8 @@ struct asked {
     uint32_t length;
     uint32_t answers;
     int status;
-    uint32_t generation;  /* LIST: of the listing that came */
+    enum tl_op op;
+    uint32_t generation;  /* of the blob that came */
     bool operator_, lost; /* a flush or gather; its node has crashed */
 };
 
@@ -139,6 +141,7 @@ void cancel(struct world *w, uint32_t asked);
 
 /* Asks, lets up to 60 s pass, and gives the status. */
 int read_now(struct world *w, uint32_t rank, uint32_t file, uint64_t offset, uint32_t length);
+uint32_t ask_entry(struct world *w, uint32_t rank, uint32_t file);
 int list_now(struct world *w, uint32_t rank, uint32_t file);
 
 struct tl_counters world_counters(struct world *w, uint32_t rank);

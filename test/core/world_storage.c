@@ -72,6 +72,8 @@ static int storage_status(struct file *f, const struct tl_fetch *fetch)
     }
     if (f->status != 0)
         return f->status;
+    if (fetch->op == TL_OP_ENTRY)
+        return 0;
     if ((fetch->op == TL_OP_LIST) != f->directory)
         return -ENOTDIR;
     return f->directory || (f->version == fetch->version && f->size_bytes == fetch->file_size_bytes) ? 0 : -ESTALE;
@@ -86,8 +88,9 @@ bool world_storage_read(struct world *w, uint32_t rank, uint64_t cookie, const s
     struct tl_event ev = {.type = TL_EV_FETCHED, .cookie = cookie, .last = true, .chunk = fetch->first};
     uint8_t blob[LISTING_MAX];
     ev.status = storage_status(f, fetch);
-    if (f != NULL && ev.status == 0 && f->directory) {
-        f->lists += w->plant == PLANT_FETCH_TWICE ? 2 : 1;
+    if (f != NULL && ev.status == 0 && fetch->op != TL_OP_READ) {
+        uint32_t *times = fetch->op == TL_OP_LIST ? &f->lists : &f->entries;
+        *times += w->plant == PLANT_FETCH_TWICE ? 2 : 1;
         ev.payload = blob;
         ev.payload_len = make_listing(w, number, blob);
         ev.digest = tl_hash_bytes(blob, ev.payload_len, 0);
@@ -162,7 +165,7 @@ void world_take_answer(struct world *w, uint32_t rank, const struct tl_answer *a
             world_violation(w, "node %u answers an error with bytes", rank);
         return;
     }
-    if (w->files[q->file].directory)
+    if (tl_op_is_blob(q->op))
         check_listing(w, q, a);
     else
         check_bytes(w, q, a);
@@ -181,8 +184,8 @@ void world_check_read_once(struct world *w)
 {
     for (uint32_t i = 0; i < w->file_count; i++) {
         const struct file *f = &w->files[i];
-        if (f->lists > 1)
-            world_violation(w, "%s was listed %u times", f->path, f->lists);
+        if (f->lists > 1 || f->entries > 1)
+            world_violation(w, "%s was listed %u times", f->path, f->lists + f->entries);
         for (uint32_t k = 0; k < CHUNKS_MAX; k++)
             if (f->reads[k] > 1)
                 world_violation(w, "chunk %u of %s was read %u times", k, f->path, f->reads[k]);
@@ -203,6 +206,7 @@ static struct asked *new_asked(struct world *w, uint32_t rank, uint32_t file)
 static uint32_t ask(struct world *w, struct asked *q, enum tl_op op)
 {
     const struct file *f = &w->files[q->file];
+    q->op = op;
     q->version = f->version;
     q->size_bytes = f->size_bytes;
     const struct tl_request r = {.id = q->id,
@@ -228,6 +232,11 @@ uint32_t ask_read(struct world *w, uint32_t rank, uint32_t file, uint64_t offset
 uint32_t ask_list(struct world *w, uint32_t rank, uint32_t file)
 {
     return ask(w, new_asked(w, rank, file), TL_OP_LIST);
+}
+
+uint32_t ask_entry(struct world *w, uint32_t rank, uint32_t file)
+{
+    return ask(w, new_asked(w, rank, file), TL_OP_ENTRY);
 }
 
 uint32_t ask_flush(struct world *w, uint32_t rank, const char *path)

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -88,11 +89,38 @@ static int build(struct fake_host *h, const char *path, void **blob, size_t *len
     return rc;
 }
 
-static int fake_peek(void *ctx, const char *path, uint16_t path_len, struct tl_ref *ref)
+/* As the source's entries: the listing of the directory, with this name only. */
+static int build_entry(struct fake_host *h, const char *path, void **blob, size_t *len)
+{
+    char dir[TL_PATH_MAX + 1];
+    struct stat st;
+    struct tl_attr self;
+    const char *name = strrchr(path, '/') + 1;
+    snprintf(dir, sizeof dir, "%.*s", (int)(name - path), path);
+    if (stat(dir, &st) != 0)
+        return -errno;
+    to_attr(h, &st, &self);
+    if ((self.access & X_OK) == 0)
+        return -EACCES;
+    if (lstat(path, &st) != 0)
+        return -errno;
+    int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct tl_listing_builder *b = NULL;
+    int rc = tl_listing_builder_new(&b, &self);
+    check(dir_fd >= 0 && rc == 0);
+    add_entry(h, b, dir_fd, name);
+    close(dir_fd);
+    rc = tl_listing_builder_finish(b, blob, len);
+    tl_listing_builder_free(b);
+    return rc;
+}
+
+static int fake_peek(void *ctx, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref)
 {
     struct fake_host *h = ctx;
     for (size_t i = 0; i < h->listing_count; i++) {
-        if (strlen(h->listings[i].path) == path_len && memcmp(h->listings[i].path, path, path_len) == 0) {
+        if (h->listings[i].op == op && strlen(h->listings[i].path) == path_len &&
+            memcmp(h->listings[i].path, path, path_len) == 0) {
             *ref = (struct tl_ref){.addr = (uint64_t)(uintptr_t)h->listings[i].blob, .len = h->listings[i].len};
             return 0;
         }
@@ -142,7 +170,7 @@ void fake_host_init(struct fake_host *h)
                                      .request = fake_request,
                                      .cancel = fake_cancel,
                                      .bytes = fake_bytes,
-                                     .peek_listing = fake_peek,
+                                     .peek = fake_peek,
                                      .ended = fake_ended};
     h->queue = calloc(FAKE_QUEUE_MAX, sizeof *h->queue);
     check(h->queue != NULL);
@@ -164,12 +192,17 @@ void fake_host_fini(struct fake_host *h)
     free(h->queue);
 }
 
-static void answer_list(struct fake_host *h, const struct fake_request *r)
+static void answer_blob(struct fake_host *h, const struct fake_request *r)
 {
     void *blob = NULL;
     size_t len = 0;
-    struct tl_answer answer = {.id = r->request.id, .status = build(h, r->path, &blob, &len)};
-    h->lists++;
+    struct tl_answer answer = {.id = r->request.id};
+    if (r->request.op == TL_OP_LIST)
+        answer.status = build(h, r->path, &blob, &len);
+    else
+        answer.status = build_entry(h, r->path, &blob, &len);
+    h->lists += r->request.op == TL_OP_LIST;
+    h->entries += r->request.op == TL_OP_ENTRY;
     if (answer.status == 0) {
         if (h->listing_count == h->listing_cap) {
             h->listing_cap = h->listing_cap * 2 + 16;
@@ -177,7 +210,7 @@ static void answer_list(struct fake_host *h, const struct fake_request *r)
             check(h->listings != NULL);
         }
         h->listings[h->listing_count++] =
-            (struct fake_listing){.path = strdup(r->path), .blob = blob, .len = (uint32_t)len};
+            (struct fake_listing){.op = r->request.op, .path = strdup(r->path), .blob = blob, .len = (uint32_t)len};
         answer.ref_count = 1;
         answer.refs[0] = (struct tl_ref){.addr = (uint64_t)(uintptr_t)blob, .len = (uint32_t)len};
     }
@@ -231,8 +264,8 @@ void fake_host_step(struct fake_host *h)
             tl_fuse_answer(h->fuse, &answer);
         } else if (strcmp(r.path, h->held) == 0) {
             h->queue[kept++] = r;
-        } else if (r.request.op == TL_OP_LIST) {
-            answer_list(h, &r);
+        } else if (tl_op_is_blob(r.request.op)) {
+            answer_blob(h, &r);
         } else {
             answer_read(h, &r);
         }

@@ -21,6 +21,7 @@ struct fake_request {
 };
 
 struct fake_listing {
+    enum tl_op op;
     char *path;
     void *blob;
     uint32_t len;
@@ -39,7 +40,7 @@ struct fake_host {
     uid_t uid; /* access bits are computed for this user with these groups */
     gid_t gids[4];
     size_t gid_count;
-    uint64_t lists, reads, cancels;
+    uint64_t lists, entries, reads, cancels;
     bool ended;
     int ended_status;
 };

@@ -378,11 +378,21 @@ static void try_rights(struct fixture *fx, const void *arg)
     char path[256];
     in_mnt(fx, path, sizeof path, "closed-dir/file");
     EXPECT(open(path, O_RDONLY) < 0 && errno == EACCES);
-    /* A directory that may be searched but not listed: what lies below a directory in it is there. */
+    /* A directory that may be searched but not listed: names in it are there, and what lies below them. */
     in_mnt(fx, path, sizeof path, "search-only/inner/file");
     EXPECT(open(path, O_RDONLY) >= 0);
     in_mnt(fx, path, sizeof path, "search-only/missing");
     EXPECT(open(path, O_RDONLY) < 0 && errno == ENOENT);
+    char link[256];
+    struct stat st;
+    in_mnt(fx, path, sizeof path, "search-only/public");
+    in_mnt(fx, link, sizeof link, "search-only/link");
+    EXPECT(open(path, O_RDONLY) >= 0 && stat(link, &st) == 0 && st.st_size == 1);
+    EXPECT(readlink(link, path, sizeof path) == 6 && memcmp(path, "public", 6) == 0);
+    in_mnt(fx, path, sizeof path, "search-only/private");
+    EXPECT(stat(path, &st) == 0 && st.st_size == 1 && open(path, O_RDONLY) < 0 && errno == EACCES);
+    in_mnt(fx, path, sizeof path, "closed-dir/inner/file");
+    EXPECT(open(path, O_RDONLY) < 0 && errno == EACCES);
     in_mnt(fx, path, sizeof path, "search-only");
     EXPECT(opendir(path) == NULL && errno == EACCES);
 }
@@ -411,7 +421,16 @@ static void rights_are_the_users_own_with_unmapped_owners(void **state)
     fixture_spill(&fx, "closed-dir/file", "x");
     make_dir(&fx, "search-only", 0711);
     make_dir(&fx, "search-only/inner", 0755);
+    make_dir(&fx, "closed-dir/inner", 0755);
+    fixture_spill(&fx, "closed-dir/inner/file", "x");
     fixture_spill(&fx, "search-only/inner/file", "x");
+    fixture_spill(&fx, "search-only/public", "x");
+    fixture_spill(&fx, "search-only/private", "x");
+    char path[256];
+    fixture_path(path, sizeof path, fx.source, "search-only/private");
+    assert_int_equal(chmod(path, 0600), 0);
+    fixture_path(path, sizeof path, fx.source, "search-only/link");
+    assert_int_equal(symlink("public", path), 0);
     fx.host.uid = 65534;
     fx.host.gids[0] = 65534;
     fx.host.gids[1] = 1;

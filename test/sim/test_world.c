@@ -184,6 +184,21 @@ static void chunks_come_one_by_one_and_are_counted(void **state)
     assert_int_equal(f.s.doubles, 1);
 }
 
+static void an_entry_comes_in_its_directorys_listing(void **state)
+{
+    (void)state;
+    tl_storage_fetch(&f.s, 0, 1, 1, fetch_of(TL_OP_ENTRY, "/file", 0, 0, 0));
+    tl_storage_fetch(&f.s, 0, 1, 2, fetch_of(TL_OP_ENTRY, "/nothing", 0, 0, 0));
+    while (tl_world_step(&f.w)) {
+    }
+    assert_int_equal(f.count, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_true(f.done[i].last);
+        assert_int_equal(f.done[i].status, f.done[i].cookie == 1 ? 0 : -ENOENT);
+        assert_true(f.done[i].cookie != 1 || f.done[i].content->kind == TL_CONTENT_LISTING);
+    }
+}
+
 static void what_is_not_there_or_has_changed_says_so(void **state)
 {
     (void)state;
@@ -253,6 +268,7 @@ int main(void)
         cmocka_unit_test(the_import_workload_is_the_papers),
         cmocka_unit_test_setup_teardown(metadata_is_limited_by_rate_and_by_concurrency, setup, teardown),
         cmocka_unit_test_setup_teardown(chunks_come_one_by_one_and_are_counted, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_entry_comes_in_its_directorys_listing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_not_there_or_has_changed_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_chunk_twice_at_once_is_a_violation, setup, teardown),
         cmocka_unit_test_setup_teardown(an_arena_finds_misuse, setup, teardown),

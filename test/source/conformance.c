@@ -38,9 +38,9 @@ int tl_test_source_wait(struct tl_source *s, struct tl_source_done *out, int max
     return n;
 }
 
-int tl_test_source_list(struct tl_source *s, const char *path, struct tl_listing *listing)
+static int get_listing(struct tl_source *s, enum tl_source_kind kind, const char *path, struct tl_listing *listing)
 {
-    const struct tl_source_op op = {.cookie = 7, .list = true, .path = path, .path_len = (uint16_t)strlen(path)};
+    const struct tl_source_op op = {.cookie = 7, .kind = kind, .path = path, .path_len = (uint16_t)strlen(path)};
     struct tl_source_done done;
     assert_int_equal(tl_source_submit(s, &op), 0);
     assert_int_equal(tl_test_source_wait(s, &done, 1), 1);
@@ -55,6 +55,16 @@ int tl_test_source_list(struct tl_source *s, const char *path, struct tl_listing
     assert_true(tl_hash_equal(done.digest, tl_hash_bytes(done.blob, done.len, 0)));
     assert_int_equal(tl_listing_open(listing, done.blob, done.len), 0);
     return 0;
+}
+
+int tl_test_source_list(struct tl_source *s, const char *path, struct tl_listing *listing)
+{
+    return get_listing(s, TL_SOURCE_LIST, path, listing);
+}
+
+int tl_test_source_entry(struct tl_source *s, const char *path, struct tl_listing *listing)
+{
+    return get_listing(s, TL_SOURCE_ENTRY, path, listing);
 }
 
 static void free_listing(struct tl_listing *l)
@@ -296,6 +306,58 @@ static void what_is_not_there_is_an_error(void **state)
     tested->remove(at("plain"));
 }
 
+/* The entry of dir/name is what the listing of dir says about the name. */
+static void assert_same_entry(struct tl_source *s, const char *dir, const char *name)
+{
+    struct tl_listing l, one;
+    struct tl_listing_entry want, got;
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(tl_test_source_list(s, dir, &l), 0);
+    assert_int_equal(tl_listing_find(&l, name, strlen(name), &want), 0);
+    assert_int_equal(tl_test_source_entry(s, path, &one), 0);
+    assert_int_equal(one.count, 1);
+    tl_listing_at(&one, 0, &got);
+    assert_int_equal(got.name_len, strlen(name));
+    assert_memory_equal(got.name, name, strlen(name));
+    assert_true(got.attr.ino == want.attr.ino && got.attr.version == want.attr.version);
+    assert_true(got.attr.size_bytes == want.attr.size_bytes && got.attr.blocks == want.attr.blocks);
+    assert_true(got.attr.mtime_ns == want.attr.mtime_ns && got.attr.ctime_ns == want.attr.ctime_ns);
+    assert_true(got.attr.mode == want.attr.mode && got.attr.nlink == want.attr.nlink);
+    assert_true(got.attr.uid == want.attr.uid && got.attr.gid == want.attr.gid);
+    assert_true(got.attr.status == 0 && got.attr.access == want.attr.access);
+    assert_int_equal(got.target_len, want.target_len);
+    assert_true(want.target_len == 0 || memcmp(got.target, want.target, want.target_len) == 0);
+    free_listing(&l);
+    free_listing(&one);
+}
+
+static void an_entry_is_what_the_listing_says_about_the_name(void **state)
+{
+    (void)state;
+    struct tl_source *s = open_source();
+    struct tl_listing l;
+    tested->make_dir(at("dir"));
+    tested->make_dir(at("dir/inner"));
+    tested->put_file(at("dir/file"), "hello", 5);
+    assert_same_entry(s, at("dir"), "inner");
+    assert_same_entry(s, at("dir"), "file");
+    if (tested->put_link != NULL) {
+        tested->put_link(at("dir/link"), "some/where");
+        assert_same_entry(s, at("dir"), "link");
+        tested->remove(at("dir/link"));
+    }
+    assert_int_equal(tl_test_source_entry(s, at("dir/missing"), &l), -ENOENT);
+    assert_int_equal(tl_test_source_entry(s, at("missing/name"), &l), -ENOENT);
+    assert_int_equal(tl_test_source_entry(s, at("dir/file/name"), &l), -ENOTDIR);
+    assert_int_equal(tl_test_source_entry(s, "/", &l), -EINVAL);
+    assert_int_equal(tl_test_source_entry(s, at("dir/"), &l), -EINVAL);
+    tl_source_close(s);
+    tested->remove(at("dir/inner"));
+    tested->remove(at("dir/file"));
+    tested->remove(at("dir"));
+}
+
 static void paths_have_one_spelling_and_a_limit(void **state)
 {
     (void)state;
@@ -304,7 +366,7 @@ static void paths_have_one_spelling_and_a_limit(void **state)
     static const char *const bad[] = {"relative", "/a//b", "/a/", "/.", "/..", "/a/../b", "/a/.", "//"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_int_equal(tl_test_source_list(s, bad[i], &l), -EINVAL);
-    const struct tl_source_op with_nul = {.list = true, .path = "/a\0b", .path_len = 4};
+    const struct tl_source_op with_nul = {.kind = TL_SOURCE_LIST, .path = "/a\0b", .path_len = 4};
     struct tl_source_done done;
     assert_int_equal(tl_source_submit(s, &with_nul), 0);
     assert_int_equal(tl_test_source_wait(s, &done, 1), 1);
@@ -367,7 +429,7 @@ static void the_queue_is_bounded_until_completions_are_reaped(void **state)
     struct tl_source_config config = tl_test_source_config();
     config.queue_max = 3;
     assert_int_equal(tested->open(&s, &config, NULL), 0);
-    struct tl_source_op op = {.list = true, .path = tested->root, .path_len = (uint16_t)strlen(tested->root)};
+    struct tl_source_op op = {.kind = TL_SOURCE_LIST, .path = tested->root, .path_len = (uint16_t)strlen(tested->root)};
     for (int turn = 0; turn < 5; turn++) {
         for (op.cookie = 1; op.cookie <= 3; op.cookie++)
             assert_int_equal(tl_source_submit(s, &op), 0);
@@ -407,7 +469,7 @@ static void many_operations_at_once_each_end_once(void **state)
             struct tl_source_op op = read_op(path, &attr, (uint32_t)(k % 3), 4, buffers[k]);
             if (k % 4 == 3)
                 op = (struct tl_source_op){
-                    .list = true, .path = tested->root, .path_len = (uint16_t)strlen(tested->root)};
+                    .kind = TL_SOURCE_LIST, .path = tested->root, .path_len = (uint16_t)strlen(tested->root)};
             op.cookie = k;
             assert_int_equal(tl_source_submit(s, &op), 0);
         }
@@ -448,7 +510,7 @@ static void close_ends_with_work_outstanding(void **state)
             struct tl_source_op op = read_op(path, &attr, 0, 8, buffers[k]);
             if (k % 2 == 0)
                 op = (struct tl_source_op){
-                    .list = true, .path = tested->root, .path_len = (uint16_t)strlen(tested->root)};
+                    .kind = TL_SOURCE_LIST, .path = tested->root, .path_len = (uint16_t)strlen(tested->root)};
             assert_int_equal(tl_source_submit(s, &op), 0);
         }
         tl_source_close(s);
@@ -489,6 +551,11 @@ static void excluded_directories_are_shown_empty(void **state)
     free_listing(&l);
     assert_int_equal(tl_test_source_list(s, at("outer/mine/below"), &l), 0); /* never looked at */
     assert_int_equal(l.count, 0);
+    free_listing(&l);
+    assert_int_equal(tl_test_source_entry(s, at("outer/mine/file"), &l), -ENOENT);
+    assert_int_equal(tl_test_source_entry(s, mine, &l), 0);
+    tl_listing_at(&l, 0, &e);
+    assert_int_equal(e.attr.mode, S_IFDIR | 0555);
     free_listing(&l);
     uint8_t buffer[TL_TEST_CHUNK];
     int status;
@@ -532,6 +599,7 @@ int tl_source_conformance_run(const struct tl_source_under_test *under_test)
         cmocka_unit_test(names_of_any_bytes_come_through),
         cmocka_unit_test(chunks_come_back_as_they_were_put),
         cmocka_unit_test(what_is_not_there_is_an_error),
+        cmocka_unit_test(an_entry_is_what_the_listing_says_about_the_name),
         cmocka_unit_test(paths_have_one_spelling_and_a_limit),
         cmocka_unit_test(another_version_is_stale),
         cmocka_unit_test(chunks_outside_the_file_are_refused),

@@ -34,6 +34,8 @@ struct tl_source_config tl_test_source_config(void);
 int tl_test_source_wait(struct tl_source *s, struct tl_source_done *out, int max);
 /* Lists path: 0 with an opened listing whose blob the caller frees (listing->bytes), or the source's error. */
 int tl_test_source_list(struct tl_source *s, const char *path, struct tl_listing *listing);
+/* The same for the entry of path: a listing with one name. */
+int tl_test_source_entry(struct tl_source *s, const char *path, struct tl_listing *listing);
 /* Attributes of dir/name as its listing has them; fails the test if it is not there. */
 struct tl_attr tl_test_source_attr(struct tl_source *s, const char *dir, const char *name);
 /* Reads chunks first..first+count-1 into buffer (count * TL_TEST_CHUNK bytes) of the version in attr. Checks that

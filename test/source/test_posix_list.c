@@ -401,6 +401,18 @@ static int look_as_another_user(void)
     free_listing(&l);
     if (tl_test_source_list(s, at("rights/closed"), &l) != -EACCES)
         return __LINE__;
+    /* Names are seen where the directory may be searched, whether it may be listed or not, and nowhere else. */
+    if (tl_test_source_list(s, at("rights/search"), &l) != -EACCES)
+        return __LINE__;
+    if (tl_test_source_entry(s, at("rights/search/name"), &l) != 0 || entry(&l, "name").access != 0)
+        return __LINE__;
+    free_listing(&l);
+    if (tl_test_source_entry(s, at("rights/search/missing"), &l) != -ENOENT)
+        return __LINE__;
+    if (tl_test_source_entry(s, at("rights/closed/name"), &l) != -EACCES)
+        return __LINE__;
+    if (tl_test_source_entry(s, at("rights/closed/missing"), &l) != -EACCES)
+        return __LINE__;
     static uint8_t buffer[TL_TEST_CHUNK];
     int status = 0;
     if (tl_test_source_read(s, at("rights/root"), &file, 0, 1, buffer, &status) != 0 || status != -EACCES)
@@ -434,7 +446,11 @@ static void another_user_sees_what_it_may_and_no_more(void **state)
     tl_test_make_dir(at("rights/open"));
     assert_int_equal(chmod(at("rights/open"), 0777), 0);
     tl_test_make_dir(at("rights/closed"));
+    tl_test_put_file(at("rights/closed/name"), "secret", 6);
     assert_int_equal(chmod(at("rights/closed"), 0700), 0);
+    tl_test_make_dir(at("rights/search"));
+    put("rights/search/name", 0, 0, 0600);
+    assert_int_equal(chmod(at("rights/search"), 0711), 0);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {

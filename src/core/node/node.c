@@ -255,9 +255,9 @@ int tl_node_alloc(struct tl_node *n, uint32_t len, uint64_t *addr)
 
 /* ---- what others see ---- */
 
-int tl_node_peek_listing(struct tl_node *n, const char *path, uint16_t path_len, struct tl_ref *ref)
+int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref)
 {
-    uint32_t object = tl_index_find_object(n->index, tl_object_key(TL_OP_LIST, path, path_len, 0));
+    uint32_t object = tl_index_find_object(n->index, tl_object_key(op, path, path_len, 0));
     uint32_t chunk = object == TL_SLOT_NONE ? TL_SLOT_NONE : tl_index_find_chunk(n->index, object, 0);
     if (chunk == TL_SLOT_NONE)
         return -ENOENT;

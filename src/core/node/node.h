@@ -16,7 +16,7 @@
 #include "base/hash.h"
 #include "core/request.h"
 
-#define TL_PROTOCOL_VERSION 1u
+#define TL_PROTOCOL_VERSION 2u
 #define TL_FETCH_CHUNKS_MAX 8u     /* chunks one source fetch may fill */
 #define TL_HEADER_MAX       8192u  /* bytes of one encoded message without payload */
 #define TL_INLINE_MAX       49152u /* payload bytes that travel with their message; more is pulled */
@@ -30,7 +30,8 @@ struct tl_bytes_ops {
     /* *digest, unless NULL: of what was written. 0, -ENOMEM */
     int (*write)(void *ctx, uint64_t addr, const void *src, uint32_t len, struct tl_hash *digest);
     struct tl_hash (*digest)(void *ctx, uint64_t addr, uint32_t len);
-    bool (*listing_valid)(void *ctx, uint64_t addr, uint32_t len); /* once, for a listing that came from a peer */
+    /* Whether the bytes are a well-formed blob of this kind: once, when they have come from a peer. */
+    bool (*blob_valid)(void *ctx, enum tl_op op, uint64_t addr, uint32_t len);
 };
 
 struct tl_node_config {
@@ -103,7 +104,7 @@ enum tl_action_type {
     TL_ACT_REPORT,     /* GATHER id: counters of rank */
 };
 
-/* FETCH. LIST: one blob of unknown size, handed over by FETCHED.payload. READ: chunks first..first+count-1,
+/* FETCH. LIST, ENTRY: one blob of unknown size, handed over by FETCHED.payload. READ: chunks first..first+count-1,
  * of chunk size (the last shorter), into addrs[]; version and file_size_bytes must still hold, else status
  * -ESTALE. */
 struct tl_fetch {
@@ -169,9 +170,9 @@ bool tl_node_next(struct tl_node *n, struct tl_action *out);
 /* When a TIMER event is due, UINT64_MAX: never. */
 uint64_t tl_node_deadline(const struct tl_node *n);
 
-/* Looks a listing up without opening a flight or counting: for fronts that resolve a path a component at a
+/* Looks a blob (LIST, ENTRY) up without opening a flight or counting: for fronts that resolve a path a component at a
  * time. 0 with *ref valid until the next step, -ENOENT (not held), or the negative entry's errno. */
-int tl_node_peek_listing(struct tl_node *n, const char *path, uint16_t path_len, struct tl_ref *ref);
+int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref);
 
 void tl_node_report(const struct tl_node *n, struct tl_report *out);
 /* True once the parent link is up (a root: always) and every child below is. */

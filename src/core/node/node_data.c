@@ -163,12 +163,12 @@ static uint32_t flight_of(const struct tl_node *n, uint32_t rank, const struct t
     return waits && f->rank == rank && counts ? flight : TL_SLOT_NONE;
 }
 
-/* A file's chunk has the length that its size says; a listing says its own. */
+/* A file's chunk has the length that its size says; a blob says its own. */
 static bool length_fits(const struct tl_node *n, const struct tl_flight *f, uint32_t len)
 {
     const struct tl_chunk *c = &n->index->chunks[f->chunk];
     const struct tl_object *o = &n->index->objects[c->object];
-    return o->op == TL_OP_LIST || len == tl_chunk_len(o->file_size_bytes, c->number);
+    return o->op != TL_OP_READ || len == tl_chunk_len(o->file_size_bytes, c->number);
 }
 
 /* The bytes are in place: are they what the authenticated header promised? */
@@ -176,8 +176,9 @@ static void arrived(struct tl_node *n, uint32_t flight, struct tl_hash digest)
 {
     struct tl_flight *f = &n->flights[flight];
     const struct tl_chunk *c = &n->index->chunks[f->chunk];
-    bool listing = n->index->objects[c->object].op == TL_OP_LIST;
-    if (!tl_hash_equal(digest, f->digest) || (listing && !n->bytes.listing_valid(n->bytes_ctx, f->addr, f->len))) {
+    enum tl_op op = (enum tl_op)n->index->objects[c->object].op;
+    if (!tl_hash_equal(digest, f->digest) ||
+        (op != TL_OP_READ && !n->bytes.blob_valid(n->bytes_ctx, op, f->addr, f->len))) {
         n->counters.digest_failures++;
         tl_flight_damaged(n, flight);
         return;

@@ -103,7 +103,7 @@ static uint32_t find_or_add_object(struct tl_node *n, const struct tl_request *r
     object = tl_index_add_object(n->index, key, r->op);
     if (object != TL_SLOT_NONE) {
         n->index->objects[object].version = r->version;
-        n->index->objects[object].file_size_bytes = r->file_size_bytes; /* 0 for a listing */
+        n->index->objects[object].file_size_bytes = r->file_size_bytes; /* 0 for a blob */
     }
     return object;
 }
@@ -236,7 +236,7 @@ void tl_flight_land(struct tl_node *n, uint32_t flight)
 /* Errors that say something lasting about the name itself, worth a negative entry (P-8). */
 static bool lasting(enum tl_op op, int status)
 {
-    return op == TL_OP_LIST && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
+    return tl_op_is_blob(op) && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
 }
 
 void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)

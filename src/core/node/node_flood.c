@@ -38,7 +38,7 @@ static void invalidate(struct tl_node *n, const char *path, uint16_t len)
     n->counters.invalidations++;
 }
 
-/* Forgets a chunk, or marks it so that what is under way is not kept. A listing that is lent at the moment only
+/* Forgets a chunk, or marks it so that what is under way is not kept. A blob that is lent at the moment only
  * goes out of reach of look-ups; a file's chunk that is lent stays: its key holds its version. */
 static void forget(struct tl_node *n, uint32_t chunk)
 {
@@ -51,7 +51,7 @@ static void forget(struct tl_node *n, uint32_t chunk)
             tl_flight_move(n, c->flight, FLIGHT_ROUTE);
     } else if (c->pins == 0) {
         tl_node_drop_chunk(n, chunk);
-    } else if (n->index->objects[c->object].op == TL_OP_LIST) {
+    } else if (n->index->objects[c->object].op != TL_OP_READ) {
         tl_index_disown_object(n->index, c->object);
     }
 }
@@ -65,11 +65,11 @@ void tl_flush_here(struct tl_node *n, const char *path, uint16_t path_len)
             continue;
         const struct tl_object *o = &n->index->objects[c->object];
         if (path_len == 0) {
-            if (o->op == TL_OP_LIST || c->state != TL_CHUNK_FLIGHT)
+            if (o->op != TL_OP_READ || c->state != TL_CHUNK_FLIGHT)
                 forget(n, i);
             continue;
         }
-        if (o->op != TL_OP_LIST)
+        if (o->op == TL_OP_READ)
             continue;
         tl_paths_get(n->index->paths, o->path, own, o->path_len);
         if (below(own, o->path_len, path, path_len) || is_parent(own, o->path_len, path, path_len))
@@ -78,13 +78,18 @@ void tl_flush_here(struct tl_node *n, const char *path, uint16_t path_len)
     invalidate(n, path, path_len);
 }
 
-void tl_flush_parent_of(struct tl_node *n, const char *path, uint16_t path_len)
+static void forget_blob(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len)
 {
-    uint16_t len = parent_len(path, path_len);
-    uint32_t object = tl_index_find_object(n->index, tl_object_key(TL_OP_LIST, path, len, 0));
+    uint32_t object = tl_index_find_object(n->index, tl_object_key(op, path, path_len, 0));
     uint32_t chunk = object == TL_SLOT_NONE ? TL_SLOT_NONE : tl_index_find_chunk(n->index, object, 0);
     if (chunk != TL_SLOT_NONE)
         forget(n, chunk);
+}
+
+void tl_flush_parent_of(struct tl_node *n, const char *path, uint16_t path_len)
+{
+    forget_blob(n, TL_OP_LIST, path, parent_len(path, path_len));
+    forget_blob(n, TL_OP_ENTRY, path, path_len);
     invalidate(n, path, path_len);
 }
 

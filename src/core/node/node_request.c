@@ -63,7 +63,7 @@ static struct tl_ref part_of(struct tl_node *n, const struct tl_open_request *q,
 {
     struct tl_chunk *c = &n->index->chunks[q->chunks[i]];
     c->answered_step = n->step;
-    if (q->op == TL_OP_LIST)
+    if (tl_op_is_blob((enum tl_op)q->op))
         return (struct tl_ref){.addr = c->addr, .len = c->len};
     uint64_t start = (uint64_t)c->number * TL_CHUNK_SIZE, end = start + c->len;
     uint64_t from = q->offset > start ? q->offset : start;
@@ -183,9 +183,9 @@ static void plan_ahead(struct tl_node *n, uint32_t object, uint32_t first, uint3
 static int refusal(const struct tl_request *r)
 {
     bool path = r->path_len > 0 && r->path_len < TL_PATH_MAX && r->path[0] == '/';
-    if (!path || (r->op != TL_OP_LIST && r->op != TL_OP_READ))
+    if (!path || !tl_op_is_known(r->op))
         return -EINVAL;
-    if (r->op == TL_OP_LIST)
+    if (tl_op_is_blob(r->op))
         return r->version == 0 && r->file_size_bytes == 0 ? 0 : -EINVAL;
     if (r->version == 0 || r->length == 0 || r->length > TL_READ_SIZE_MAX)
         return -EINVAL;
@@ -204,7 +204,7 @@ static bool span(struct tl_open_request *q, const struct tl_request *r)
     if (r->op == TL_OP_READ && r->offset >= r->file_size_bytes)
         return false;
     q->count = 1;
-    if (r->op == TL_OP_LIST)
+    if (tl_op_is_blob(r->op))
         return true;
     uint64_t left = r->file_size_bytes - r->offset;
     q->offset = r->offset;

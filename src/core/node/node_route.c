@@ -58,7 +58,7 @@ static void ask(struct tl_node *n, uint32_t rank)
                                       .first = first,
                                       .count = count}};
     tl_node_send(n, rank, &m, 0, 0, 0);
-    n->counters.meta_requests_up += o->op == TL_OP_LIST;
+    n->counters.meta_requests_up += o->op != TL_OP_READ;
     n->counters.data_requests_up += o->op == TL_OP_READ;
 }
 

@@ -80,7 +80,7 @@ static void start_fetch(struct tl_node *n, uint32_t slot)
     s->used = true;
     s->gen++;
     n->fetch_count++;
-    n->counters.source_lists += fetch->op == TL_OP_LIST;
+    n->counters.source_lists += tl_op_is_blob(fetch->op);
     n->counters.source_reads += fetch->op == TL_OP_READ ? fetch->count : 0;
     n->counters.source_opens += fetch->op == TL_OP_READ && fetch->first == 0;
     struct tl_action *a = tl_node_act(n, TL_ACT_FETCH);
@@ -108,7 +108,7 @@ static uint32_t flight_at(const struct tl_node *n, const struct tl_fetch_slot *s
 /* The source has said a length that cannot be: as if it could not be read. */
 static bool length_wrong(const struct tl_node *n, const struct tl_flight *f, const struct tl_event *ev)
 {
-    if (n->index->objects[n->index->chunks[f->chunk].object].op == TL_OP_LIST)
+    if (n->index->objects[n->index->chunks[f->chunk].object].op != TL_OP_READ)
         return ev->payload_len == 0 || ev->payload_len > TL_WIRE_PULL_MAX;
     return ev->len != f->len;
 }
@@ -117,7 +117,7 @@ static void fetched_ok(struct tl_node *n, uint32_t flight, const struct tl_event
 {
     struct tl_flight *f = &n->flights[flight];
     const struct tl_chunk *c = &n->index->chunks[f->chunk];
-    if (n->index->objects[c->object].op == TL_OP_LIST) {
+    if (n->index->objects[c->object].op != TL_OP_READ) {
         int rc = tl_node_alloc(n, ev->payload_len, &f->addr);
         if (rc != 0) {
             tl_flight_no_room(n, flight, rc);
@@ -169,7 +169,7 @@ void tl_source_fetched(struct tl_node *n, const struct tl_event *ev)
     struct tl_fetch_slot *s = &n->fetches[slot];
     check(s->used && s->gen == (uint32_t)(ev->cookie >> 32));
     uint32_t i = ev->chunk - s->fetch.first;
-    if (s->fetch.op == TL_OP_LIST)
+    if (tl_op_is_blob(s->fetch.op))
         i = 0;
     if (i < s->fetch.count)
         fetched_chunk(n, s, i, ev, ev->status);

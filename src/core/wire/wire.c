@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
+
 #define WIRE_MAGIC 0x54u /* first byte of every message */
 #define STATUS_MIN (-4095)
 
@@ -101,12 +103,17 @@ static const char *take_path(struct reader *r, uint16_t *len, bool empty_ok)
 
 /* ---- keys and chunks ---- */
 
-/* P-2 */
+/* P-2. The version alone tells a listing from a file; what else has no version is told apart by a hash of the hash. */
 struct tl_hash tl_object_key(enum tl_op op, const char *path, uint16_t path_len, uint64_t version)
 {
-    check(op == TL_OP_LIST || op == TL_OP_READ);
-    check((op == TL_OP_LIST) == (version == 0)); /* so the version alone tells the kinds apart */
-    return tl_hash_bytes(path, path_len, version);
+    check(tl_op_is_known(op) && tl_op_is_blob(op) == (version == 0));
+    struct tl_hash key = tl_hash_bytes(path, path_len, version);
+    if (op == TL_OP_LIST || op == TL_OP_READ)
+        return key;
+    uint8_t bytes[16];
+    tl_put_u64(bytes, key.hi);
+    tl_put_u64(bytes + 8, key.lo);
+    return tl_hash_bytes(bytes, sizeof bytes, (uint64_t)op);
 }
 
 uint32_t tl_chunk_count(uint64_t file_size_bytes)
@@ -181,7 +188,7 @@ static bool decode_get(struct reader *r, struct tl_wire *m)
     m->get.path = take_path(r, &m->get.path_len, false);
     if (r->failed || m->get.count == 0 || m->get.count > TL_WIRE_GET_CHUNKS_MAX)
         return false;
-    if (m->get.op == TL_OP_LIST)
+    if (tl_op_is_blob(m->get.op))
         return m->get.first == 0 && m->get.count == 1 && m->get.version == 0 && m->get.file_size_bytes == 0;
     if (m->get.op != TL_OP_READ || m->get.version == 0)
         return false;

@@ -58,7 +58,7 @@ struct tl_wire {
             uint16_t path_len;
             const char *path;
             uint64_t version, file_size_bytes;
-            uint32_t first, count; /* chunks; LIST: 0, 1 */
+            uint32_t first, count; /* chunks; not READ: 0, 1 */
         } get;
         struct {
             uint64_t req;
@@ -92,7 +92,7 @@ struct tl_wire {
     };
 };
 
-/* The key of an object: the hash of what it is. version is 0 for a listing, and never for a file. */
+/* The key of an object: the hash of what it is. version is not 0 for a file, and 0 for all else. */
 struct tl_hash tl_object_key(enum tl_op op, const char *path, uint16_t path_len, uint64_t version);
 
 /* Chunks of a file of this size (0 for an empty one), and the length of chunk i. At most UINT32_MAX: what lies

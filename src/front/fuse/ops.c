@@ -6,9 +6,8 @@
  * else the request waits in the pending table for the node's answer.
  *
  * A directory that may be searched but not read (mode 0711, as home directories often are) has no listing: the node
- * answers EACCES. What lies below may well be allowed, so the request is then tried as `self`: the listing of the
- * named thing itself is asked for, whose head has its attributes. This works for directories, which is how people get
- * below such a place; files right in it stay EACCES. */
+ * answers EACCES. The names in it may well be allowed, so the request is then tried `alone`: the listing that the
+ * directory would have with this one name is asked for, and the storage says whether the user may see it. */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -59,20 +58,18 @@ static int listing_path(struct tl_fuse *f, const struct tl_fuse_op *op, char *bu
     if (inode == NULL)
         return -ESTALE;
     bool by_name = op->kind == TL_FUSE_GETATTR || op->kind == TL_FUSE_READLINK;
-    if (by_name && !op->self)
+    if (by_name && !op->alone)
         inode = tl_inodes_parent(&f->inodes, inode);
-    size_t name_len = op->kind == TL_FUSE_LOOKUP && op->self ? op->name_len : 0;
+    size_t name_len = op->kind == TL_FUSE_LOOKUP && op->alone ? op->name_len : 0;
     return tl_inodes_path(&f->inodes, f->source_root, inode, op->name, name_len, buf, cap);
 }
 
-/* Whether op may be tried again as self. */
-static bool can_be_self(struct tl_fuse *f, const struct tl_fuse_op *op)
+/* Whether op may be tried again alone: it is about one name (/ has none). */
+static bool can_be_alone(const struct tl_fuse *f, const struct tl_fuse_op *op)
 {
-    if (op->self)
-        return false;
-    const struct tl_inode *inode = tl_inodes_get(&f->inodes, op->inode);
-    return op->kind == TL_FUSE_LOOKUP ||
-           (op->kind == TL_FUSE_GETATTR && op->inode != TL_INODE_ROOT && inode != NULL && S_ISDIR(inode->type));
+    bool of_name = op->kind == TL_FUSE_LOOKUP || op->kind == TL_FUSE_GETATTR || op->kind == TL_FUSE_READLINK;
+    bool top = op->kind != TL_FUSE_LOOKUP && op->inode == TL_INODE_ROOT;
+    return !op->alone && of_name && !(top && strcmp(f->source_root, "/") == 0);
 }
 
 static void reply_missing(struct tl_fuse *f, const struct tl_fuse_op *op)
@@ -83,10 +80,11 @@ static void reply_missing(struct tl_fuse *f, const struct tl_fuse_op *op)
 
 static void reply_error(struct tl_fuse *f, const struct tl_fuse_op *op, int status)
 {
-    if (op->self && op->kind == TL_FUSE_LOOKUP && status == -ENOENT)
+    bool missing = op->alone && status == -ENOENT;
+    if (missing && op->kind == TL_FUSE_LOOKUP)
         reply_missing(f, op);
     else
-        tl_fuse_fail(f, op->req, op->self && status == -ENOTDIR ? -EACCES : status);
+        tl_fuse_fail(f, op->req, missing ? -ESTALE : status); /* what the inode stands for is gone */
 }
 
 static void reply_listing(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing)
@@ -101,11 +99,11 @@ static void reply_listing(struct tl_fuse *f, const struct tl_fuse_op *op, const 
     }
 }
 
-/* Replies to op; ref: the bytes of the listing if status is 0. False: op shall be begun again, now as self. */
+/* Replies to op; ref: the bytes of the listing if status is 0. False: op shall be begun again, now alone. */
 static bool finish(struct tl_fuse *f, struct tl_fuse_op *op, int status, const struct tl_ref *ref)
 {
-    if (status == -EACCES && can_be_self(f, op)) {
-        op->self = true;
+    if (status == -EACCES && can_be_alone(f, op)) {
+        op->alone = true;
         return false;
     }
     struct tl_listing listing;
@@ -124,7 +122,7 @@ void tl_fuse_begin(struct tl_fuse *f, struct tl_fuse_op *op)
         tl_fuse_fail(f, op->req, -ENOTCONN);
         return;
     }
-    for (;;) { /* at most twice: finish() makes op a self once */
+    for (;;) { /* at most twice: finish() makes op alone once */
         char path[TL_PATH_MAX];
         int len = listing_path(f, op, path, sizeof path);
         if (len < 0) {
@@ -132,9 +130,10 @@ void tl_fuse_begin(struct tl_fuse *f, struct tl_fuse_op *op)
             return;
         }
         struct tl_ref ref;
-        int status = f->host.peek_listing(f->host.ctx, path, (uint16_t)len, &ref);
+        enum tl_op ask = op->alone ? TL_OP_ENTRY : TL_OP_LIST;
+        int status = f->host.peek(f->host.ctx, ask, path, (uint16_t)len, &ref);
         if (status == -ENOENT) {
-            struct tl_request request = {.op = TL_OP_LIST, .path = path, .path_len = (uint16_t)len};
+            struct tl_request request = {.op = ask, .path = path, .path_len = (uint16_t)len};
             tl_fuse_ask(f, op, &request);
             return;
         }

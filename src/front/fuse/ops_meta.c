@@ -29,10 +29,7 @@ void tl_fuse_op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 void tl_fuse_reply_lookup(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing)
 {
     struct tl_listing_entry entry;
-    if (op->self) {
-        entry = (struct tl_listing_entry){.name = op->name, .name_len = op->name_len};
-        tl_listing_self(listing, &entry.attr);
-    } else if (tl_listing_find(listing, op->name, op->name_len, &entry) != 0) {
+    if (tl_listing_find(listing, op->name, op->name_len, &entry) != 0) {
         struct fuse_entry_param none = {.entry_timeout = tl_fuse_negative_s(f, op->inode)};
         fuse_reply_entry(op->req, &none);
         return;
@@ -80,18 +77,20 @@ void tl_fuse_reply_getattr(struct tl_fuse *f, const struct tl_fuse_op *op, const
     struct tl_listing_entry entry;
     struct stat st;
     int rc = 0;
-    if (op->self || op->inode == TL_INODE_ROOT) {
+    if (op->inode == TL_INODE_ROOT && !op->alone)
         tl_listing_self(listing, &entry.attr);
-        tl_fuse_stat(f, &entry.attr, &st);
-    } else {
+    else if (op->inode == TL_INODE_ROOT && listing->count == 1)
+        tl_listing_at(listing, 0, &entry); /* its name is the source's, which is not in the table */
+    else
         rc = find_inode(f, op, listing, &entry);
-        if (rc == 0)
-            tl_fuse_stat_entry(f, dir_of(f, op), &entry, &st);
-    }
     if (rc != 0) {
         tl_fuse_fail(f, op->req, rc);
         return;
     }
+    if (op->inode == TL_INODE_ROOT)
+        tl_fuse_stat(f, &entry.attr, &st);
+    else
+        tl_fuse_stat_entry(f, dir_of(f, op), &entry, &st);
     fuse_reply_attr(op->req, &st, TL_FUSE_FOREVER_S);
 }
 

@@ -29,7 +29,7 @@ enum tl_fuse_op_kind {
 /* One kernel request. */
 struct tl_fuse_op {
     enum tl_fuse_op_kind kind;
-    bool self;            /* answered from what it names, not from the directory that holds it: see ops.c */
+    bool alone;           /* the directory may not be listed: answered from a listing of the one name; see ops.c */
     uint8_t name_len;     /* LOOKUP */
     uint32_t size_bytes;  /* READ, READDIR: at most */
     uint64_t offset;      /* READ, READDIR */
