@@ -133,6 +133,7 @@ int cli_call_json(const char *tier, int rank, const char *const argv[], json_t *
 /* ---- verbs ---- */
 int cmd_up(const struct cli_verb *self, int argc, char **argv);
 int cmd_down(const struct cli_verb *self, int argc, char **argv);
+int cmd_restart(const struct cli_verb *self, int argc, char **argv);
 int cmd_wait(const struct cli_verb *self, int argc, char **argv);
 int cmd_run(const struct cli_verb *self, int argc, char **argv);
 int cmd_mount(const struct cli_verb *self, int argc, char **argv);

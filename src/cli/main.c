@@ -16,6 +16,10 @@ static const struct cli_verb verbs[] = {
      "question, and have Tiercel installed at the same path. $TIERCEL_SSH replaces the command `ssh`.",
      cmd_up},
     {"down", group_tier, "[OPTION]...", "end a tier", NULL, cmd_down},
+    {"restart", group_tier, "[OPTION]...", "put this version's daemon in the place of each that runs; mounts stay",
+     "After an upgrade, or to try again with a daemon that behaves oddly. Programs that use a mount notice a short\n"
+     "delay; the caches start empty. A daemon that cannot go on with the mounts leaves them to the one before.",
+     cmd_restart},
     {"wait", group_tier, "[OPTION]...", "wait until this machine's part of a tier is ready", NULL, cmd_wait},
     {"run", group_use, "--cache PATH [--cache PATH]... [OPTION]... -- COMMAND [ARGUMENT]...",
      "run COMMAND with PATHs served by the tier",

@@ -24,7 +24,7 @@
 
 #define YOUNG_KILLED_NS  (250 * TL_NS_PER_MS)
 #define YOUNG_CRASHED_NS (10000 * TL_NS_PER_MS)
-#define YOUNG_MAX        16 /* in a row: with the pauses, about 8 s */
+#define YOUNG_MAX        12 /* in a row: with the pauses, about 4 s */
 #define PAUSE_FIRST_MS   20
 #define PAUSE_MAX_MS     1000
 #define WINDOW_NS        (300000 * TL_NS_PER_MS)

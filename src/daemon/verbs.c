@@ -46,12 +46,12 @@ static json_t *fuse_json(struct tl_daemon *d)
         for (size_t k = 0; k < sizeof sum / sizeof *to; k++)
             to[k] += from[k];
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "lookups", (json_int_t)sum.lookups,
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "lookups", (json_int_t)sum.lookups,
                      "getattrs", (json_int_t)sum.getattrs, "readdirs", (json_int_t)sum.readdirs, "reads",
                      (json_int_t)sum.reads, "read_bytes", (json_int_t)sum.read_bytes, "ioctls", (json_int_t)sum.ioctls,
                      "others", (json_int_t)sum.others, "forgets", (json_int_t)sum.forgets, "errors",
-                     (json_int_t)sum.errors, "interrupts", (json_int_t)sum.interrupts, "inodes",
-                     (json_int_t)sum.inodes);
+                     (json_int_t)sum.errors, "interrupts", (json_int_t)sum.interrupts, "inodes", (json_int_t)sum.inodes,
+                     "given_up", (json_int_t)sum.given_up);
 }
 
 static json_t *net_json(struct tl_daemon *d)
@@ -107,9 +107,9 @@ static void verb_stat(struct tl_daemon *d, struct tl_control *c)
     struct tl_report own;
     tl_node_report(d->node, &own);
     tl_control_reply(c, 'r',
-                     json_pack("{s:i, s:o, s:o, s:o, s:o, s:o}", "rank", own.rank, "counters",
-                               counters_json(&own.counters), "fuse", fuse_json(d), "net", net_json(d), "source",
-                               source_json(d), "memory", memory_json(d)));
+                     json_pack("{s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "rank", own.rank, "restarts", d->restarts,
+                               "counters", counters_json(&own.counters), "fuse", fuse_json(d), "net", net_json(d),
+                               "source", source_json(d), "memory", memory_json(d)));
 }
 
 /* ---- commands to all nodes: the core floods them, the answer comes back here ---- */
@@ -275,9 +275,13 @@ static void verb_attach(struct tl_daemon *d, struct tl_control *c)
 
 static void verb_ping(struct tl_daemon *d, struct tl_control *c)
 {
-    tl_control_reply(
-        c, 'r',
-        json_pack("{s:s, s:i, s:I}", "tier", d->options.tier, "rank", d->options.rank, "pid", (json_int_t)getpid()));
+    char program[PATH_MAX] = "";
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[len > 0 ? len : 0] = 0;
+    tl_control_reply(c, 'r',
+                     json_pack("{s:s, s:i, s:I, s:s, s:s, s:i}", "tier", d->options.tier, "rank", d->options.rank,
+                               "pid", (json_int_t)getpid(), "version", TIERCEL_VERSION, "program", program, "restarts",
+                               d->restarts));
 }
 
 static void verb_stop(struct tl_daemon *d, struct tl_control *c)

@@ -225,6 +225,163 @@ class Takeover(Case):
         self.ok("down")
         self.assertTrue(self.no_process_left())
 
+    def test_mounts_of_run_survive_too(self):
+        sums = self.tree(files=20)
+        self.up()
+        script = """
+import hashlib, os, subprocess, sys
+def served(): return sum(" fuse.tiercel " in line for line in open("/proc/self/mountinfo"))
+assert served() == 1
+print("ready", flush=True)
+names = sys.argv[1:]
+for line in sys.stdin:
+    name = names.pop()
+    fd = os.open(name, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    print(hashlib.md5(os.read(fd, 1 << 20)).hexdigest(), served(), flush=True)
+"""
+        names = [f"{self.dir}/tree/{n}" for n in sums]
+        p = subprocess.Popen([TIERCEL, "run", "--strict", "--cache", self.dir + "/tree", "--", sys.executable, "-c", script,
+                              *names], env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.kill)
+        self.assertEqual(p.stdout.readline(), "ready\n")
+        for _ in range(4):
+            self.kill_daemon()
+            p.stdin.write("go\n")
+            p.stdin.flush()
+            want = sums[os.path.relpath(names.pop(), self.dir + "/tree")]
+            self.assertEqual(p.stdout.readline(), f"{want} 1\n", self.log())
+        p.stdin.close()
+        self.assertEqual(p.wait(20), 0)
+        # the holder has found each daemon that came: it still gives the same namespace
+        out = self.ok("run", "--strict", "--cache", self.dir + "/tree", "--", "grep", "-c", "fuse.tiercel", "/proc/self/mountinfo")
+        self.assertEqual(out, "1\n")
+
+    def test_an_upgrade_keeps_the_mounts(self):
+        sums = self.tree(files=10)
+        self.up()
+        self.mount()
+        os.makedirs(self.dir + "/new")
+        shutil.copy(TIERCELD, self.dir + "/new/tierceld")
+        cwd = os.open(self.mnt + self.dir + "/tree", os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, cwd)
+        reader = Reader(f"{self.mnt}{self.dir}/tree", sums)
+        reader.start()
+        try:
+            self.ok("restart")
+            self.env["TIERCEL_LIBEXEC"] = self.dir + "/new"
+            self.assertIn(self.dir + "/new/tierceld", self.ok("restart"))
+        finally:
+            reader.done.set()
+            reader.join(20)
+        self.assertEqual(reader.errors, [], self.log())
+        self.assertEqual(os.readlink(f"/proc/{self.daemon()}/exe"), self.dir + "/new/tierceld")
+        name = next(iter(sums))
+        fd = os.open(name, os.O_RDONLY, dir_fd=cwd)  # a directory from before
+        with open(fd, "rb") as f:
+            self.assertEqual(hashlib.md5(f.read()).hexdigest(), sums[name])
+        self.assertLess(max(reader.gaps), GAP_MAX_S * LOADED)
+
+    def test_a_program_that_cannot_take_over_is_put_back(self):
+        self.tree(files=4)
+        self.up()
+        self.mount()
+        os.makedirs(self.dir + "/bad")
+        with open(self.dir + "/bad/tierceld", "w") as f:
+            f.write("#!/bin/sh\nexit 3\n")
+        os.chmod(self.dir + "/bad/tierceld", 0o755)
+        self.env["TIERCEL_LIBEXEC"] = self.dir + "/bad"
+        p = self.tiercel("restart", "--timeout", "20")
+        self.assertEqual(p.returncode, 1, p.stdout + p.stderr)
+        self.assertIn("could not go on", p.stderr)
+        self.assertTrue(os.path.isdir(f"{self.mnt}{self.dir}/tree/d1"), self.log())
+
+
+class Ends(Case):
+    def test_a_request_that_kills_daemons_is_given_up_and_the_rest_goes_on(self):
+        sums = self.tree(files=10)
+        self.env["LD_PRELOAD"] = POISON
+        self.up()
+        self.mount()
+        del self.env["LD_PRELOAD"]
+        top = f"{self.mnt}{self.dir}/tree"
+        self.assertTrue(os.path.isdir(top + "/d1"))
+        reader = Reader(top, sums)
+        reader.start()
+        poisons = [subprocess.Popen(["stat", f"{top}/d{i}/poison-{i}"], stderr=subprocess.PIPE, text=True) for i in range(2)]
+        try:
+            for p in poisons:
+                self.assertIn("Input/output error", p.communicate(timeout=30)[1], self.log())
+        finally:
+            reader.done.set()
+            reader.join(20)
+        self.assertEqual(reader.errors, [], self.log())
+        self.assertEqual(len(re.findall("a request was given up", self.log())), 2, self.log())
+        self.assertLessEqual(len(re.findall("the daemon died", self.log())), 6, self.log())
+        for name, want in sums.items():
+            with open(f"{top}/{name}", "rb") as f:
+                self.assertEqual(hashlib.md5(f.read()).hexdigest(), want)
+
+    def ended(self):
+        self.assertFalse(self.mounted(), self.log())
+        self.assertEqual(os.listdir(self.mnt), [])
+        eventually(self.no_process_left, "no process is left")
+
+    def test_without_its_keeper_a_daemon_goes_on_and_then_the_mount_ends_cleanly(self):
+        sums = self.tree(files=4)
+        self.up()
+        self.mount()
+        cwd = os.open(self.mnt + self.dir + "/tree", os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, cwd)
+        keeper, daemon = self.keeper(), self.daemon()
+        os.kill(keeper, signal.SIGKILL)
+        eventually(lambda: self.keeper() == daemon, "the daemon has written its own number")
+        for name in sums:
+            with open(f"{self.mnt}{self.dir}/tree/{name}", "rb") as f:
+                self.assertEqual(hashlib.md5(f.read()).hexdigest(), sums[name])
+        self.ok("status")
+        os.kill(daemon, signal.SIGKILL)
+        eventually(lambda: not self.mounted(), "unmounted")
+        with self.assertRaises(OSError) as caught:
+            os.stat("nothing-known", dir_fd=cwd)
+        self.assertIn("not connected", str(caught.exception))
+        self.ended()
+
+    def test_both_killed_at_once(self):
+        self.tree(files=4)
+        self.up()
+        self.mount()
+        os.kill(self.keeper(), signal.SIGSTOP)  # so that it cannot start another one
+        daemon = self.daemon()
+        os.kill(daemon, signal.SIGKILL)
+        os.kill(self.keeper(), signal.SIGKILL)
+        eventually(lambda: not self.mounted(), "unmounted")
+        self.ended()
+
+    def test_daemons_that_die_young_are_given_up(self):
+        self.tree(files=4)
+        self.env["LD_PRELOAD"] = POISON
+        self.up()
+        self.mount()
+        del self.env["LD_PRELOAD"]
+        stats = [subprocess.Popen(["stat", f"{self.mnt}{self.dir}/tree/poison-{i}"], stderr=subprocess.PIPE, text=True)
+                 for i in range(20)]
+        said = [p.communicate(timeout=60)[1] for p in stats]
+        for s in said:
+            self.assertRegex(s, "Input/output error|not connected|connection abort|No such file", self.log())
+        self.assertIn("giving up", self.log())
+        eventually(lambda: not self.mounted(), "unmounted")
+        self.ended()
+
+    def test_down_ends_all_three_even_if_the_daemon_hangs(self):
+        self.up()
+        self.mount()
+        os.kill(self.daemon(), signal.SIGSTOP)
+        self.ok("down", "--timeout", "0.5")
+        eventually(lambda: not self.mounted(), "unmounted")
+        self.ended()
+
 
 if __name__ == "__main__":
     unittest.main(argv=[sys.argv[0], "-v", *sys.argv[1:]])

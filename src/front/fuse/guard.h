@@ -2,9 +2,10 @@
 /* Which kernel requests are in work, remembered beyond the daemon's death: so that one that kills each daemon that takes it
  * up is given up, while the rest goes on.
  *
- * A daemon that crashed counts against every request that it had in work. One with two such deaths is a suspect: suspects are
- * taken up one at a time, so that the third death finds the culprit alone. A request with three is answered EIO. A daemon that
- * was killed from outside (SIGKILL) counts against nobody; if it is killed for ever, the keeper gives up. One owner thread. */
+ * A daemon that crashed counts against every request that it had in work. One with two such deaths is a suspect: it is taken up
+ * alone, while all others wait, so that the third death finds the culprit and nobody else. A request with three is answered EIO.
+ * A daemon that was killed from outside (SIGKILL) counts against nobody; if it is killed for ever, the keeper gives up. One owner
+ * thread. */
 #ifndef TL_FRONT_FUSE_GUARD_H
 #define TL_FRONT_FUSE_GUARD_H
 
@@ -16,17 +17,22 @@
 /* Bit 63 of a request's number: the kernel sends it again. (linux/fuse.h of Linux 6.9) */
 #define TL_FUSE_UNIQUE_RESEND (1ull << 63)
 
-/* A suspect that waits for its turn: the message. */
+/* A request that waits for its turn: the message. */
 struct tl_guard_message {
     struct tl_guard_message *next;
     size_t size;
     uint8_t bytes[];
 };
 
+struct tl_guard_queue {
+    struct tl_guard_message *first, **last;
+};
+
 struct tl_guard {
     struct tl_keep_head *head;
-    uint64_t suspect; /* the one in work; 0: none */
-    struct tl_guard_message *first, **last;
+    struct tl_guard_queue suspects, others; /* those that wait */
+    uint64_t suspect;                       /* the one in work; 0: none */
+    uint32_t in_work;
     uint64_t given_up;
 };
 
@@ -40,8 +46,10 @@ enum tl_guard_verdict tl_guard_begin(struct tl_guard *g, uint64_t unique);
 /* It has been answered. */
 void tl_guard_end(struct tl_guard *g, uint64_t unique);
 /* Keeps the message of a request that has to wait. 0, -ENOMEM. */
-int tl_guard_defer(struct tl_guard *g, const void *message, size_t size) TL_MUST_CHECK;
+int tl_guard_defer(struct tl_guard *g, uint64_t unique, const void *message, size_t size) TL_MUST_CHECK;
 /* The next message that waits, if its turn has come; it is to begin again. The caller frees it. */
 struct tl_guard_message *tl_guard_next(struct tl_guard *g);
+/* Some message that waits, for closing. The caller frees it. */
+struct tl_guard_message *tl_guard_any(struct tl_guard *g);
 
 #endif

@@ -120,6 +120,9 @@ static int make_buckets(struct tl_inodes *t)
 static void rechain(struct tl_inodes *t, struct tl_inode *inode)
 {
     const char *name = tl_inode_name(t, inode);
+    uint8_t bound; /* the one member that no seal covers and that is not made anew, but for the look-ups */
+    memcpy(&bound, &inode->bound, 1);
+    inode->bound = bound == 1;
     inode->next = 0;
     inode->hash = tl_inode_hash(inode->parent, name, inode->name_len);
     if (inode->bound && tl_inodes_find_bound(t, inode->parent, inode->hash, name, inode->name_len) != NULL)

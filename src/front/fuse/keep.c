@@ -74,7 +74,7 @@ static int check_head(const struct tl_keep_head *h, uint64_t file_size)
     if (h->format != FORMAT || h->head_size != sizeof *h || h->inode_size != sizeof(struct tl_inode))
         return -EPROTO;
     if (h->chunk_count < 1 || h->chunk_count > TL_KEEP_CHUNKS_MAX ||
-        file_size < (uint64_t)h->chunk_count * TL_KEEP_CHUNK_SIZE || !h->complete)
+        file_size < (uint64_t)h->chunk_count * TL_KEEP_CHUNK_SIZE || h->complete == 0)
         return -EBADMSG;
     if (h->init_len > sizeof h->init || h->reply_len > sizeof h->reply || h->path[sizeof h->path - 1] != 0 ||
         h->source[0] != '/' || h->source[sizeof h->source - 1] != 0)

@@ -28,20 +28,20 @@ enum tl_keep_kind { TL_KEEP_INODES = 1, TL_KEEP_NAMES = 2 };
 struct tl_keep_work {
     _Atomic uint64_t unique; /* without the mark of a repetition; 0: free */
     uint16_t deaths;         /* crashes of daemons that had it in work */
-    uint16_t waits;          /* 1: it waits for its turn, and is to blame for nothing */
+    uint16_t state;          /* guard.c: in work, or waiting for its turn, and then to blame for nothing */
 };
 
 struct tl_keep_head {
     uint64_t magic;
     uint32_t format; /* what a daemon of another version must know, too; with the sizes below it changes */
     uint32_t head_size, inode_size;
-    _Atomic uint32_t chunk_count; /* with the head's own */
-    _Atomic uint32_t slot_end;    /* inode.c */
-    _Atomic uint32_t names_end;   /* inode.c */
-    bool map_owner, links_inside, mounted_here, epoch;
-    _Atomic bool forgetting; /* invalidations were under way: who takes over repeats them for the whole mount */
-    _Atomic bool complete;   /* the mount is described, and the kernel has our answer to INIT */
-    int32_t pid;             /* holder of the namespace it lives in, 0: our own */
+    _Atomic uint32_t chunk_count;                         /* with the head's own */
+    _Atomic uint32_t slot_end;                            /* inode.c */
+    _Atomic uint32_t names_end;                           /* inode.c */
+    uint8_t map_owner, links_inside, mounted_here, epoch; /* 0 or 1; not bool, since they may be damaged */
+    _Atomic uint8_t forgetting; /* invalidations were under way: who takes over repeats them for the whole mount */
+    _Atomic uint8_t complete;   /* the mount is described, and the kernel has our answer to INIT */
+    int32_t pid;                /* holder of the namespace it lives in, 0: our own */
     uint32_t init_len, reply_len;
     char path[PATH_MAX], source[PATH_MAX];
     uint8_t init[TL_KEEP_INIT_MAX], reply[TL_KEEP_REPLY_MAX];

@@ -87,7 +87,7 @@ static struct tl_notify_job *next_job(struct tl_notify *n)
 {
     pthread_mutex_lock(&n->lock);
     if (n->busy && n->head == NULL)
-        *n->mark = false;
+        *n->mark = 0;
     n->busy = false;
     while (n->head == NULL && !n->stop)
         pthread_cond_wait(&n->wake, &n->lock);
@@ -123,7 +123,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-int tl_notify_start(struct tl_notify *n, struct fuse_session *session, _Atomic bool *mark)
+int tl_notify_start(struct tl_notify *n, struct fuse_session *session, _Atomic uint8_t *mark)
 {
     *n = (struct tl_notify){.session = session, .mark = mark, .tail = &n->head};
     pthread_mutex_init(&n->lock, NULL);
@@ -177,7 +177,7 @@ void tl_notify_push(struct tl_notify *n, struct tl_notify_job **job)
     *n->tail = *job;
     n->tail = &(*job)->next;
     n->job_count++;
-    *n->mark = true;
+    *n->mark = 1;
     pthread_cond_signal(&n->wake);
     pthread_mutex_unlock(&n->lock);
     *job = NULL;

@@ -37,7 +37,7 @@ struct tl_notify_job {
 
 struct tl_notify {
     struct fuse_session *session;
-    _Atomic bool *mark; /* set while anything is to be written; outlives the daemon */
+    _Atomic uint8_t *mark; /* set while anything is to be written; outlives the daemon */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -56,7 +56,7 @@ void tl_notify_job_inode(struct tl_notify_job *job, uint64_t inode);
 void tl_notify_job_entry(struct tl_notify_job *job, uint64_t dir, const char *name, size_t name_len);
 
 int tl_notify_start(struct tl_notify *n, struct fuse_session *session,
-                    _Atomic bool *mark) TL_MUST_CHECK; /* 0, -errno */
+                    _Atomic uint8_t *mark) TL_MUST_CHECK; /* 0, -errno */
 /* True if push() would drop the jobs that wait: the next job must cover everything. */
 bool tl_notify_full(struct tl_notify *n);
 bool tl_notify_idle(struct tl_notify *n);                             /* everything pushed has been written */

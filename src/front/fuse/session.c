@@ -70,7 +70,7 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
             iov = changed;
         }
     }
-    if (header->unique != 0 && (f->replaying || (f->inited && !f->inodes.keep.head->complete)))
+    if (header->unique != 0 && (f->replaying || (f->inited && f->inodes.keep.head->complete == 0)))
         return tl_fuse_answer_init(f, iov, count);
     return writev(fd, iov, count);
 }
@@ -147,7 +147,7 @@ static int open_session(struct tl_fuse *f, const struct tl_fuse_config *config, 
     int rc = tl_fuse_mount(f->session, config, err);
     if (rc != 0)
         return rc;
-    f->mounted_here = config->fd < 0 || (f->taken_over && f->inodes.keep.head->mounted_here);
+    f->mounted_here = config->fd < 0 || (f->taken_over && f->inodes.keep.head->mounted_here != 0);
     f->fd = fuse_session_fd(f->session);
     rc = fuse_session_custom_io(f->session, &device_io, f->fd);
     return rc == 0 ? 0 : tl_error_set(err, rc, "cannot mount at %s: libfuse refused its device", f->mountpoint);
@@ -239,8 +239,8 @@ int tl_fuse_take_over(struct tl_fuse **out, const struct tl_fuse_legacy *legacy,
     const struct tl_fuse_config config = {.mountpoint = head->path,
                                           .fd = legacy->fd,
                                           .source_root = head->source,
-                                          .map_owner = head->map_owner,
-                                          .links_inside = head->links_inside,
+                                          .map_owner = head->map_owner != 0,
+                                          .links_inside = head->links_inside != 0,
                                           .pid = head->pid};
     rc = open_rest(f, &config, err);
     if (rc == 0 && (rc = tl_fuse_go_on(f, legacy->crashed, dropped, err)) != 0) {
@@ -287,7 +287,7 @@ static void process(struct tl_fuse *f, void *message, size_t size)
     case TL_GUARD_SERVE: fuse_session_process_buf(f->session, &buf); break;
     case TL_GUARD_REFUSE: give_up(f, in); break;
     case TL_GUARD_WAIT:
-        if (tl_guard_defer(&f->guard, message, size) != 0)
+        if (tl_guard_defer(&f->guard, in->unique, message, size) != 0)
             refuse(f, in->unique, ENOMEM);
     }
 }
@@ -313,7 +313,7 @@ static int serve_one(struct tl_fuse *f)
     process(f, f->buf.mem, f->buf.size);
     process_deferred(f);
     if (f->inited && !was_inited)
-        f->epoch = f->inodes.keep.head->epoch = tl_fuse_inc_epoch(f) == 0; /* nothing is known yet: harmless */
+        f->inodes.keep.head->epoch = f->epoch = tl_fuse_inc_epoch(f) == 0; /* nothing is known yet: harmless */
     return fuse_session_exited(f->session) ? -ENODEV : 1;
 }
 
@@ -366,7 +366,7 @@ static void fail_pending(struct tl_fuse *f)
         f->host.cancel(f->host.ctx, f->front, id);
         fuse_reply_err(op.req, ENOTCONN);
     }
-    for (struct tl_guard_message *m = f->guard.first; m != NULL; m = m->next)
+    for (struct tl_guard_message *m; (m = tl_guard_any(&f->guard)) != NULL; free(m))
         refuse(f, ((const struct fuse_in_header *)(const void *)m->bytes)->unique, ENOTCONN);
 }
 

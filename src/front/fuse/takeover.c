@@ -29,7 +29,7 @@ void tl_fuse_describe(struct tl_fuse *f, const struct tl_fuse_config *config)
 void tl_fuse_keep_init(struct tl_fuse *f, const void *message, size_t size)
 {
     struct tl_keep_head *head = f->inodes.keep.head;
-    if (head->complete || size > sizeof head->init)
+    if (head->complete != 0 || size > sizeof head->init)
         return;
     memcpy(head->init, message, size);
     head->init_len = (uint32_t)size;
@@ -56,7 +56,7 @@ ssize_t tl_fuse_answer_init(struct tl_fuse *f, const struct iovec *iov, int coun
     if (put == (ssize_t)total && head->init_len > 0) {
         memcpy(head->reply, reply, len);
         head->reply_len = (uint32_t)len;
-        head->complete = true;
+        head->complete = 1;
     }
     return put;
 }
@@ -102,12 +102,12 @@ int tl_fuse_go_on(struct tl_fuse *f, bool crashed, uint32_t dropped, struct tl_e
         return tl_error_set(err, rc, "the mount at %s ends: this tierceld wants other settings than the one before",
                             f->mountpoint);
     tl_guard_died(&f->guard, crashed);
-    f->epoch = head->epoch;
+    f->epoch = head->epoch != 0;
     rc = resend(f);
     if (rc != 0 && rc != -ENODEV && rc != -ENOTCONN && rc != -EPERM) /* ended meanwhile: the next read says so */
         return tl_error_set(err, rc, "the mount at %s ends: the kernel does not repeat what was under way: %s",
                             f->mountpoint, strerror(-rc));
-    if (head->forgetting)
+    if (head->forgetting != 0)
         tl_fuse_invalidate(f, "", 0);
     if (dropped > 0 && f->host.note != NULL) {
         char text[96];

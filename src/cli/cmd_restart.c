@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+/* tiercel restart: another tierceld, perhaps a newer one, in the place of each daemon; mounts stay. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/tier.h"
+
+#define TIMEOUT_MS 60000
+#define AT_ONCE    8
+
+/* What the daemon behind a control socket says about itself. Its pid, or -errno. */
+static int ask(const char *path, const char *const argv[], uint64_t deadline_ms, char program[TIERCEL_PATH_SIZE],
+               struct tiercel_error *err)
+{
+    uint64_t now = cli_now_ms();
+    int left = now < deadline_ms ? (int)(deadline_ms - now) : 0;
+    struct tiercel *c = NULL;
+    char *text = NULL;
+    int rc = tiercel_open_socket(&c, path, left, err);
+    if (rc == 0)
+        rc = tiercel_call(c, argv, -1, left, NULL, NULL, &text, err);
+    json_t *reply = rc == 0 ? json_loads(text, 0, NULL) : NULL;
+    if (rc == 0) {
+        rc = (int)cli_json_u64(reply, "pid");
+        snprintf(program, TIERCEL_PATH_SIZE, "%s", cli_json_text(reply, "program"));
+    }
+    json_decref(reply);
+    tiercel_free(text);
+    tiercel_close(c);
+    return rc;
+}
+
+/* The next daemon takes connections from the socket that the keeper holds, so asking waits for it; one that went away while it
+ * was asked is asked again. */
+static int wait_for_next(const char *path, int old_pid, uint64_t deadline_ms, char program[TIERCEL_PATH_SIZE],
+                         struct tiercel_error *err)
+{
+    const char *const ping[] = {"ping", NULL};
+    for (;;) { /* until the deadline */
+        int pid = ask(path, ping, deadline_ms, program, err);
+        if (pid > 0 && pid != old_pid)
+            return 0;
+        if (pid < 0 && pid != -ECONNRESET)
+            return pid;
+        if (cli_now_ms() >= deadline_ms)
+            return cli_error(err, -ETIMEDOUT, "%s: no other daemon came; its log may say why", path);
+        usleep(2000); /* the old one still answers */
+    }
+}
+
+static int restart_one(const struct cli_tier *t, size_t rank, uint64_t deadline_ms, struct tiercel_error *err)
+{
+    char path[TIERCEL_PATH_SIZE], program[TIERCEL_PATH_SIZE];
+    const char *const ping[] = {"ping", NULL}, *const restart[] = {"restart", t->tierceld, NULL};
+    int rc = cli_path(path, err, "%s/node-%zu.sock", t->dir, rank);
+    int pid = rc == 0 ? ask(path, ping, deadline_ms, program, err) : rc;
+    if (pid < 0)
+        return pid;
+    rc = ask(path, restart, deadline_ms, program, err);
+    if (rc >= 0)
+        rc = wait_for_next(path, pid, deadline_ms, program, err);
+    if (rc == 0 && strcmp(program, t->tierceld) != 0)
+        rc = cli_error(err, -EPROTO,
+                       "node %zu: %s could not go on with what is served, so the program before (%s) does; see "
+                       "%s/node-%zu.log",
+                       rank, t->tierceld, program, t->dir, rank);
+    return rc;
+}
+
+/* This machine's daemons, one after the other, the root last. */
+static int restart_here(const struct cli_tier *t, uint64_t deadline_ms, unsigned *count, struct tiercel_error *err)
+{
+    char path[TIERCEL_PATH_SIZE];
+    for (size_t i = t->nodes.count; i-- > 0;) {
+        int rc = cli_path(path, err, "%s/node-%zu.sock", t->dir, i);
+        if (rc == 0 && access(path, F_OK) == 0) {
+            rc = restart_one(t, i, deadline_ms, err);
+            ++*count;
+        }
+        if (rc < 0)
+            return rc;
+        cli_progress("restarting nodes: %u", *count);
+    }
+    return 0;
+}
+
+/* The other machines', each by its own command: they need not have theirs at the same place. */
+static int restart_elsewhere(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
+{
+    struct cli_job *jobs = calloc(t->nodes.count + 1, sizeof *jobs);
+    size_t count = 0, failed = 0;
+    if (jobs == NULL)
+        return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
+    if (t->launcher == CLI_SLURM)
+        cli_remote_args(&jobs[count++].args, t, NULL, "restart", -1);
+    for (size_t i = 0; t->launcher == CLI_SSH && i < t->nodes.count; i++) {
+        const char *host = t->nodes.list[i].host;
+        bool again = i > 0 && strcmp(host, t->nodes.list[i - 1].host) == 0; /* several nodes of a machine */
+        if (!again && !cli_host_is_here(host))
+            cli_remote_args(&jobs[count++].args, t, host, "restart", -1);
+    }
+    int rc = cli_jobs_run(jobs, count, AT_ONCE, deadline_ms, "restarting nodes", err);
+    for (size_t i = 0; i < count; i++) {
+        if (jobs[i].status != 0) {
+            failed++;
+            cli_say("%s", jobs[i].err != NULL && jobs[i].err[0] != 0 ? jobs[i].err : "a machine did not answer");
+        }
+        cli_job_fini(&jobs[i]);
+    }
+    free(jobs);
+    if (rc == 0 && failed > 0)
+        rc = cli_error(err, -EHOSTUNREACH, "%s: daemons on %zu of %zu other machines were not restarted", t->name,
+                       failed, count);
+    return rc;
+}
+
+int cmd_restart(const struct cli_verb *self, int argc, char **argv)
+{
+    const char *name = NULL, *runtime = NULL;
+    bool here = false, json = false;
+    int timeout_ms = TIMEOUT_MS;
+    const struct cli_option options[] = {
+        CLI_OPTION_NAME(&name),
+        {"here", 0, CLI_FLAG, &here, NULL, "only this machine's daemons"},
+        {"runtime", 0, CLI_TEXT, &runtime, "DIR", "look for the tier below DIR"},
+        {"timeout", 0, CLI_SECONDS, &timeout_ms, "S", "give up after S seconds (60)"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 0);
+    if (go != CLI_GO)
+        return go;
+    if (runtime != NULL)
+        setenv("TIERCEL_RUNTIME_DIR", runtime, 1);
+    struct cli_tier t;
+    struct tiercel_error err = {0};
+    char program[TIERCEL_PATH_SIZE];
+    unsigned count = 0;
+    cli_tier_init(&t);
+    cli_signals_catch();
+    uint64_t deadline = cli_now_ms() + (uint64_t)(unsigned)timeout_ms;
+    int rc = cli_tier_load(&t, name, !here, &err);
+    if (rc == 0)
+        rc = cli_helper("tierceld", program, &err);
+    if (rc == 0)
+        rc = cli_absolute(program, t.tierceld, &err);
+    if (rc == 0 && (here || t.launcher != CLI_SLURM)) /* srun reaches this machine, too */
+        rc = restart_here(&t, deadline, &count, &err);
+    if (rc == 0 && !here && t.launcher != CLI_LOCAL)
+        rc = restart_elsewhere(&t, deadline, &err);
+    cli_progress_end();
+    int code;
+    if (rc < 0) {
+        code = cli_report(&err, json);
+    } else if (json) {
+        code = cli_print_json(
+            json_pack("{s:s, s:i, s:s}", "tier", t.name, "restarted_here", (int)count, "program", t.tierceld));
+    } else {
+        if (!here)
+            printf("tier %s runs %s now\n", t.name, t.tierceld);
+        code = cli_finish();
+    }
+    cli_tier_fini(&t);
+    return code;
+}
