@@ -38,7 +38,7 @@ storage_and_growth() {
 }
 
 # Everything that the kernel asked a daemon, but the terminal ioctl that Python makes on each file.
-MESSAGES='.fuse | .lookups + .getattrs + .readdirs + .reads + .others'
+MESSAGES='.fuse | .lookups + .getattrs + .readdirs + .reads + .xattrs + .others'
 
 # What one node's cold start asks its parent, what a warm one sends the daemon; torch's opens on four nodes.
 requests_up() {

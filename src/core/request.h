@@ -14,15 +14,16 @@
 #define TL_ANSWER_REFS_MAX 6u           /* chunks one answer may span: READ_SIZE_MAX / CHUNK_SIZE + 2 */
 
 enum tl_op {
-    TL_OP_LIST = 1,  /* the listing of a directory: one blob (base/listing.h) */
-    TL_OP_READ = 2,  /* bytes of a regular file, of one version */
-    TL_OP_ENTRY = 3, /* one name where the directory may not be listed: a listing with that name only (P-33) */
+    TL_OP_LIST = 1,   /* the listing of a directory: one blob (base/listing.h) */
+    TL_OP_READ = 2,   /* bytes of a regular file, of one version */
+    TL_OP_ENTRY = 3,  /* one name where the directory may not be listed: a listing with that name only (P-33) */
+    TL_OP_XATTRS = 4, /* all extended attributes of a file: one blob (base/xattrs.h; P-34) */
 };
 
 /* What is known of a path beside a file's bytes: one blob, without a version. */
 static inline bool tl_op_is_blob(enum tl_op op)
 {
-    return op == TL_OP_LIST || op == TL_OP_ENTRY;
+    return op == TL_OP_LIST || op == TL_OP_ENTRY || op == TL_OP_XATTRS;
 }
 static inline bool tl_op_is_known(enum tl_op op)
 {

@@ -11,6 +11,7 @@
 
 #include "base/listing.h"
 #include "base/time.h"
+#include "base/xattrs.h"
 #include "daemon/daemon.h"
 
 #define NET_BATCH 64
@@ -41,9 +42,12 @@ static struct tl_hash bytes_digest(void *ctx, uint64_t addr, uint32_t len)
 
 static bool bytes_blob_valid(void *ctx, enum tl_op op, uint64_t addr, uint32_t len)
 {
-    (void)op; /* all are listings */
+    const void *bytes = tl_arena_at(((struct tl_daemon *)ctx)->arena, addr);
     struct tl_listing listing;
-    return tl_listing_open(&listing, tl_arena_at(((struct tl_daemon *)ctx)->arena, addr), len) == 0;
+    struct tl_xattrs xattrs;
+    if (op == TL_OP_XATTRS)
+        return tl_xattrs_open(&xattrs, bytes, len) == 0;
+    return tl_listing_open(&listing, bytes, len) == 0;
 }
 
 static int on_segment(void *ctx, uint32_t segment, int fd, void *base, size_t len)
@@ -199,7 +203,13 @@ static void flush_unsent(struct tl_daemon *d, uint32_t rank)
 
 static enum tl_source_kind source_kind(enum tl_op op)
 {
-    return op == TL_OP_READ ? TL_SOURCE_CHUNKS : op == TL_OP_LIST ? TL_SOURCE_LIST : TL_SOURCE_ENTRY;
+    switch (op) {
+    case TL_OP_READ: return TL_SOURCE_CHUNKS;
+    case TL_OP_LIST: return TL_SOURCE_LIST;
+    case TL_OP_ENTRY: return TL_SOURCE_ENTRY;
+    case TL_OP_XATTRS: break;
+    }
+    return TL_SOURCE_XATTRS;
 }
 
 static void fetch(struct tl_daemon *d, const struct tl_action *a)

@@ -46,12 +46,13 @@ static json_t *fuse_json(struct tl_daemon *d)
         for (size_t k = 0; k < sizeof sum / sizeof *to; k++)
             to[k] += from[k];
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "lookups", (json_int_t)sum.lookups,
-                     "getattrs", (json_int_t)sum.getattrs, "readdirs", (json_int_t)sum.readdirs, "reads",
-                     (json_int_t)sum.reads, "read_bytes", (json_int_t)sum.read_bytes, "ioctls", (json_int_t)sum.ioctls,
-                     "others", (json_int_t)sum.others, "forgets", (json_int_t)sum.forgets, "errors",
-                     (json_int_t)sum.errors, "interrupts", (json_int_t)sum.interrupts, "inodes", (json_int_t)sum.inodes,
-                     "given_up", (json_int_t)sum.given_up);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "lookups",
+                     (json_int_t)sum.lookups, "getattrs", (json_int_t)sum.getattrs, "readdirs",
+                     (json_int_t)sum.readdirs, "reads", (json_int_t)sum.reads, "read_bytes", (json_int_t)sum.read_bytes,
+                     "ioctls", (json_int_t)sum.ioctls, "xattrs", (json_int_t)sum.xattrs, "others",
+                     (json_int_t)sum.others, "forgets", (json_int_t)sum.forgets, "errors", (json_int_t)sum.errors,
+                     "interrupts", (json_int_t)sum.interrupts, "inodes", (json_int_t)sum.inodes, "given_up",
+                     (json_int_t)sum.given_up);
 }
 
 static json_t *net_json(struct tl_daemon *d)

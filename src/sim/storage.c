@@ -16,7 +16,7 @@ struct tl_storage_op {
     uint64_t cookie, version;
     uint32_t rank, object;
     uint16_t tag;
-    bool list, entry; /* entry: of a name in the directory `object` */
+    bool list, entry; /* entry: about a name in the directory `object` */
     uint32_t first, count, left;
     uint64_t addrs[TL_FETCH_CHUNKS_MAX];
 };
@@ -188,9 +188,9 @@ void tl_storage_fetch(struct tl_storage *s, uint32_t rank, uint16_t tag, uint64_
     op->rank = rank;
     op->tag = tag;
     op->list = fetch->op != TL_OP_READ;
-    op->entry = fetch->op == TL_OP_ENTRY;
+    op->entry = fetch->op == TL_OP_ENTRY || fetch->op == TL_OP_XATTRS;
     op->object = tl_catalog_find(s->catalog, fetch->path, fetch->path_len);
-    /* An entry comes in its directory's listing, whole: a descriptor has no parts. */
+    /* What belongs to a name comes in its directory's listing, whole: a descriptor has no parts. */
     if (op->entry && op->object != TL_CATALOG_NONE && !s->catalog->objects[op->object].removed)
         op->object = s->catalog->objects[op->object].parent;
     else if (op->entry)

@@ -93,6 +93,7 @@ static void carry_out(struct tl_source *s, const struct tl_source_op *op, void *
     case TL_SOURCE_CHUNKS: tl_posix_read(s, op, path); break;
     case TL_SOURCE_LIST: tl_posix_list(s, op, path, page); break;
     case TL_SOURCE_ENTRY: tl_posix_entry(s, op, path); break;
+    case TL_SOURCE_XATTRS: tl_posix_xattrs(s, op, path); break;
     }
 }
 

@@ -4,6 +4,7 @@
  *   posix.c          the instance: queues, workers, submit and reap
  *   posix_list.c     a directory -> a listing blob
  *   posix_entry.c    one name -> the listing of that name alone
+ *   posix_xattrs.c   all extended attributes of a file
  *   posix_read.c     chunks of a file, each verified to be of the wanted version
  *   posix_files.c    descriptors kept open between the operations of one file
  *   posix_attr.c     statx -> tl_attr, and what the user may do with a file
@@ -169,6 +170,7 @@ int tl_posix_add(struct tl_listing_builder *b, const char *name, const struct tl
  * bytes of scratch memory. */
 void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page);
 void tl_posix_entry(struct tl_source *s, const struct tl_source_op *op, const char *path);
+void tl_posix_xattrs(struct tl_source *s, const struct tl_source_op *op, const char *path);
 void tl_posix_read(struct tl_source *s, const struct tl_source_op *op, const char *path);
 
 #endif

@@ -33,6 +33,7 @@ enum tl_source_kind {
     TL_SOURCE_CHUNKS = 0, /* of a file */
     TL_SOURCE_LIST,       /* a directory's listing */
     TL_SOURCE_ENTRY,      /* the listing that the path's directory would have if this were its only name */
+    TL_SOURCE_XATTRS,     /* all extended attributes of the path: a blob (base/xattrs.h) */
 };
 
 struct tl_source_op {

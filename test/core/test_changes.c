@@ -53,9 +53,9 @@ static void a_changed_file_is_stale_and_takes_its_listing_along(void **state)
     world_end(w);
 }
 
-static int entry_now(struct world *w, uint32_t rank, uint32_t file, uint32_t *generation)
+static int blob_now(struct world *w, uint32_t rank, uint32_t file, enum tl_op op, uint32_t *generation)
 {
-    uint32_t asked = ask_entry(w, rank, file);
+    uint32_t asked = ask_about(w, rank, file, op);
     world_run_answered(w, S);
     *generation = w->asked[asked].generation;
     return w->asked[asked].status;
@@ -73,8 +73,8 @@ static void an_entry_is_kept_until_it_is_flushed_or_its_file_changes(void **stat
     for (uint32_t rank = 0; rank < 3; rank++) {
         struct tl_ref ref;
         assert_int_equal(list_now(w, rank, d), -EACCES);
-        assert_int_equal(entry_now(w, rank, f, &generation), 0);
-        assert_int_equal(entry_now(w, rank, gone, &generation), -ENOENT);
+        assert_int_equal(blob_now(w, rank, f, TL_OP_ENTRY, &generation), 0);
+        assert_int_equal(blob_now(w, rank, gone, TL_OP_ENTRY, &generation), -ENOENT);
         assert_int_equal(tl_node_peek(w->hosts[rank].node, TL_OP_ENTRY, "/d/a", 4, &ref), 0);
         assert_int_equal(tl_node_peek(w->hosts[rank].node, TL_OP_LIST, "/d/a", 4, &ref), -ENOENT);
     }
@@ -85,18 +85,47 @@ static void an_entry_is_kept_until_it_is_flushed_or_its_file_changes(void **stat
     w->files[gone].status = 0;
     ask_flush(w, 1, "/d");
     world_run_answered(w, S);
-    assert_int_equal(entry_now(w, 2, f, &generation), 0);
+    assert_int_equal(blob_now(w, 2, f, TL_OP_ENTRY, &generation), 0);
     assert_int_equal(generation, 1);
-    assert_int_equal(entry_now(w, 2, gone, &generation), 0);
+    assert_int_equal(blob_now(w, 2, gone, TL_OP_ENTRY, &generation), 0);
     /* A program that knows an older version of the file is told, and the entry is read anew. */
     w->files[f].generation = 2;
     uint32_t stale = ask_read(w, 2, f, 0, 5);
     w->files[f].version++;
     world_run_answered(w, S);
     assert_int_equal(w->asked[stale].status, -ESTALE);
-    assert_int_equal(entry_now(w, 2, f, &generation), 0);
+    assert_int_equal(blob_now(w, 2, f, TL_OP_ENTRY, &generation), 0);
     assert_int_equal(generation, 2);
     assert_int_equal(w->files[f].entries, 3);
+    world_end(w);
+}
+
+static void extended_attributes_are_kept_until_they_are_flushed_or_their_file_changes(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, 2);
+    uint32_t f = world_file(w, "/a", 5), without = world_file(w, "/b", 5), generation;
+    w->files[without].status = -EOPNOTSUPP;
+    world_start_all(w);
+    for (uint32_t rank = 0; rank < 3; rank++) {
+        assert_int_equal(blob_now(w, rank, f, TL_OP_XATTRS, &generation), 0);
+        assert_int_equal(blob_now(w, rank, f, TL_OP_XATTRS, &generation), 0);
+        assert_int_equal(blob_now(w, rank, without, TL_OP_XATTRS, &generation), -EOPNOTSUPP);
+    }
+    assert_int_equal(w->files[f].entries, 1);
+    assert_int_equal(world_counters(w, 0).source_lists, 2);
+    w->files[f].generation = 1;
+    ask_flush(w, 2, "/a");
+    world_run_answered(w, S);
+    assert_int_equal(blob_now(w, 2, f, TL_OP_XATTRS, &generation), 0);
+    assert_int_equal(generation, 1);
+    w->files[f].generation = 2;
+    uint32_t stale = ask_read(w, 2, f, 0, 5);
+    w->files[f].version++;
+    world_run_answered(w, S);
+    assert_int_equal(w->asked[stale].status, -ESTALE);
+    assert_int_equal(blob_now(w, 2, f, TL_OP_XATTRS, &generation), 0);
+    assert_int_equal(generation, 2);
     world_end(w);
 }
 
@@ -247,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_changed_file_is_stale_and_takes_its_listing_along),
         cmocka_unit_test(an_entry_is_kept_until_it_is_flushed_or_its_file_changes),
+        cmocka_unit_test(extended_attributes_are_kept_until_they_are_flushed_or_their_file_changes),
         cmocka_unit_test(two_sizes_of_one_version_are_stale_and_stop_nobody),
         cmocka_unit_test(a_flush_from_any_node_reaches_all),
         cmocka_unit_test(what_was_asked_before_a_flush_is_not_kept_after_it),

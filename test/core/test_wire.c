@@ -51,6 +51,11 @@ static void add_gets(void)
     m->get.count = 1;
     m->get.path = "/home/name";
     m->get.path_len = 10;
+    m = add("get-xattrs", TL_WIRE_GET);
+    m->get.op = TL_OP_XATTRS;
+    m->get.count = 1;
+    m->get.path = "/file";
+    m->get.path_len = 5;
     m = add("get-read", TL_WIRE_GET);
     m->get.req = UINT64_MAX;
     m->get.op = TL_OP_READ;
@@ -401,7 +406,8 @@ static void keys_tell_kinds_paths_and_versions_apart(void **state)
                              tl_object_key(TL_OP_READ, "/a", 2, 2),
                              tl_object_key(TL_OP_READ, "/a", 2, 1ull << 63 | 1),
                              tl_object_key(TL_OP_ENTRY, "/a", 2, 0),
-                             tl_object_key(TL_OP_ENTRY, "/b", 2, 0)};
+                             tl_object_key(TL_OP_ENTRY, "/b", 2, 0),
+                             tl_object_key(TL_OP_XATTRS, "/a", 2, 0)};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         for (size_t k = 0; k < i; k++)
             assert_false(tl_hash_equal(keys[i], keys[k]));

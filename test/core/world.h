@@ -36,7 +36,7 @@ struct file {
     int status;    /* < 0: reading it gives this */
     int fail_next; /* so many reads give -EIO first */
     uint32_t reads[CHUNKS_MAX];
-    uint32_t entries; /* times that its entry was read */
+    uint32_t entries; /* times that its entry or its extended attributes were read */
     uint32_t lists;   /* a directory: times listed; its generation is in the blob; that of "/large" is pulled */
     uint32_t generation;
 };
@@ -141,7 +141,8 @@ void cancel(struct world *w, uint32_t asked);
 
 /* Asks, lets up to 60 s pass, and gives the status. */
 int read_now(struct world *w, uint32_t rank, uint32_t file, uint64_t offset, uint32_t length);
-uint32_t ask_entry(struct world *w, uint32_t rank, uint32_t file);
+/* ENTRY or XATTRS */
+uint32_t ask_about(struct world *w, uint32_t rank, uint32_t file, enum tl_op op);
 int list_now(struct world *w, uint32_t rank, uint32_t file);
 
 struct tl_counters world_counters(struct world *w, uint32_t rank);

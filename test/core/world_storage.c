@@ -72,7 +72,7 @@ static int storage_status(struct file *f, const struct tl_fetch *fetch)
     }
     if (f->status != 0)
         return f->status;
-    if (fetch->op == TL_OP_ENTRY)
+    if (fetch->op == TL_OP_ENTRY || fetch->op == TL_OP_XATTRS)
         return 0;
     if ((fetch->op == TL_OP_LIST) != f->directory)
         return -ENOTDIR;
@@ -234,9 +234,9 @@ uint32_t ask_list(struct world *w, uint32_t rank, uint32_t file)
     return ask(w, new_asked(w, rank, file), TL_OP_LIST);
 }
 
-uint32_t ask_entry(struct world *w, uint32_t rank, uint32_t file)
+uint32_t ask_about(struct world *w, uint32_t rank, uint32_t file, enum tl_op op)
 {
-    return ask(w, new_asked(w, rank, file), TL_OP_ENTRY);
+    return ask(w, new_asked(w, rank, file), op);
 }
 
 uint32_t ask_flush(struct world *w, uint32_t rank, const char *path)

@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/listing.h"
 #include "base/time.h"
+#include "base/xattrs.h"
 
 static uint8_t access_bits(const struct fake_host *h, const struct stat *st)
 {
@@ -115,6 +117,24 @@ static int build_entry(struct fake_host *h, const char *path, void **blob, size_
     return rc;
 }
 
+/* user.* only, which any file system that the tests run on has. */
+static int build_xattrs(struct fake_host *h, const char *path, void **blob, size_t *len)
+{
+    static char names[65536], value[65536];
+    struct tl_xattrs_builder b = {.bytes = NULL};
+    ssize_t used = h->xattrs_status < 0 ? 0 : llistxattr(path, names, sizeof names);
+    if (h->xattrs_status < 0 || used < 0)
+        return h->xattrs_status < 0 ? h->xattrs_status : -errno;
+    int rc = tl_xattrs_begin(&b);
+    for (const char *name = names; name < names + used; name += strlen(name) + 1) {
+        ssize_t size = lgetxattr(path, name, value, sizeof value);
+        rc = rc == 0 ? tl_xattrs_add(&b, name, value, size < 0 ? 0 : (size_t)size, size < 0 ? errno : 0) : rc;
+    }
+    check(rc == 0);
+    tl_xattrs_finish(&b, blob, len);
+    return 0;
+}
+
 static int fake_peek(void *ctx, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref)
 {
     struct fake_host *h = ctx;
@@ -199,10 +219,13 @@ static void answer_blob(struct fake_host *h, const struct fake_request *r)
     struct tl_answer answer = {.id = r->request.id};
     if (r->request.op == TL_OP_LIST)
         answer.status = build(h, r->path, &blob, &len);
-    else
+    else if (r->request.op == TL_OP_ENTRY)
         answer.status = build_entry(h, r->path, &blob, &len);
+    else
+        answer.status = build_xattrs(h, r->path, &blob, &len);
     h->lists += r->request.op == TL_OP_LIST;
     h->entries += r->request.op == TL_OP_ENTRY;
+    h->xattrs += r->request.op == TL_OP_XATTRS;
     if (answer.status == 0) {
         if (h->listing_count == h->listing_cap) {
             h->listing_cap = h->listing_cap * 2 + 16;

@@ -40,7 +40,8 @@ struct fake_host {
     uid_t uid; /* access bits are computed for this user with these groups */
     gid_t gids[4];
     size_t gid_count;
-    uint64_t lists, entries, reads, cancels;
+    uint64_t lists, entries, xattrs, reads, cancels;
+    int xattrs_status; /* negative: the storage has no extended attributes */
     bool ended;
     int ended_status;
 };

@@ -171,7 +171,7 @@ uint64_t fixture_messages(const struct fixture *fx)
 {
     struct tl_fuse_stats s;
     tl_fuse_stats(fx->fuse, &s);
-    return s.lookups + s.getattrs + s.readdirs + s.reads + s.ioctls + s.others;
+    return s.lookups + s.getattrs + s.readdirs + s.reads + s.ioctls + s.xattrs + s.others;
 }
 
 bool fixture_is_silent(struct fixture *fx, fixture_fn fn)

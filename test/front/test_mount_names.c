@@ -307,13 +307,11 @@ static void everything_that_changes_something_says_read_only(void **state)
 static void ask_odd_things(struct fixture *fx, const void *arg)
 {
     (void)arg;
-    char file[256], value[16];
+    char file[256];
     in_mnt(fx, file, sizeof file, "file");
     struct statvfs vfs;
     EXPECT(statvfs(fx->mnt, &vfs) == 0 && vfs.f_bsize == 4096 && vfs.f_namemax == 255 && vfs.f_blocks > 0);
     EXPECT(vfs.f_bfree == 0 && (vfs.f_flag & ST_RDONLY) != 0);
-    EXPECT(getxattr(file, "user.x", value, sizeof value) < 0 && errno == EOPNOTSUPP);
-    EXPECT(listxattr(file, value, sizeof value) < 0 && errno == EOPNOTSUPP);
     int fd = open(file, O_RDONLY);
     EXPECT(fd >= 0);
     struct termios tio;
@@ -334,6 +332,68 @@ static void odd_requests_get_their_proper_answers(void **state)
     fixture_spill(&fx, "file", "hello");
     fixture_mount(&fx, NULL);
     assert_int_equal(fixture_run(&fx, ask_odd_things, NULL), 0);
+    fixture_free(&fx);
+}
+
+static void read_xattrs(struct fixture *fx, const void *arg)
+{
+    const bool *supported = arg;
+    char file[256], dir[256], value[128];
+    in_mnt(fx, file, sizeof file, "file");
+    in_mnt(fx, dir, sizeof dir, "dir");
+    if (!*supported) {
+        EXPECT(getxattr(file, "user.x", value, sizeof value) < 0 && errno == EOPNOTSUPP);
+        EXPECT(listxattr(file, NULL, 0) < 0 && errno == EOPNOTSUPP);
+        return;
+    }
+    EXPECT(getxattr(file, "user.colour", NULL, 0) == 4);
+    EXPECT(getxattr(file, "user.colour", value, sizeof value) == 4 && memcmp(value, "blue", 4) == 0);
+    EXPECT(getxattr(file, "user.colour", value, 4) == 4);
+    EXPECT(getxattr(file, "user.colour", value, 3) < 0 && errno == ERANGE);
+    EXPECT(getxattr(file, "user.empty", value, sizeof value) == 0);
+    EXPECT(getxattr(file, "user.none", value, sizeof value) < 0 && errno == ENODATA);
+    ssize_t len = listxattr(file, value, sizeof value);
+    EXPECT(len >= 23 && memmem(value, (size_t)len, "user.colour", 12) != NULL);
+    EXPECT(memmem(value, (size_t)len, "user.empty", 11) != NULL && listxattr(file, NULL, 0) == len);
+    EXPECT(listxattr(file, value, 11) < 0 && errno == ERANGE);
+    EXPECT(getxattr(dir, "user.colour", value, sizeof value) < 0 && errno == ENODATA);
+    EXPECT(getxattr(fx->mnt, "user.colour", value, sizeof value) < 0 && errno == ENODATA);
+}
+
+static void extended_attributes_of_a_file_are_fetched_once(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    char path[256];
+    bool supported = true;
+    fixture_new(&fx);
+    fixture_spill(&fx, "file", "hello");
+    fixture_path(path, sizeof path, fx.source, "dir");
+    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_path(path, sizeof path, fx.source, "file");
+    if (setxattr(path, "user.colour", "blue", 4, 0) != 0) {
+        print_message("skipped: no user.* attributes where the test runs\n");
+        skip();
+    }
+    assert_int_equal(setxattr(path, "user.empty", "", 0, 0), 0);
+    fixture_mount(&fx, NULL);
+    assert_int_equal(fixture_run(&fx, read_xattrs, &supported), 0);
+    assert_int_equal(fx.host.xattrs, 3); /* file, dir, and the top */
+    assert_int_equal(fixture_run(&fx, read_xattrs, &supported), 0);
+    assert_int_equal(fx.host.xattrs, 3);
+    fixture_free(&fx);
+}
+
+static void storage_without_extended_attributes_says_so(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    bool supported = false;
+    fixture_new(&fx);
+    fixture_spill(&fx, "file", "hello");
+    fx.host.xattrs_status = -EOPNOTSUPP;
+    fixture_mount(&fx, NULL);
+    assert_int_equal(fixture_run(&fx, read_xattrs, &supported), 0);
     fixture_free(&fx);
 }
 
@@ -494,6 +554,8 @@ int main(void)
         cmocka_unit_test(absolute_links_stay_inside_a_plain_mount_only),
         cmocka_unit_test(everything_that_changes_something_says_read_only),
         cmocka_unit_test(odd_requests_get_their_proper_answers),
+        cmocka_unit_test(extended_attributes_of_a_file_are_fetched_once),
+        cmocka_unit_test(storage_without_extended_attributes_says_so),
         cmocka_unit_test(rights_are_the_users_own_with_unmapped_owners),
         cmocka_unit_test(errors_of_the_node_reach_the_program_and_do_not_stick),
     };

@@ -17,6 +17,7 @@
 #include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@
 
 #include "base/failing_alloc.h"
 #include "base/time.h"
+#include "base/xattrs.h"
 #include "source/conformance.h"
 #include "source/files.h"
 #include "source/posix.h"
@@ -421,6 +423,39 @@ static int look_as_another_user(void)
     return 0;
 }
 
+static void extended_attributes_are_as_the_storage_has_them(void **state)
+{
+    (void)state;
+    struct tl_source *s = open_source();
+    tl_test_put_file(at("with"), "x", 1);
+    tl_test_put_file(at("without"), "x", 1);
+    if (setxattr(at("with"), "user.colour", "blue", 4, 0) != 0) {
+        print_message("skipped: no user.* attributes where the test runs\n");
+        tl_source_close(s);
+        skip();
+    }
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"with", "without", "missing"};
+        const char *path = at(names[i]);
+        const struct tl_source_op op = {.kind = TL_SOURCE_XATTRS, .path = path, .path_len = (uint16_t)strlen(path)};
+        struct tl_source_done done;
+        struct tl_xattrs x;
+        const void *value;
+        size_t len;
+        assert_int_equal(tl_source_submit(s, &op), 0);
+        assert_int_equal(tl_test_source_wait(s, &done, 1), 1);
+        assert_int_equal(done.status, i == 2 ? -ENOENT : 0);
+        if (i == 2)
+            continue;
+        assert_int_equal(tl_xattrs_open(&x, done.blob, done.len), 0);
+        assert_true(tl_hash_equal(done.digest, tl_hash_bytes(done.blob, done.len, 0)));
+        assert_int_equal(tl_xattrs_find(&x, "user.colour", &value, &len), i == 0 ? 0 : -ENODATA);
+        assert_true(i == 1 || (len == 4 && memcmp(value, "blue", 4) == 0));
+        free(done.blob);
+    }
+    tl_source_close(s);
+}
+
 static void put(const char *name, uid_t uid, gid_t gid, mode_t mode)
 {
     tl_test_put_file(at(name), "secret", 6);
@@ -486,6 +521,7 @@ int main(void)
         cmocka_unit_test(a_link_in_place_of_a_directory_is_not_followed),
         cmocka_unit_test(idle_workers_help_where_storage_is_slow),
         cmocka_unit_test(every_failed_allocation_is_reported),
+        cmocka_unit_test(extended_attributes_are_as_the_storage_has_them),
         cmocka_unit_test(another_user_sees_what_it_may_and_no_more),
     };
     return cmocka_run_group_tests_name("posix listings", tests, NULL, NULL);

@@ -16,7 +16,7 @@
 #include "base/hash.h"
 #include "core/request.h"
 
-#define TL_PROTOCOL_VERSION 2u
+#define TL_PROTOCOL_VERSION 3u
 #define TL_FETCH_CHUNKS_MAX 8u     /* chunks one source fetch may fill */
 #define TL_HEADER_MAX       8192u  /* bytes of one encoded message without payload */
 #define TL_INLINE_MAX       49152u /* payload bytes that travel with their message; more is pulled */
@@ -104,7 +104,7 @@ enum tl_action_type {
     TL_ACT_REPORT,     /* GATHER id: counters of rank */
 };
 
-/* FETCH. LIST, ENTRY: one blob of unknown size, handed over by FETCHED.payload. READ: chunks first..first+count-1,
+/* FETCH. All but READ: one blob of unknown size, handed over by FETCHED.payload. READ: chunks first..first+count-1,
  * of chunk size (the last shorter), into addrs[]; version and file_size_bytes must still hold, else status
  * -ESTALE. */
 struct tl_fetch {
@@ -170,7 +170,7 @@ bool tl_node_next(struct tl_node *n, struct tl_action *out);
 /* When a TIMER event is due, UINT64_MAX: never. */
 uint64_t tl_node_deadline(const struct tl_node *n);
 
-/* Looks a blob (LIST, ENTRY) up without opening a flight or counting: for fronts that resolve a path a component at a
+/* Looks a blob (all but READ) up without opening a flight or counting: for fronts that resolve a path a component at a
  * time. 0 with *ref valid until the next step, -ENOENT (not held), or the negative entry's errno. */
 int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref);
 

@@ -236,6 +236,8 @@ void tl_flight_land(struct tl_node *n, uint32_t flight)
 /* Errors that say something lasting about the name itself, worth a negative entry (P-8). */
 static bool lasting(enum tl_op op, int status)
 {
+    if (op == TL_OP_XATTRS && status == -EOPNOTSUPP)
+        return true; /* the storage has none */
     return tl_op_is_blob(op) && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
 }
 

@@ -90,6 +90,7 @@ void tl_flush_parent_of(struct tl_node *n, const char *path, uint16_t path_len)
 {
     forget_blob(n, TL_OP_LIST, path, parent_len(path, path_len));
     forget_blob(n, TL_OP_ENTRY, path, path_len);
+    forget_blob(n, TL_OP_XATTRS, path, path_len);
     invalidate(n, path, path_len);
 }
 

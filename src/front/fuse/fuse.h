@@ -62,7 +62,7 @@ void tl_fuse_answer(struct tl_fuse *f, const struct tl_answer *answer);
 void tl_fuse_invalidate(struct tl_fuse *f, const char *path, uint16_t path_len);
 
 struct tl_fuse_stats {
-    uint64_t lookups, getattrs, readdirs, reads, read_bytes, ioctls, others, forgets, errors, interrupts;
+    uint64_t lookups, getattrs, readdirs, reads, read_bytes, ioctls, xattrs, others, forgets, errors, interrupts;
     uint64_t given_up; /* requests that killed daemons */
     uint64_t inodes;   /* gauge */
 };

@@ -75,11 +75,12 @@ void tl_fuse_ask(struct tl_fuse *f, const struct tl_fuse_op *op, struct tl_reque
 /* Replies with -status, counted. */
 void tl_fuse_fail(struct tl_fuse *f, fuse_req_t req, int status);
 
-/* ops_meta.c, ops_dir.c, ops_read.c: replies to op, all there. */
+/* ops_meta.c, ops_dir.c, ops_xattr.c, ops_read.c: replies to op, all there. */
 void tl_fuse_reply_lookup(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
 void tl_fuse_reply_getattr(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
 void tl_fuse_reply_readlink(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
 void tl_fuse_reply_readdir(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
+void tl_fuse_reply_xattr(struct tl_fuse *f, const struct tl_fuse_op *op, const void *blob, size_t len);
 void tl_fuse_reply_read(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_answer *answer);
 
 /* attr.c: attributes as the kernel gets them. */

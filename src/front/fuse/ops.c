@@ -26,7 +26,7 @@ static int kernel_error(int status)
 
 void tl_fuse_fail(struct tl_fuse *f, fuse_req_t req, int status)
 {
-    if (status != -ENOENT && status != -ECANCELED)
+    if (status != -ENOENT && status != -ECANCELED && status != -ENODATA)
         f->stats.errors++;
     fuse_reply_err(req, kernel_error(status));
 }
@@ -51,8 +51,19 @@ void tl_fuse_ask(struct tl_fuse *f, const struct tl_fuse_op *op, struct tl_reque
     fuse_req_interrupt_func(op->req, on_interrupt, (void *)(uintptr_t)request->id);
 }
 
-/* The path of the directory whose listing answers op. Length or -errno. */
-static int listing_path(struct tl_fuse *f, const struct tl_fuse_op *op, char *buf, size_t cap)
+static bool is_xattr(const struct tl_fuse_op *op)
+{
+    return op->kind == TL_FUSE_GETXATTR || op->kind == TL_FUSE_LISTXATTR;
+}
+
+/* The kind of object that answers op. */
+static enum tl_op object_kind(const struct tl_fuse_op *op)
+{
+    return is_xattr(op) ? TL_OP_XATTRS : op->alone ? TL_OP_ENTRY : TL_OP_LIST;
+}
+
+/* The path of that object: of the directory whose listing it is, or of the name itself. Length or -errno. */
+static int object_path(struct tl_fuse *f, const struct tl_fuse_op *op, char *buf, size_t cap)
 {
     const struct tl_inode *inode = tl_inodes_get(&f->inodes, op->inode);
     if (inode == NULL)
@@ -80,7 +91,7 @@ static void reply_missing(struct tl_fuse *f, const struct tl_fuse_op *op)
 
 static void reply_error(struct tl_fuse *f, const struct tl_fuse_op *op, int status)
 {
-    bool missing = op->alone && status == -ENOENT;
+    bool missing = (op->alone || is_xattr(op)) && status == -ENOENT;
     if (missing && op->kind == TL_FUSE_LOOKUP)
         reply_missing(f, op);
     else
@@ -95,7 +106,9 @@ static void reply_listing(struct tl_fuse *f, const struct tl_fuse_op *op, const 
     case TL_FUSE_READLINK: tl_fuse_reply_readlink(f, op, listing); break;
     case TL_FUSE_READDIR:
     case TL_FUSE_READDIRPLUS: tl_fuse_reply_readdir(f, op, listing); break;
-    case TL_FUSE_READ: check(op->kind != TL_FUSE_READ); /* has no listing */
+    case TL_FUSE_GETXATTR:
+    case TL_FUSE_LISTXATTR:
+    case TL_FUSE_READ: check(false); /* have no listing */
     }
 }
 
@@ -105,6 +118,10 @@ static bool finish(struct tl_fuse *f, struct tl_fuse_op *op, int status, const s
     if (status == -EACCES && can_be_alone(f, op)) {
         op->alone = true;
         return false;
+    }
+    if (status == 0 && is_xattr(op)) {
+        tl_fuse_reply_xattr(f, op, f->host.bytes(f->host.ctx, ref->addr), ref->len);
+        return true;
     }
     struct tl_listing listing;
     if (status == 0) /* the core has validated the blob once, where it came in */
@@ -124,13 +141,13 @@ void tl_fuse_begin(struct tl_fuse *f, struct tl_fuse_op *op)
     }
     for (;;) { /* at most twice: finish() makes op alone once */
         char path[TL_PATH_MAX];
-        int len = listing_path(f, op, path, sizeof path);
+        int len = object_path(f, op, path, sizeof path);
         if (len < 0) {
             tl_fuse_fail(f, op->req, len);
             return;
         }
         struct tl_ref ref;
-        enum tl_op ask = op->alone ? TL_OP_ENTRY : TL_OP_LIST;
+        enum tl_op ask = object_kind(op);
         int status = f->host.peek(f->host.ctx, ask, path, (uint16_t)len, &ref);
         if (status == -ENOENT) {
             struct tl_request request = {.op = ask, .path = path, .path_len = (uint16_t)len};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* LOOKUP, GETATTR, READLINK, FORGET, STATFS, extended attributes, IOCTL. Owner thread only.
+/* LOOKUP, GETATTR, READLINK, FORGET, STATFS, IOCTL. Owner thread only.
  *
  * Not here, on purpose: ACCESS (the mount has default_permissions: the kernel checks the modes itself and never asks),
  * locks (without handlers flock and fcntl locks are the kernel's, local to the node, as Python and friends need
@@ -151,20 +151,6 @@ void tl_fuse_op_statfs(fuse_req_t req, fuse_ino_t ino)
         .f_namemax = TL_NAME_MAX,
     };
     fuse_reply_statfs(req, &st);
-}
-
-/* Extended attributes do not travel. ENOSYS: the kernel stops asking and tells programs EOPNOTSUPP. */
-void tl_fuse_op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-    (void)ino, (void)name, (void)size;
-    struct tl_fuse *f = fuse_req_userdata(req);
-    f->stats.others++;
-    fuse_reply_err(req, ENOSYS);
-}
-
-void tl_fuse_op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-    tl_fuse_op_getxattr(req, ino, "", size);
 }
 
 /* Python asks each file it opens whether it is a terminal. The kernel has no way to stop asking. */
