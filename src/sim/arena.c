@@ -167,3 +167,11 @@ const struct tl_bytes_ops tl_sim_arena_ops = {
     .digest = arena_digest,
     .blob_valid = arena_blob_valid,
 };
+
+bool tl_sim_arena_holds(const struct tl_sim_arena *a, uint32_t content)
+{
+    for (uint32_t i = 0; i < a->slot_count; i++)
+        if (a->slots[i].len != 0 && a->slots[i].content == content)
+            return true;
+    return false;
+}

@@ -35,6 +35,8 @@ void tl_sim_arena_fini(struct tl_sim_arena *a);
  * when [addr, addr + len) is not inside a live, filled allocation. */
 const struct tl_content *tl_sim_arena_at(struct tl_sim_arena *a, uint64_t addr, uint32_t len, uint32_t *offset,
                                          const char *who);
+/* Is this descriptor in some live allocation? Looks at all of them. */
+bool tl_sim_arena_holds(const struct tl_sim_arena *a, uint32_t content);
 /* What a peer sees there: NULL when it reads zeros or a mixture; never a violation. */
 const struct tl_content *tl_sim_arena_peek(const struct tl_sim_arena *a, uint64_t addr, uint32_t len);
 /* Bytes arrive at addr, from storage or from a peer. */

@@ -4,23 +4,125 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "sim/cluster.h"
 
-#define MESSAGES_A_FLIGHT 6u /* GET, DATA, DONE, and as much again for what is repeated */
-#define MESSAGES_A_LINK   8u /* HELLO and JOIN both ways, and the news that go up the tree */
+#define MESSAGES_A_FLIGHT 6u            /* GET, DATA, DONE, and as much again for what is repeated */
+#define MESSAGES_A_LINK   8u            /* HELLO and JOIN both ways, and the news that go up the tree */
+#define MESSAGES_EVERY    100u          /* steps of each node */
+#define CHILDREN_SPARE    29u           /* docs/protocol.md, P-23 */
+#define DAMAGED_MAX       8u            /* P-7 */
+#define QUEUE_NS          (TL_NS_PER_S) /* what was waiting for the source when a parent came back is still read there */
+
+/* Following who asks whom comes to an end. */
+static void check_tree(struct tl_cluster *c, uint32_t rank)
+{
+    struct tl_report report;
+    tl_node_report(c->hosts[rank].node, &report);
+    uint32_t at = report.parent, most = CHILDREN_SPARE + 4 * c->config.node.arity;
+    if (report.children > c->checker.children_most)
+        c->checker.children_most = report.children;
+    if (report.children > most)
+        tl_world_violation(&c->world, "node %u has %u children, at most %u are allowed", rank, report.children, most);
+    for (uint32_t hops = 0; at != UINT32_MAX && c->hosts[at].node != NULL; hops++) {
+        if (at == rank || hops > c->config.nodes) {
+            tl_world_violation(&c->world, "node %u asks node %u, and that one in the end asks node %u: a cycle", rank,
+                               report.parent, rank);
+            return;
+        }
+        struct tl_report above;
+        tl_node_report(c->hosts[at].node, &above);
+        at = c->config.plant == TL_PLANT_CYCLE && above.parent == UINT32_MAX ? rank : above.parent;
+    }
+}
+
+/* Of all trees, when there are several. */
+static bool is_root(const struct tl_cluster *c, uint32_t rank)
+{
+    (void)c;
+    return rank == 0;
+}
+
+/* May this node ask storage for this? It had nobody to ask a moment ago, or was not helped. */
+static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object)
+{
+    struct tl_report report;
+    struct tl_host *h = &c->hosts[rank];
+    tl_node_report(h->node, &report);
+    if (is_root(c, rank))
+        return true;
+    c->checker.alone++;
+    if (report.parent == UINT32_MAX && report.counters.reparented > 0) {
+        h->alone_ns = c->world.now_ns;
+        return true;
+    }
+    bool not_helped =
+        report.counters.digest_failures >= DAMAGED_MAX || (object != TL_CATALOG_NONE && c->storage.eio_of[object] > 0);
+    return not_helped || (h->alone_ns != 0 && c->world.now_ns <= h->alone_ns + QUEUE_NS);
+}
+
+/* What the node holds already. Forgotten by a flush, it may stay while it is lent (P-42). */
+static bool holds(struct tl_cluster *c, uint32_t rank, const struct tl_fetch *f, uint32_t object)
+{
+    if (object == TL_CATALOG_NONE || f->op == TL_OP_LIST || c->checker.flushes > 0)
+        return false;
+    uint32_t version = tl_catalog_version_find(&c->catalog, object, f->version);
+    for (uint32_t i = 0; version != TL_CATALOG_NONE && i < f->count; i++)
+        if (tl_sim_arena_holds(&c->hosts[rank].arena, c->catalog.versions[version].content + f->first + i))
+            return true;
+    return false;
+}
+
+void tl_checker_fetch(struct tl_cluster *c, uint32_t rank, const struct tl_fetch *f)
+{
+    uint32_t object = tl_catalog_find(&c->catalog, f->path, f->path_len);
+    if (tl_storage_fetches_of(&c->storage, rank, c->hosts[rank].epoch) >= c->config.node.fetch_max)
+        tl_world_violation(&c->world, "node %u has more than %u fetches under way", rank, c->config.node.fetch_max);
+    if (!may_ask(c, rank, object))
+        tl_world_violation(&c->world, "node %u asks storage for %.*s, though it has somebody to ask", rank,
+                           (int)f->path_len, f->path);
+    if (holds(c, rank, f, object))
+        tl_world_violation(&c->world, "node %u asks storage for a chunk of %.*s that it holds", rank, (int)f->path_len,
+                           f->path);
+    if (object == TL_CATALOG_NONE || c->catalog.objects[object].directory != (f->op == TL_OP_LIST))
+        return;
+    if (f->op == TL_OP_LIST)
+        c->checker.hand_overs++;
+    else if (tl_catalog_version_find(&c->catalog, object, f->version) != TL_CATALOG_NONE)
+        c->checker.hand_overs += f->count;
+}
+
+static void check_messages(struct tl_cluster *c)
+{
+    struct tl_counters counters;
+    tl_cluster_counters(c, &counters);
+    uint64_t flights = counters.flights_opened + counters.flights_retried;
+    uint64_t links = c->config.nodes + counters.peers_lost + counters.reparented;
+    uint64_t beats = c->world.now_ns / c->config.node.heartbeat_ns + 1;
+    uint64_t most = MESSAGES_A_FLIGHT * flights + MESSAGES_A_LINK * links * 8 + 4 * beats * c->config.nodes +
+                    4 * (uint64_t)c->config.nodes * c->checker.operators;
+    if (c->fabric.messages > most)
+        tl_world_violation(&c->world, "%llu messages were sent; %llu flights explain at most %llu",
+                           (unsigned long long)c->fabric.messages, (unsigned long long)flights,
+                           (unsigned long long)most);
+}
 
 void tl_checker_step(struct tl_cluster *c, uint32_t rank)
 {
     struct tl_host *h = &c->hosts[rank];
     c->checker.steps++;
+    if (c->checker.steps % (MESSAGES_EVERY * c->config.nodes) == 0)
+        check_messages(c);
     if (h->arena.live_bytes > c->checker.peak_bytes)
         c->checker.peak_bytes = h->arena.live_bytes;
     if (h->arena.live_bytes > c->config.node.cache_limit_bytes)
         tl_world_violation(&c->world, "node %u holds %llu bytes, its limit is %llu", rank,
                            (unsigned long long)h->arena.live_bytes,
                            (unsigned long long)c->config.node.cache_limit_bytes);
-    if (tl_world_chance(&c->world, TL_STREAM_VERIFY, c->config.verify_ppm, rank, c->checker.steps, 0))
-        tl_node_verify(h->node);
+    if (!tl_world_chance(&c->world, TL_STREAM_VERIFY, c->config.verify_ppm, rank, c->checker.steps, 0))
+        return;
+    tl_node_verify(h->node);
+    check_tree(c, rank);
 }
 
 /* May this request have failed so? */
@@ -31,8 +133,6 @@ static bool explained(const struct tl_cluster *c, const struct tl_process *p, in
     case -EIO: return c->storage.eio_of[p->asked_object] > 0;
     case -ESTALE: return !o->directory && (o->was_removed || o->newest != p->asked_version);
     case -ECANCELED: return p->cancelled;
-    case -EBUSY:
-    case -ENOMEM: return true; /* counted; too many in a row are a violation (process.c) */
     default: return false;
     }
 }
@@ -79,6 +179,8 @@ static void check_list(struct tl_cluster *c, uint32_t rank, const struct tl_proc
 void tl_checker_answer(struct tl_cluster *c, uint32_t rank, const struct tl_process *p, const struct tl_answer *answer)
 {
     c->checker.answers++;
+    if (c->world.now_ns - p->issued_ns > c->checker.longest_wait_ns)
+        c->checker.longest_wait_ns = c->world.now_ns - p->issued_ns;
     uint64_t healed_ns = c->faults.healed_ns, since_ns = p->issued_ns > healed_ns ? p->issued_ns : healed_ns;
     if (c->world.now_ns > since_ns + TL_LIVENESS_NS)
         tl_world_violation(&c->world, "node %u: %s was answered only after %llu ms", rank,
@@ -104,7 +206,8 @@ void tl_checker_answer(struct tl_cluster *c, uint32_t rank, const struct tl_proc
 static void check_liveness(struct tl_cluster *c)
 {
     for (uint32_t rank = 0; rank < c->config.nodes; rank++)
-        for (uint32_t i = 0; i < (c->workload->in_step ? 1 : c->workload->processes); i++) {
+        for (uint32_t i = 0;
+             c->hosts[rank].processes != NULL && i < (c->workload->in_step ? 1 : c->workload->processes); i++) {
             const struct tl_process *p = &c->hosts[rank].processes[i];
             if (p->state == TL_PROCESS_WAITING) {
                 tl_world_violation(&c->world, "node %u: process %u has waited %llu ms for %s (step %u)", rank, i,
@@ -116,38 +219,19 @@ static void check_liveness(struct tl_cluster *c)
     tl_world_violation(&c->world, "%u processes have not finished", c->running);
 }
 
-static void check_storage(struct tl_cluster *c, const struct tl_counters *counters)
+/* Every hand-over belongs to a fetch that the nodes have made. */
+static void check_storage(struct tl_cluster *c)
 {
-    uint64_t excuses = c->checker.disturbances + c->fabric.connections_lost + c->storage.errors + counters->evictions +
-                       c->storage.stale + counters->invalidations + counters->digest_failures + c->checker.busy;
-    for (uint32_t id = 1; id < c->catalog.content_count; id++) {
-        const struct tl_content *content = tl_catalog_content(&c->catalog, id);
-        if (content->reads <= 1 + excuses)
-            continue;
-        tl_world_violation(&c->world, "storage read chunk %u of %s %u times; %llu disturbances explain less",
-                           content->chunk, c->catalog.objects[content->object].path, content->reads,
-                           (unsigned long long)excuses);
-        return;
-    }
-}
-
-static void check_messages(struct tl_cluster *c, const struct tl_counters *counters)
-{
-    uint64_t flights = counters->flights_opened + counters->flights_retried;
-    uint64_t links = c->config.nodes + counters->peers_lost + counters->reparented;
-    uint64_t beats = c->world.now_ns / c->config.node.heartbeat_ns + 1;
-    uint64_t most = MESSAGES_A_FLIGHT * flights + MESSAGES_A_LINK * links * 8 + 4 * beats * c->config.nodes +
-                    4 * (uint64_t)c->config.nodes * c->checker.operators;
-    if (c->fabric.messages > most)
-        tl_world_violation(&c->world, "%llu messages were sent; %llu flights explain at most %llu",
-                           (unsigned long long)c->fabric.messages, (unsigned long long)flights,
-                           (unsigned long long)most);
+    uint64_t reads = 0;
+    for (uint32_t id = 1; id < c->catalog.content_count; id++)
+        reads += tl_catalog_content(&c->catalog, id)->reads;
+    if (reads > c->checker.hand_overs)
+        tl_world_violation(&c->world, "storage handed over %llu chunks and listings, nodes have asked for %llu",
+                           (unsigned long long)reads, (unsigned long long)c->checker.hand_overs);
 }
 
 void tl_checker_end(struct tl_cluster *c, bool timed_out)
 {
-    struct tl_counters counters;
-    tl_cluster_counters(c, &counters);
     if (timed_out) {
         check_liveness(c);
         return;
@@ -155,8 +239,8 @@ void tl_checker_end(struct tl_cluster *c, bool timed_out)
     if (c->checker.operators_answered != c->checker.operators)
         tl_world_violation(&c->world, "%llu operator commands, %llu answers", (unsigned long long)c->checker.operators,
                            (unsigned long long)c->checker.operators_answered);
-    check_storage(c, &counters);
-    check_messages(c, &counters);
+    check_storage(c);
+    check_messages(c);
     for (uint32_t rank = 0; rank < c->config.nodes && c->config.verify_ppm > 0; rank++)
         if (c->hosts[rank].node != NULL)
             tl_node_verify(c->hosts[rank].node);

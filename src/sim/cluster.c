@@ -18,6 +18,8 @@ void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *confi
     c->workload = workload;
     c->active = UINT32_MAX;
     c->next_id = 1;
+    if (c->config.readers_last == 0 && c->config.readers_first == 0)
+        c->config.readers_last = UINT32_MAX;
     tl_world_init(&c->world, config->seed);
     tl_catalog_init(&c->catalog, &c->world, workload->real_listings);
     workload->build(workload, &c->catalog);
@@ -76,12 +78,15 @@ bool tl_cluster_run(struct tl_cluster *c, uint64_t limit_ns)
     if (c->config.plant == TL_PLANT_CACHED_ERROR)
         c->storage.faults.sticky = true;
     for (uint32_t rank = 0; rank < c->config.nodes; rank++)
-        tl_host_start(c, rank);
+        if (!tl_faults_absent(c, rank))
+            tl_host_start(c, rank);
     if (c->config.wait_ready)
         wait_ready(c);
     c->started_ns = w->now_ns;
     for (uint32_t rank = 0; rank < c->config.nodes; rank++)
-        tl_processes_start(c, rank);
+        if (rank >= c->config.readers_first && rank <= c->config.readers_last)
+            tl_processes_start(c, rank);
+    tl_faults_schedule(c);
     uint64_t end_ns = w->now_ns + limit_ns;
     bool settled = false;
     while (w->violations == 0 && tl_queue_next_ns(&w->queue) <= end_ns) {

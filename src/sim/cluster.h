@@ -26,11 +26,12 @@ struct tl_cluster_config {
         node; /* rank, incarnation and the like are filled in; object_max 0: what the workload needs */
     struct tl_fabric_config fabric;
     struct tl_storage_config storage;
-    struct tl_faults_config faults;
+    const struct tl_fault_plan *plan; /* what goes wrong; NULL: nothing */
     enum tl_plant plant;
-    uint64_t start_skew_ns; /* processes start within this time */
-    bool wait_ready;        /* processes start when the whole tree is connected */
-    uint32_t verify_ppm;    /* share of steps after which tl_node_verify runs */
+    uint32_t readers_first, readers_last; /* programs run on these ranks only */
+    uint64_t start_skew_ns;               /* processes start within this time */
+    bool wait_ready;                      /* processes start when the whole tree is connected */
+    uint32_t verify_ppm;                  /* share of steps after which tl_node_verify runs */
 };
 
 enum tl_process_state { TL_PROCESS_IDLE, TL_PROCESS_WAITING, TL_PROCESS_DONE };
@@ -66,6 +67,7 @@ struct tl_host {
     uint64_t timer_armed_ns; /* the pending TIMER event, UINT64_MAX none */
     uint64_t finished_ns;
     uint32_t operators_open;
+    uint64_t alone_ns;   /* when it was last seen to read storage because it had nobody to ask; 0: never */
     uint32_t timers_now; /* timers at this very moment: a node that spins */
     uint64_t timer_last_ns;
     uint16_t epoch; /* incarnation; events of older ones are void */
@@ -127,6 +129,8 @@ void tl_process_on_answer(struct tl_cluster *c, uint32_t rank, const struct tl_a
 void tl_process_invalidate(struct tl_cluster *c, uint32_t rank, const char *path, uint16_t path_len);
 /* The node has gone: requests that were open are void, and asked again when it is back. */
 void tl_processes_forget(struct tl_cluster *c, uint32_t rank);
+/* The node stays away: so do its processes. */
+void tl_processes_end(struct tl_cluster *c, uint32_t rank);
 /* The node is back: its processes go on where they were. */
 void tl_processes_resume(struct tl_cluster *c, uint32_t rank);
 

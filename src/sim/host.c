@@ -159,11 +159,32 @@ static void act_drop(struct tl_host *h, uint32_t rank)
 static void act_fetch(struct tl_cluster *c, uint32_t rank, const struct tl_action *a)
 {
     uint16_t epoch = c->hosts[rank].epoch;
+    tl_checker_fetch(c, rank, a->fetch);
     tl_storage_fetch(&c->storage, rank, epoch, a->cookie, a->fetch);
     if (c->config.plant == TL_PLANT_DOUBLE_FETCH && !c->planted) {
         c->planted = true;
         tl_storage_fetch(&c->storage, rank, epoch, UINT64_MAX, a->fetch);
     }
+}
+
+/* The node asks storage for what it has just answered with. */
+static void plant_fetch(struct tl_cluster *c, uint32_t rank, uint64_t addr)
+{
+    uint32_t offset = 0;
+    struct tl_host *h = &c->hosts[rank];
+    const struct tl_content *content = tl_sim_arena_at(&h->arena, addr, 1, &offset, "a plant");
+    bool round = c->config.plant == TL_PLANT_GOES_ROUND;
+    if (c->planted || content == NULL || content->kind != TL_CONTENT_CHUNK || (rank == 0) == round)
+        return;
+    c->planted = true;
+    const struct tl_object *o = &c->catalog.objects[content->object];
+    struct tl_fetch fetch = {.op = TL_OP_READ,
+                             .path_len = o->path_len,
+                             .version = c->catalog.versions[content->version_index].version,
+                             .first = content->chunk,
+                             .count = 1};
+    memcpy(fetch.path, o->path, o->path_len);
+    tl_checker_fetch(c, rank, &fetch);
 }
 
 static void act_answer(struct tl_cluster *c, uint32_t rank, const struct tl_action *a)
@@ -178,6 +199,8 @@ static void act_answer(struct tl_cluster *c, uint32_t rank, const struct tl_acti
         c->planted = true;
         arena->slots[a->answer.refs[0].addr >> 26].content = tl_catalog_garbage(&c->catalog, a->answer.refs[0].len)->id;
     }
+    if ((c->config.plant == TL_PLANT_GOES_ROUND || c->config.plant == TL_PLANT_ASKS_AGAIN) && a->answer.ref_count > 0)
+        plant_fetch(c, rank, a->answer.refs[0].addr);
     tl_process_on_answer(c, rank, &a->answer);
     if (c->config.plant == TL_PLANT_TWICE_ANSWERED && a->answer.id % 7 == 0)
         tl_process_on_answer(c, rank, &a->answer);

@@ -17,6 +17,8 @@
 static const char usage[] =
     "Usage: tiercel-sim [--nodes N] [--workload imports|stream] [OPTION]...   the curve of a cold start\n"
     "       tiercel-sim seeds [--from N] [--count N] [--nodes N] [OPTION]...  faults, by seed\n"
+    "       tiercel-sim scenario [--quiet] FILE...                            faults, as written in files "
+    "(docs/scenarios.md)\n"
     "\n"
     "The curve: the same programs on 32, 128, 512, ... nodes, straight at a busy parallel file system and through\n"
     "Tiercel. The nodes run Tiercel's own protocol code; network, storage and programs are models.\n"
@@ -39,9 +41,12 @@ static const char usage[] =
     "seeds: small clusters, each broken in another way; prints failing seeds with the command that reruns them.\n"
     "  --from N --count N   seeds (1, 200)\n"
     "  --nodes N            of each cluster (31)\n"
-    "  --faults LIST        all, none, or classes: delay,loss,... ; -CLASS takes one away, as in all,-crash\n"
-    "  --workload NAME      random, imports or stream (random)\n"
-    "  --shrink             leave out faults and nodes as long as the seed still fails\n"
+    "  --faults LIST        all, none, or classes: delay,loss,... ; -CLASS takes one away, as in all,-crash.\n"
+    "                       Without it each class is off in half of the seeds\n"
+    "  --workload NAME      random, imports, stream or files (random)\n"
+    "  --shrink             make a failing seed a scenario with as few faults, nodes and requests as still fail\n"
+    "  --shrink-dir DIR     and write it there\n"
+    "  --json               only the summary, for scripts\n"
     "  --plant NAME         plant a bug, to see the checkers find it\n"
     "  --no-fork            all in one process, for a debugger\n"
     "  --traces             print each seed's trace hash: what one compiler builds must do what another builds does\n"
@@ -65,6 +70,7 @@ enum option_id {
     OPT_COUNT,
     OPT_FAULTS,
     OPT_SHRINK,
+    OPT_SHRINK_DIR,
     OPT_PLANT,
     OPT_NO_FORK,
     OPT_LIST,
@@ -136,7 +142,7 @@ static int parse_workload(const char *value, bool seeds, const char **out)
 {
     struct tl_workload w;
     if (!tl_workload_by_name(&w, value))
-        return fail("workload", value, "no such workload: imports, stream or random");
+        return fail("workload", value, "no such workload: imports, stream, random or files");
     if (!seeds && !w.in_step)
         return fail("workload", value, "only for seeds: take imports or stream");
     *out = w.name;
@@ -229,12 +235,20 @@ static int main_curve(int argc, char **argv)
 }
 
 static const struct option seeds_options[] = {
-    {"help", no_argument, NULL, OPT_HELP},           {"from", required_argument, NULL, OPT_FROM},
-    {"count", required_argument, NULL, OPT_COUNT},   {"nodes", required_argument, NULL, OPT_NODES},
-    {"faults", required_argument, NULL, OPT_FAULTS}, {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"shrink", no_argument, NULL, OPT_SHRINK},       {"plant", required_argument, NULL, OPT_PLANT},
-    {"no-fork", no_argument, NULL, OPT_NO_FORK},     {"list", no_argument, NULL, OPT_LIST},
-    {"traces", no_argument, NULL, OPT_TRACES},       {0},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"from", required_argument, NULL, OPT_FROM},
+    {"count", required_argument, NULL, OPT_COUNT},
+    {"nodes", required_argument, NULL, OPT_NODES},
+    {"faults", required_argument, NULL, OPT_FAULTS},
+    {"workload", required_argument, NULL, OPT_WORKLOAD},
+    {"shrink", no_argument, NULL, OPT_SHRINK},
+    {"plant", required_argument, NULL, OPT_PLANT},
+    {"no-fork", no_argument, NULL, OPT_NO_FORK},
+    {"list", no_argument, NULL, OPT_LIST},
+    {"traces", no_argument, NULL, OPT_TRACES},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"shrink-dir", required_argument, NULL, OPT_SHRINK_DIR},
+    {0},
 };
 
 static int seeds_option(int id, const char *value, struct tl_seeds_options *o)
@@ -245,10 +259,16 @@ static int seeds_option(int id, const char *value, struct tl_seeds_options *o)
     case OPT_COUNT: return parse_number("count", value, 1, 1000000000, &o->count);
     case OPT_NODES: return parse_number32("nodes", value, 1, NODES_MAX, &o->nodes);
     case OPT_FAULTS:
+        o->swarm = false;
         return tl_faults_parse(value, &o->classes, &bad) == 0 ? 0
                                                               : fail("faults", bad, "no such class: --list shows them");
     case OPT_WORKLOAD: return parse_workload(value, true, &o->workload);
     case OPT_SHRINK: o->shrink = true; return 0;
+    case OPT_SHRINK_DIR:
+        o->shrink = true;
+        o->shrink_dir = value;
+        return 0;
+    case OPT_JSON: o->json = true; return 0;
     case OPT_PLANT: return parse_plant(value, &o->plant);
     case OPT_NO_FORK: o->no_fork = true; return 0;
     case OPT_TRACES: o->traces = true; return 0;
@@ -283,5 +303,7 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, FRESH_PAGES_MIN);
     if (argc > 1 && strcmp(argv[1], "seeds") == 0)
         return main_seeds(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "scenario") == 0)
+        return tl_scenario_main(argc - 1, argv + 1);
     return main_curve(argc, argv);
 }

@@ -16,7 +16,10 @@
     X(OVER_LIMIT, "over-limit", "nodes hold four times of what they may")                                              \
     X(DOUBLE_FREE, "double-free", "an extent is freed while it is still held")                                         \
     X(CHATTER, "chatter", "every message is sent thirty times")                                                        \
-    X(CACHED_ERROR, "cached-error", "an error of storage stays once it has happened")
+    X(CACHED_ERROR, "cached-error", "an error of storage stays once it has happened")                                  \
+    X(GOES_ROUND, "goes-round", "a node asks storage, though it has somebody to ask")                                  \
+    X(ASKS_AGAIN, "asks-again", "the root asks storage for what it holds")                                             \
+    X(CYCLE, "cycle", "a node believes that the root asks it")
 
 enum tl_plant {
 #define TL_PLANT_ENUM(id, name, what) TL_PLANT_##id,

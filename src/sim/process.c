@@ -60,6 +60,16 @@ void tl_processes_forget(struct tl_cluster *c, uint32_t rank)
         }
 }
 
+void tl_processes_end(struct tl_cluster *c, uint32_t rank)
+{
+    struct tl_host *h = &c->hosts[rank];
+    for (uint32_t i = 0; h->processes != NULL && i < (c->workload->in_step ? 1 : c->workload->processes); i++)
+        if (h->processes[i].state != TL_PROCESS_DONE) {
+            h->processes[i].state = TL_PROCESS_DONE;
+            c->running--;
+        }
+}
+
 void tl_processes_resume(struct tl_cluster *c, uint32_t rank)
 {
     for (uint32_t i = 0; c->hosts[rank].processes != NULL && i < (c->workload->in_step ? 1 : c->workload->processes);
@@ -118,8 +128,10 @@ static void request(struct tl_cluster *c, uint32_t rank, uint32_t process, uint3
     p->cancelled = false;
     c->checker.requests++;
     tl_fabric_cpu(&c->fabric, rank, c->config.fabric.message_cpu_ns);
-    if (c->world.now_ns < c->faults.healed_ns && c->config.faults.cancel_ppm != 0 &&
-        tl_world_chance(&c->world, TL_STREAM_CANCEL, c->config.faults.cancel_ppm, rank, process, c->world.now_ns))
+    if (c->world.now_ns < c->faults.healed_ns && c->fabric.faults.until_ns > c->world.now_ns &&
+        c->config.plan != NULL &&
+        tl_world_chance(&c->world, TL_STREAM_CANCEL, c->config.plan->chances.cancel_ppm, rank, process,
+                        c->world.now_ns))
         tl_world_at(&c->world, c->world.now_ns + p->open_id % CANCEL_NS, TL_WORLD_PROCESS, rank,
                     h->epoch | TAG_CANCEL_BASE, (void *)(uintptr_t)(p->open_id << 8 | process));
     const struct tl_event ev = {.type = TL_EV_REQUEST, .request = &r};
@@ -197,6 +209,7 @@ static void cancel(struct tl_cluster *c, uint32_t rank, uint64_t id, uint32_t pr
     if (c->hosts[rank].node == NULL || p->state != TL_PROCESS_WAITING || p->open_id != id)
         return;
     p->cancelled = true;
+    c->faults.cancels++;
     const struct tl_event ev = {.type = TL_EV_CANCEL, .id = id};
     tl_host_event(c, rank, &ev);
 }
@@ -306,6 +319,7 @@ void tl_process_on_answer(struct tl_cluster *c, uint32_t rank, const struct tl_a
         else
             h->operators_open--;
         c->checker.operators_answered++;
+        c->checker.incomplete += answer->status != 0;
         return;
     }
     for (uint32_t i = 0; h->processes != NULL && i < (c->workload->in_step ? 1 : c->workload->processes); i++) {

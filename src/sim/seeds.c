@@ -3,22 +3,26 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/time.h"
+#include "sim/memory.h"
+#include "sim/shrink.h"
 
 #define LIMIT_NS        (30 * TL_NS_PER_S) /* of simulated time: more than TL_LIVENESS_NS after the window */
-#define WINDOW_NS       (2 * TL_NS_PER_S)
+#define RANDOM_OBJECTS  56u                /* of the workload: what faults choose from */
+#define RANDOM_STEPS    60u
+#define RANDOM_PROGRAMS 3u
 #define FAULT_TEXT_MAX  200u
 #define CACHE_BYTES_MIN (12u << 20)
 #define PROGRESS_EVERY  50u
 
 void tl_seeds_options_default(struct tl_seeds_options *o)
 {
-    *o =
-        (struct tl_seeds_options){.from = 1, .count = 200, .nodes = 31, .classes = TL_FAULTS_ALL, .workload = "random"};
+    *o = (struct tl_seeds_options){
+        .from = 1, .count = 200, .nodes = 31, .classes = TL_FAULTS_ALL, .swarm = true, .workload = "random"};
 }
 
 static uint64_t pick(uint64_t seed, uint64_t what, uint64_t below)
@@ -26,11 +30,9 @@ static uint64_t pick(uint64_t seed, uint64_t what, uint64_t below)
     return tl_prng_scale(tl_prng_draw(seed, 0x434f4e46ull, what, 0, 0), below);
 }
 
-void tl_seed_config(const struct tl_seeds_options *o, uint64_t seed, struct tl_cluster_config *config)
+static void draw_config(struct tl_cluster_config *config, uint64_t seed)
 {
-    *config = (struct tl_cluster_config){.nodes = o->nodes, .seed = seed, .plant = o->plant, .verify_ppm = 2000};
     struct tl_node_config *n = &config->node;
-    tl_node_config_default(n);
     n->arity = 1 + (uint32_t)pick(seed, 1, 4);
     n->cache_limit_bytes = CACHE_BYTES_MIN + pick(seed, 2, 4) * (12u << 20);
     n->object_max = pick(seed, 3, 2) == 0 ? 128 : 4096;
@@ -42,97 +44,52 @@ void tl_seed_config(const struct tl_seeds_options *o, uint64_t seed, struct tl_c
     n->heartbeat_ns = TL_NS_PER_MS * (50 + pick(seed, 9, 450));
     n->connect_grace_ns = TL_NS_PER_MS * (200 + pick(seed, 10, 1800));
     n->fetch_max = 1 + (uint32_t)pick(seed, 11, 16);
-    tl_fabric_config_default(&config->fabric);
     config->fabric.jitter_ns = pick(seed, 12, 200000);
     config->fabric.connect_timeout_ns = TL_NS_PER_MS * (100 + pick(seed, 13, 900));
     config->fabric.user_timeout_ns = TL_NS_PER_MS * (500 + pick(seed, 14, 3000));
     config->fabric.one_sided = pick(seed, 15, 2) == 0;
-    tl_storage_config_default(&config->storage);
     config->start_skew_ns = TL_NS_PER_MS * pick(seed, 16, 1000);
-    config->faults = (struct tl_faults_config){.classes = o->classes, .window_ns = WINDOW_NS};
 }
 
-static void take_totals(const struct tl_cluster *c, struct tl_seed_totals *out)
+void tl_seed_scenario(const struct tl_seeds_options *o, uint64_t seed, struct tl_scenario *s)
 {
-    struct tl_counters n;
-    tl_cluster_counters(c, &n);
-    *out = (struct tl_seed_totals){.requests = c->checker.requests,
-                                   .disturbances = c->checker.disturbances,
-                                   .connections_lost = c->fabric.connections_lost,
-                                   .reparented = n.reparented,
-                                   .retried = n.flights_retried,
-                                   .evictions = n.evictions,
-                                   .storage_errors = c->storage.errors,
-                                   .stale = c->checker.stale,
-                                   .damaged = n.digest_failures,
-                                   .cancelled = c->checker.cancelled,
-                                   .busy = c->checker.busy,
-                                   .commands = c->checker.operators,
-                                   .read_again = c->storage.doubles};
+    tl_scenario_default(s);
+    snprintf(s->name, sizeof s->name, "seed %llu", (unsigned long long)seed);
+    s->config.nodes = o->nodes;
+    s->config.seed = seed;
+    s->config.plant = o->plant;
+    s->config.wait_ready = false;
+    s->limit_ns = LIMIT_NS;
+    draw_config(&s->config, seed);
+    snprintf(s->workload, sizeof s->workload, "%s", o->workload);
+    if (strcmp(o->workload, "random") == 0) {
+        s->steps = RANDOM_STEPS;
+        s->processes = RANDOM_PROGRAMS;
+    }
+    tl_faults_draw(&s->plan, seed, o->nodes, RANDOM_OBJECTS, o->classes, o->swarm);
 }
 
-void tl_seed_run(const struct tl_seeds_options *o, uint64_t seed, struct tl_seed_result *out)
+static void run_seed(const struct tl_seeds_options *o, struct tl_scenario *s, uint64_t seed,
+                     struct tl_scenario_result *out)
 {
-    static struct tl_cluster cluster;
-    struct tl_cluster_config config;
-    struct tl_workload workload;
-    tl_seed_config(o, seed, &config);
-    check(tl_workload_by_name(&workload, o->workload));
-    tl_cluster_init(&cluster, &config, &workload);
-    memset(out, 0, sizeof *out);
-    out->good = tl_cluster_run(&cluster, LIMIT_NS);
-    out->trace = cluster.world.trace;
-    out->events = cluster.world.events;
-    out->end_ns = cluster.world.now_ns;
-    take_totals(&cluster, &out->totals);
-    if (!out->good)
-        snprintf(out->what, sizeof out->what, "at %.6f s: %.300s", (double)cluster.world.violation_ns / 1e9,
-                 cluster.world.violation);
-    tl_cluster_fini(&cluster);
-    tl_workload_fini(&workload);
+    tl_seed_scenario(o, seed, s);
+    if (o->no_fork)
+        tl_scenario_run(s, out);
+    else
+        tl_scenario_run_forked(s, out);
 }
 
-/* A child runs the seed, so that an abort is a result like any other. */
-static void run_forked(const struct tl_seeds_options *o, uint64_t seed, struct tl_seed_result *out)
+void tl_seed_run(const struct tl_seeds_options *o, uint64_t seed, struct tl_scenario_result *out)
 {
-    int fds[2];
-    memset(out, 0, sizeof *out);
-    fflush(stdout);
-    if (o->no_fork || pipe(fds) != 0) {
-        tl_seed_run(o, seed, out);
-        return;
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(fds[0]);
-        dup2(fds[1], STDERR_FILENO);
-        close(fds[1]);
-        tl_seed_run(o, seed, out);
-        ssize_t n = write(STDERR_FILENO, out, sizeof *out);
-        _exit(n == (ssize_t)sizeof *out ? 0 : 1);
-    }
-    close(fds[1]);
-    char text[sizeof *out];
-    size_t used = 0;
-    for (ssize_t n = 1; n > 0 && used<sizeof text; used += n> 0 ? (size_t)n : 0)
-        n = read(fds[0], text + used, sizeof text - used);
-    close(fds[0]);
-    int status = 0;
-    if (pid > 0)
-        waitpid(pid, &status, 0);
-    if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 && used == sizeof *out) {
-        memcpy(out, text, sizeof *out);
-        return;
-    }
-    used = used < sizeof out->what ? used : sizeof out->what - 1;
-    memcpy(out->what, text, used);
-    out->what[used] = 0;
-    out->what[strcspn(out->what, "\n")] = 0;
-    if (used == 0)
-        snprintf(out->what, sizeof out->what, "died of signal %d", WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+    struct tl_scenario *s = tl_sim_alloc(1, sizeof *s);
+    tl_seed_scenario(o, seed, s);
+    tl_scenario_run(s, out);
+    free(s);
 }
 
-static void print_command(const struct tl_seeds_options *o, uint64_t seed, uint32_t classes)
+/* ---- what is said ---- */
+
+static void print_command(const struct tl_seeds_options *o, uint64_t seed)
 {
     static const char *const plants[] = {
 #define PLANT_NAME(id, name, what) name,
@@ -140,79 +97,116 @@ static void print_command(const struct tl_seeds_options *o, uint64_t seed, uint3
 #undef PLANT_NAME
     };
     char faults[FAULT_TEXT_MAX];
-    tl_faults_print(classes, faults, sizeof faults);
-    printf("tiercel-sim seeds --from %llu --count 1 --nodes %u --workload %s --faults %s", (unsigned long long)seed,
-           o->nodes, o->workload, faults);
+    tl_faults_print(o->classes, faults, sizeof faults);
+    printf("tiercel-sim seeds --from %llu --count 1 --nodes %u --workload %s%s%s", (unsigned long long)seed, o->nodes,
+           o->workload, o->swarm ? "" : " --faults ", o->swarm ? "" : faults);
     if (o->plant != TL_PLANT_NONE)
         printf(" --plant %s", plants[o->plant]);
 }
 
-/* Leaves out one class after the other, as long as the seed still fails; then halves the nodes. */
-static void shrink(const struct tl_seeds_options *given, uint64_t seed)
+/* To the directory, as seed-N-NODES.scn, or to standard output. */
+static void write_scenario(const struct tl_seeds_options *o, const struct tl_scenario *s, uint64_t seed)
 {
-    struct tl_seeds_options o = *given;
-    struct tl_seed_result result;
-    for (uint32_t i = 0; i < TL_FAULT_COUNT; i++) {
-        struct tl_seeds_options less = o;
-        less.classes &= ~(1u << i);
-        if (less.classes == o.classes)
-            continue;
-        run_forked(&less, seed, &result);
-        if (!result.good)
-            o = less;
+    char path[512];
+    size_t len = tl_scenario_print(s, NULL, 0);
+    char *text = tl_sim_alloc(len + 1, 1);
+    tl_scenario_print(s, text, len + 1);
+    FILE *f = NULL;
+    if (o->shrink_dir != NULL) {
+        snprintf(path, sizeof path, "%s/seed-%llu-%u.scn", o->shrink_dir, (unsigned long long)seed, o->nodes);
+        f = fopen(path, "we");
+        if (f == NULL)
+            printf("  %s: %s: name a directory that can be written\n", path, strerror(errno));
     }
-    for (struct tl_seeds_options less = o; less.nodes > 1;) {
-        less.nodes /= 2;
-        run_forked(&less, seed, &result);
-        if (result.good)
-            break;
-        o = less;
+    if (f != NULL && fputs(text, f) >= 0 && fclose(f) == 0)
+        printf("  scenario: tiercel-sim scenario %s\n", path);
+    else
+        printf("%s", text);
+    free(text);
+}
+
+static void report(const struct tl_seeds_options *o, struct tl_scenario *s, uint64_t seed,
+                   struct tl_scenario_result *result)
+{
+    printf("seed %llu: %s\n  again: ", (unsigned long long)seed, result->what);
+    print_command(o, seed);
+    printf("\n");
+    if (!o->shrink)
+        return;
+    tl_seed_scenario(o, seed, s); /* as it was before it ran */
+    uint32_t runs = tl_shrink(s, result);
+    printf("  shrunk by %u runs to %u faults, %u nodes: %s\n", runs, s->plan.fault_count, s->config.nodes,
+           result->what);
+    write_scenario(o, s, seed);
+}
+
+struct sums {
+    uint64_t failed, events;
+    struct tl_scenario_metrics totals;
+};
+
+static uint64_t most(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void add(struct sums *sums, const struct tl_scenario_result *r)
+{
+    struct tl_scenario_metrics before = sums->totals;
+    sums->events += r->events;
+#define ADD_TOTAL(field, name) sums->totals.field += r->metrics.field;
+    TL_SCENARIO_METRICS(ADD_TOTAL)
+#undef ADD_TOTAL
+    sums->totals.longest_wait_ms = most(before.longest_wait_ms, r->metrics.longest_wait_ms);
+    sums->totals.storage_at_once = most(before.storage_at_once, r->metrics.storage_at_once);
+    sums->totals.children_most = most(before.children_most, r->metrics.children_most);
+    sums->totals.finished_ms = most(before.finished_ms, r->metrics.finished_ms);
+}
+
+static void print_sums(const struct tl_seeds_options *o, const struct sums *sums, double seconds)
+{
+    if (o->json) {
+        printf("{\"from\": %llu, \"seeds\": %llu, \"nodes\": %u, \"failed\": %llu, \"events\": %llu, \"seconds\": %.1f",
+               (unsigned long long)o->from, (unsigned long long)o->count, o->nodes, (unsigned long long)sums->failed,
+               (unsigned long long)sums->events, seconds);
+#define PRINT_JSON(field, name) printf(", \"%s\": %llu", name, (unsigned long long)sums->totals.field);
+        TL_SCENARIO_METRICS(PRINT_JSON)
+#undef PRINT_JSON
+        printf("}\n");
+        return;
     }
-    run_forked(&o, seed, &result);
-    printf("  shrunk: ");
-    print_command(&o, seed, o.classes);
-    printf("\n          %s\n", result.what);
+    printf("%llu seeds from %llu, %u nodes: %llu failed, %llu events, %.1f s\nin them:", (unsigned long long)o->count,
+           (unsigned long long)o->from, o->nodes, (unsigned long long)sums->failed, (unsigned long long)sums->events,
+           seconds);
+#define PRINT_TOTAL(field, name) printf(" %s=%llu", name, (unsigned long long)sums->totals.field);
+    TL_SCENARIO_METRICS(PRINT_TOTAL)
+#undef PRINT_TOTAL
+    printf("\n");
 }
 
 uint64_t tl_seeds_run(const struct tl_seeds_options *o)
 {
-    uint64_t failed = 0, events = 0, start_ns = tl_time_mono_ns();
-    struct tl_seed_totals totals = {0};
-    bool progress = isatty(STDERR_FILENO) && !o->quiet;
+    uint64_t start_ns = tl_time_mono_ns();
+    struct sums sums = {0};
+    struct tl_scenario *s = tl_sim_alloc(1, sizeof *s);
+    bool silent = o->quiet || o->traces, progress = isatty(STDERR_FILENO) && !o->quiet;
     for (uint64_t seed = o->from; seed < o->from + o->count; seed++) {
-        struct tl_seed_result result;
-        run_forked(o, seed, &result);
-        events += result.events;
-#define ADD_TOTAL(name) totals.name += result.totals.name;
-        TL_SEED_TOTALS(ADD_TOTAL)
-#undef ADD_TOTAL
+        struct tl_scenario_result result;
+        run_seed(o, s, seed, &result);
+        add(&sums, &result);
+        sums.failed += !result.good;
         if (progress && seed % PROGRESS_EVERY == 0)
             fprintf(stderr, "\r%llu of %llu seeds", (unsigned long long)(seed - o->from), (unsigned long long)o->count);
         if (o->traces)
             printf("%llu %016llx %llu\n", (unsigned long long)seed, (unsigned long long)result.trace,
                    (unsigned long long)result.events);
-        if (result.good)
-            continue;
-        failed++;
-        if (o->quiet || o->traces)
-            continue;
-        printf("seed %llu: %s\n  again: ", (unsigned long long)seed, result.what);
-        print_command(o, seed, o->classes);
-        printf("\n");
-        if (o->shrink)
-            shrink(o, seed);
+        if (!result.good && !silent)
+            report(o, s, seed, &result);
     }
+    free(s);
     if (progress)
         fprintf(stderr, "\r                              \r");
-    if (o->quiet || o->traces)
-        return failed;
-    printf("%llu seeds from %llu, %u nodes: %llu failed, %llu events, %.1f s\n", (unsigned long long)o->count,
-           (unsigned long long)o->from, o->nodes, (unsigned long long)failed, (unsigned long long)events,
-           (double)(tl_time_mono_ns() - start_ns) / 1e9);
-    printf("in them:");
-#define PRINT_TOTAL(name) printf(" " #name "=%llu", (unsigned long long)totals.name);
-    TL_SEED_TOTALS(PRINT_TOTAL)
-#undef PRINT_TOTAL
-    printf("\n");
-    return failed;
+    if (!silent)
+        print_sums(o, &sums, (double)(tl_time_mono_ns() - start_ns) / 1e9);
+    return sums.failed;
 }

@@ -63,10 +63,12 @@ struct tl_fabric {
     struct tl_fabric_faults faults;
     struct tl_fabric_host *hosts; /* by rank */
     uint64_t partition_until_ns;  /* hosts of different sides do not hear each other until then */
+    bool one_way;                 /* those of the lower side do not hear the higher one, but are heard */
     void (*on_ready)(void *ctx, uint32_t rank);
     void *on_ready_ctx;
     struct tl_packet *spare[5]; /* free packets by size class */
     uint64_t messages, bytes, connections_lost;
+    uint64_t fired[TL_WORLD_STREAMS]; /* chances that struck */
 };
 
 void tl_fabric_init(struct tl_fabric *f, struct tl_world *w, const struct tl_fabric_config *config);

@@ -29,6 +29,7 @@ struct tl_link_end {
     bool blocked;             /* a WRITABLE is owed */
     bool full;                /* and comes when the queue has room again */
     bool giving_up;           /* a WIRE_DOWN is on its way */
+    bool unheard;             /* what this side sends is lost from now on */
     uint64_t last_arrival_ns; /* at this side: nothing may overtake it */
     uint64_t queued_bytes;    /* sent, not arrived */
     uint64_t sent;            /* messages and reads so far: the key of their draws */
@@ -132,8 +133,9 @@ void tl_simnet_push(struct tl_simnet *net, const struct tl_net_event *ev, struct
 uint64_t tl_fabric_transmit(struct tl_fabric *f, uint32_t rank, uint64_t bytes, uint64_t cpu_ns);
 /* When something that leaves side `from` at depart_ns arrives at the other; keeps the order. UINT64_MAX: never. */
 uint64_t tl_fabric_arrival(struct tl_fabric *f, struct tl_link *link, uint8_t from, uint64_t depart_ns);
-bool tl_fabric_cut_off(const struct tl_fabric *f, uint32_t a, uint32_t b);
-bool tl_fabric_chance(const struct tl_fabric *f, enum tl_world_stream stream, uint32_t ppm, const struct tl_link *link,
+/* Is what `from` sends lost before `to`? */
+bool tl_fabric_cut_off(const struct tl_fabric *f, uint32_t from, uint32_t to);
+bool tl_fabric_chance(struct tl_fabric *f, enum tl_world_stream stream, uint32_t ppm, const struct tl_link *link,
                       uint8_t from);
 void tl_fabric_handle(void *ctx, const struct tl_sim_event *ev);
 

@@ -186,7 +186,7 @@ int tl_simnet_link_start(struct tl_simnet *net, uint32_t rank, struct tl_peer *o
     *out = (struct tl_peer){.rank = rank, .gen = link->end[0].gen};
     struct tl_packet *p = tl_packet_new(f, link, 0, 0);
     uint64_t now_ns = f->world->now_ns;
-    if (tl_fabric_cut_off(f, net->rank, rank)) {
+    if (tl_fabric_cut_off(f, net->rank, rank) || tl_fabric_cut_off(f, rank, net->rank)) {
         p->status = -ETIMEDOUT;
         tl_world_at(f->world, now_ns + f->config.connect_timeout_ns, TL_WORLD_NET, net->rank, WIRE_CONNECT_END, p);
         return 0;

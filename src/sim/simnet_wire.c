@@ -112,26 +112,29 @@ uint64_t tl_fabric_transmit(struct tl_fabric *f, uint32_t rank, uint64_t bytes, 
     return nic_pass(f, &host->tx_free_ns, tl_fabric_cpu(f, rank, cpu_ns), bytes);
 }
 
-bool tl_fabric_cut_off(const struct tl_fabric *f, uint32_t a, uint32_t b)
+bool tl_fabric_cut_off(const struct tl_fabric *f, uint32_t from, uint32_t to)
 {
-    return f->world->now_ns < f->partition_until_ns && f->hosts[a].side != f->hosts[b].side;
+    uint32_t a = f->hosts[from].side, b = f->hosts[to].side;
+    return f->world->now_ns < f->partition_until_ns && (f->one_way ? a > b : a != b);
 }
 
-bool tl_fabric_chance(const struct tl_fabric *f, enum tl_world_stream stream, uint32_t ppm, const struct tl_link *link,
+bool tl_fabric_chance(struct tl_fabric *f, enum tl_world_stream stream, uint32_t ppm, const struct tl_link *link,
                       uint8_t from)
 {
     if (ppm == 0 || f->world->now_ns >= f->faults.until_ns)
         return false;
     const struct tl_link_end *end = &link->end[from];
-    return tl_world_chance(f->world, stream, ppm, (uint64_t)end->rank << 32 | link->end[!from].rank, f->world->now_ns,
-                           end->sent);
+    bool strikes = tl_world_chance(f->world, stream, ppm, (uint64_t)end->rank << 32 | link->end[!from].rank,
+                                   f->world->now_ns, end->sent);
+    f->fired[stream] += strikes;
+    return strikes;
 }
 
 uint64_t tl_fabric_arrival(struct tl_fabric *f, struct tl_link *link, uint8_t from, uint64_t depart_ns)
 {
     struct tl_link_end *end = &link->end[from], *other = &link->end[!from];
     struct tl_world *w = f->world;
-    if (link->lost) { /* nobody has told this side: its kernel gives up after a while */
+    if (link->lost || end->unheard) { /* nobody has told this side: its kernel gives up after a while */
         tl_link_down_later(link, from, f->config.user_timeout_ns, -ETIMEDOUT);
         return UINT64_MAX;
     }
@@ -139,11 +142,16 @@ uint64_t tl_fabric_arrival(struct tl_fabric *f, struct tl_link *link, uint8_t fr
     uint64_t at_ns = depart_ns + f->config.latency_ns;
     if (f->config.jitter_ns != 0)
         at_ns += tl_prng_scale(tl_world_draw(w, TL_STREAM_LATENCY, who, w->now_ns, end->sent), f->config.jitter_ns);
+    bool long_cut = f->partition_until_ns > w->now_ns + f->config.user_timeout_ns;
+    if (long_cut && tl_fabric_cut_off(f, other->rank, end->rank)) /* nothing acknowledges this */
+        tl_link_down_later(link, from, f->config.user_timeout_ns, -ETIMEDOUT);
     if (tl_fabric_cut_off(f, end->rank, other->rank)) { /* kept and repeated until the network heals */
-        if (f->partition_until_ns - w->now_ns > f->config.user_timeout_ns) {
+        if (long_cut) {
             tl_link_down_later(link, from, f->config.user_timeout_ns, -ETIMEDOUT);
-            tl_link_down_later(link, !from, f->config.user_timeout_ns, -ETIMEDOUT);
-            link->lost = true;
+            if (!f->one_way) /* else it learns it when it sends */
+                tl_link_down_later(link, !from, f->config.user_timeout_ns, -ETIMEDOUT);
+            link->lost = !f->one_way;
+            end->unheard = true;
             return UINT64_MAX;
         }
         at_ns += f->partition_until_ns - w->now_ns;

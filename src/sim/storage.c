@@ -154,6 +154,14 @@ static void count_hand_over(struct tl_storage *s, uint32_t content)
     c->reads++;
 }
 
+uint32_t tl_storage_fetches_of(const struct tl_storage *s, uint32_t rank, uint16_t tag)
+{
+    uint32_t count = 0;
+    for (const struct tl_storage_op *op = s->ops; op != NULL; op = op->next)
+        count += op->rank == rank && op->tag == tag;
+    return count;
+}
+
 static void schedule(struct tl_storage *s, struct tl_storage_op *op)
 {
     uint64_t at_ns = s->world->now_ns;
@@ -202,6 +210,8 @@ void tl_storage_fetch(struct tl_storage *s, uint32_t rank, uint16_t tag, uint64_
     memcpy(op->addrs, fetch->addrs, sizeof op->addrs);
     tl_world_trace(s->world, 0x4645544348ull, (uint64_t)rank << 32 | op->object, op->first);
     check_single(s, op);
+    if (++s->under_way > s->under_way_most)
+        s->under_way_most = s->under_way;
     op->next = s->ops;
     if (op->next != NULL)
         op->next->link_to_me = &op->next;
@@ -264,6 +274,7 @@ static void handle(void *ctx, const struct tl_sim_event *ev)
                                    .last = op->left == 0};
     done.status = outcome(s, op, ev->tag, &done.content);
     if (done.last) {
+        s->under_way--;
         *op->link_to_me = op->next;
         if (op->next != NULL)
             op->next->link_to_me = op->link_to_me;

@@ -61,7 +61,8 @@ struct tl_storage {
         uint32_t rank, object;
     } open_files[TL_STORAGE_OPEN_FILES];
     uint32_t open_next;
-    uint32_t *eio_of; /* by object: errors made */
+    uint32_t under_way, under_way_most; /* fetches */
+    uint32_t *eio_of;                   /* by object: errors made */
     uint32_t eio_capacity;
     uint64_t md_ops, opens, lists, reads, bytes, errors, stale, doubles; /* doubles: reads beyond the first */
 };
@@ -76,6 +77,9 @@ void tl_storage_set_handler(struct tl_storage *s, void (*done)(void *ctx, const 
 
 /* A node's FETCH. Completions come through s->done with this cookie and tag, the last one with `last`. */
 void tl_storage_fetch(struct tl_storage *s, uint32_t rank, uint16_t tag, uint64_t cookie, const struct tl_fetch *fetch);
+
+/* Fetches of this node that are under way. */
+uint32_t tl_storage_fetches_of(const struct tl_storage *s, uint32_t rank, uint16_t tag);
 
 /* When `ops` metadata operations, one after the other, or a read are over, if asked for at at_ns (>= now; calls in order
  * of time). They take their share of the servers. */

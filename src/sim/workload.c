@@ -13,6 +13,8 @@ bool tl_workload_by_name(struct tl_workload *w, const char *name)
         tl_workload_random(w);
     else if (strcmp(name, "stream") == 0)
         tl_workload_stream(w);
+    else if (strcmp(name, "files") == 0)
+        tl_workload_files(w);
     else
         return false;
     return true;

@@ -38,7 +38,8 @@ struct tl_workload {
         uint32_t object, chunk;
     } * steps; /* imports */
     uint32_t step_count, file_count;
-    uint32_t first_file;
+    uint32_t first_file, first_directory;
+    uint32_t file_bytes, reads_a_file; /* files */
 };
 
 /* Fills in everything but the catalog. False: no such workload. */
@@ -48,5 +49,6 @@ void tl_workload_fini(struct tl_workload *w);
 void tl_workload_imports(struct tl_workload *w);
 void tl_workload_random(struct tl_workload *w);
 void tl_workload_stream(struct tl_workload *w);
+void tl_workload_files(struct tl_workload *w);
 
 #endif

@@ -41,6 +41,7 @@ enum tl_world_stream {
     TL_STREAM_NODE,
     TL_STREAM_VERIFY,
     TL_STREAM_CANCEL,
+    TL_WORLD_STREAMS,
 };
 
 typedef void (*tl_world_fn)(void *ctx, const struct tl_sim_event *ev);

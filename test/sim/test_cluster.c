@@ -49,7 +49,7 @@ static void every_planted_bug_is_found(void **state)
 static void one_seed_is_one_history(void **state)
 {
     struct tl_seeds_options o;
-    struct tl_seed_result a, b;
+    struct tl_scenario_result a, b;
     (void)state;
     tl_seeds_options_default(&o);
     for (uint64_t seed = 1; seed <= 5; seed++) {
@@ -67,9 +67,10 @@ static void one_seed_is_one_history(void **state)
 static void every_fault_class_changes_history(void **state)
 {
     struct tl_seeds_options o;
-    struct tl_seed_result without, with;
+    struct tl_scenario_result without, with;
     (void)state;
     tl_seeds_options_default(&o);
+    o.swarm = false;
     for (uint32_t class = 0; class < TL_FAULT_COUNT; class ++) {
         bool changes = false;
         for (uint64_t seed = 1; seed <= 10 && !changes; seed++) {
