@@ -73,6 +73,7 @@ struct tl_daemon {
     struct tl_mount mounts[TL_FRONTS_MAX];
     struct tl_front_host host;
     struct tl_control *controls[TL_CONTROLS_MAX];
+    uint64_t no_memory_said_ns;
     uint8_t *queue; /* requests of fronts and synthesised events, run after the present one */
     size_t queue_used, queue_size;
     int epoll_fd, signal_fd, listen_fd, mounts_fd;

@@ -5,6 +5,7 @@
  * an action that failed at once, are queued and run afterwards. The queue's bound is the core's own: it never has more in
  * flight than its tables hold. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,13 +15,32 @@
 #include "base/xattrs.h"
 #include "daemon/daemon.h"
 
-#define NET_BATCH 64
+#define NET_BATCH          64
+#define NO_MEMORY_PAUSE_NS (30ull * TL_NS_PER_S)
 
 /* ---- the bytes of chunks, for the core ---- */
 
+/* Said once a while: the core tries again and again. */
+static void no_memory(struct tl_daemon *d, int rc)
+{
+    uint64_t now = tl_time_mono_ns();
+    if (d->no_memory_said_ns != 0 && now - d->no_memory_said_ns < NO_MEMORY_PAUSE_NS)
+        return;
+    d->no_memory_said_ns = now;
+    tl_log(
+        "error",
+        "this machine gives no more memory for the cache: %s; give the job more memory (see ulimit -v and -f, and the "
+        "memory limit of its cgroup), or start the tier with a smaller --cache-size",
+        strerror(-rc));
+}
+
 static int bytes_alloc(void *ctx, uint32_t len, uint64_t *addr)
 {
-    return tl_arena_alloc(((struct tl_daemon *)ctx)->arena, len, addr);
+    struct tl_daemon *d = ctx;
+    int rc = tl_arena_alloc(d->arena, len, addr);
+    if (rc != 0 && rc != -ENOSPC) /* that is our own limit: ordinary */
+        no_memory(d, rc);
+    return rc;
 }
 
 static void bytes_free(void *ctx, uint64_t addr, uint32_t len)
@@ -267,6 +287,12 @@ static void act(struct tl_daemon *d, const struct tl_action *a)
         break;
     case TL_ACT_INVALIDATE: tl_fronts_invalidate(d, a->path, a->path_len); break;
     case TL_ACT_REPORT: tl_control_report(d, a->answer.id, a->report); break;
+    case TL_ACT_TOO_LARGE:
+        tl_log("error",
+               "the listing of %.*s is larger than the whole cache of this node (%" PRIu64
+               " bytes), so programs get ENOMEM for it; start the tier with a larger --cache-size",
+               a->path_len, a->path, d->options.cache_size_bytes);
+        break;
     }
 }
 

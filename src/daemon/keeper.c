@@ -369,6 +369,7 @@ static int prepare(struct keeper *k, int argc, char **argv)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     sigprocmask(SIG_BLOCK, &set, NULL);
     k->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (rc == 0 && (k->signal_fd < 0 || pipe2(k->mender_fds, O_CLOEXEC) != 0))

@@ -71,6 +71,7 @@ static int open_signals(struct tl_daemon *d, struct tl_error *err)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes holds for the cache's memory, too: an error, not the end */
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
         return tl_error_set(err, -errno, "signals: %s", strerror(errno));
     d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

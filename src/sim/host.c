@@ -224,6 +224,7 @@ static void act(struct tl_cluster *c, uint32_t rank, const struct tl_action *a)
     case TL_ACT_DROP: act_drop(h, a->rank); break;
     case TL_ACT_INVALIDATE: tl_process_invalidate(c, rank, a->path, a->path_len); break;
     case TL_ACT_REPORT: c->checker.reports++; break;
+    case TL_ACT_TOO_LARGE: break;
     }
 }
 

@@ -296,6 +296,7 @@ static void act(struct world *w, uint32_t rank, const struct tl_action *a)
         h->invalidated[a->path_len] = 0;
         break;
     case TL_ACT_REPORT: h->reports[a->report->rank]++; break;
+    case TL_ACT_TOO_LARGE: h->too_large++; break;
     }
 }
 

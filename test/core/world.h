@@ -65,7 +65,7 @@ struct host {
     uint32_t extent_count, extent_max;
     uint32_t allocs_fail; /* so many allocations give -ENOMEM */
     uint64_t live_bytes;
-    uint32_t invalidations;
+    uint32_t invalidations, too_large;
     char invalidated[TL_PATH_MAX]; /* the last path */
     uint32_t reports[HOSTS_MAX];   /* GATHER: how often each rank has reported */
     bool unreachable;              /* connections to and from it cannot be made */

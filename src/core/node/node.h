@@ -16,7 +16,9 @@
 #include "base/hash.h"
 #include "core/request.h"
 
+#ifndef TL_PROTOCOL_VERSION /* a test builds a daemon of another one */
 #define TL_PROTOCOL_VERSION 3u
+#endif
 #define TL_FETCH_CHUNKS_MAX 8u     /* chunks one source fetch may fill */
 #define TL_HEADER_MAX       8192u  /* bytes of one encoded message without payload */
 #define TL_INLINE_MAX       49152u /* payload bytes that travel with their message; more is pulled */
@@ -102,6 +104,7 @@ enum tl_action_type {
     TL_ACT_DROP,       /* close the connection to rank; PEER_DOWN follows */
     TL_ACT_INVALIDATE, /* tell the kernels: names at and below path (empty: all) may have changed */
     TL_ACT_REPORT,     /* GATHER id: counters of rank */
+    TL_ACT_TOO_LARGE,  /* the operator should know: what belongs to path is larger than the whole cache (P-13) */
 };
 
 /* FETCH. All but READ: one blob of unknown size, handed over by FETCHED.payload. READ: chunks first..first+count-1,
@@ -152,7 +155,7 @@ struct tl_action {
     uint64_t deadline_ns;
     const struct tl_fetch *fetch; /* FETCH: valid until its last FETCHED */
     struct tl_answer answer;
-    const char *path; /* INVALIDATE: valid until the next step */
+    const char *path; /* INVALIDATE, TOO_LARGE: valid until the next step */
     uint16_t path_len;
     const struct tl_report *report; /* REPORT: valid until the next step */
 };

@@ -294,11 +294,22 @@ void tl_flight_damaged(struct tl_node *n, uint32_t flight)
         tl_flight_again(n, flight, true);
 }
 
+/* At most one a step: only a blob can be so large, and one event brings one blob. */
+static void tell_too_large(struct tl_node *n, const struct tl_object *o)
+{
+    tl_paths_get(n->index->paths, o->path, n->flush_path, o->path_len);
+    struct tl_action *a = tl_node_act(n, TL_ACT_TOO_LARGE);
+    a->path = n->flush_path;
+    a->path_len = o->path_len;
+}
+
 void tl_flight_no_room(struct tl_node *n, uint32_t flight, int rc)
 {
     struct tl_flight *f = &n->flights[flight];
     check(rc == -EBUSY || rc == -EFBIG || rc == -ENOMEM);
     n->counters.busy++;
+    if (rc == -EFBIG)
+        tell_too_large(n, &n->index->objects[n->index->chunks[f->chunk].object]);
     if (rc == -EFBIG || (rc == -ENOMEM && ++f->starved >= ATTEMPTS_MAX))
         tl_flight_fail(n, flight, -ENOMEM);
     else
