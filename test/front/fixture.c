@@ -153,6 +153,20 @@ void fixture_path(char *buf, size_t size, const char *dir, const char *name)
     check(len > 0 && (size_t)len < size);
 }
 
+void fixture_make_dir(const struct fixture *fx, const char *name, mode_t mode)
+{
+    char path[512];
+    fixture_path(path, sizeof path, fx->source, name);
+    check(mkdir(path, 0755) == 0 && chmod(path, mode) == 0); /* whatever the umask */
+}
+
+void fixture_make_link(const struct fixture *fx, const char *name, const char *target)
+{
+    char path[512];
+    fixture_path(path, sizeof path, fx->source, name);
+    check(symlink(target, path) == 0);
+}
+
 void fixture_spill(const struct fixture *fx, const char *name, const char *text)
 {
     char path[512];

@@ -31,13 +31,15 @@ typedef void (*fixture_fn)(struct fixture *fx, const void *arg);
 
 /* Once a program, before others: a private mount namespace. False: this machine does not allow the test. */
 bool fixture_possible(void);
-void fixture_new(struct fixture *fx);                                             /* source tree only */
-void fixture_mount(struct fixture *fx, const struct fixture_options *options);    /* NULL: as tiercel mount */
-void fixture_free(struct fixture *fx);                                            /* unmounts and removes */
-pid_t fixture_fork(struct fixture *fx, fixture_fn fn, const void *arg);           /* starts a child */
-int fixture_serve(struct fixture *fx, pid_t child);                               /* until it ends: its status */
-int fixture_run(struct fixture *fx, fixture_fn fn, const void *arg);              /* both */
-void fixture_serve_until(struct fixture *fx, bool (*done)(struct fixture *fx));   /* some condition, bounded */
+void fixture_new(struct fixture *fx);                                           /* source tree only */
+void fixture_mount(struct fixture *fx, const struct fixture_options *options);  /* NULL: as tiercel mount */
+void fixture_free(struct fixture *fx);                                          /* unmounts and removes */
+pid_t fixture_fork(struct fixture *fx, fixture_fn fn, const void *arg);         /* starts a child */
+int fixture_serve(struct fixture *fx, pid_t child);                             /* until it ends: its status */
+int fixture_run(struct fixture *fx, fixture_fn fn, const void *arg);            /* both */
+void fixture_serve_until(struct fixture *fx, bool (*done)(struct fixture *fx)); /* some condition, bounded */
+void fixture_make_dir(const struct fixture *fx, const char *name, mode_t mode); /* makes source/name */
+void fixture_make_link(const struct fixture *fx, const char *name, const char *target);
 void fixture_spill(const struct fixture *fx, const char *name, const char *text); /* writes source/name */
 void fixture_path(char *buf, size_t size, const char *dir, const char *name);     /* dir/name */
 bool fixture_idle(struct fixture *fx); /* all invalidations are written: for fixture_serve_until */

@@ -25,19 +25,12 @@ static void nothing(struct fixture *fx, const void *arg)
     EXPECT(stat(fx->mnt, &st) == 0);
 }
 
-static void make_dir(const struct fixture *fx, const char *name)
-{
-    char path[256];
-    fixture_path(path, sizeof path, fx->source, name);
-    assert_int_equal(mkdir(path, 0755), 0);
-}
-
 /* A mount over dir/file and file; epoch: with the one message for all. False: this kernel has no such message. */
 static bool mount_small(struct fixture *fx, bool epoch)
 {
     fixture_new(fx);
-    make_dir(fx, "dir");
-    make_dir(fx, "other");
+    fixture_make_dir(fx, "dir", 0755);
+    fixture_make_dir(fx, "other", 0755);
     fixture_spill(fx, "file", "hello");
     fixture_spill(fx, "dir/file", "hello");
     fixture_spill(fx, "other/file", "hello");

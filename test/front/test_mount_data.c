@@ -213,10 +213,8 @@ static void a_signal_ends_the_wait(void **state)
     (void)state;
     static const char *const what[] = {"dir", "dir/file"}; /* a look-up; a read */
     struct fixture fx;
-    char path[256];
     fixture_new(&fx);
-    fixture_path(path, sizeof path, fx.source, "dir");
-    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_spill(&fx, "dir/file", "hello");
     fixture_mount(&fx, NULL);
     for (int i = 0; i < 2; i++) {
@@ -240,9 +238,7 @@ static void a_process_that_waits_can_be_killed(void **state)
     (void)state;
     struct fixture fx;
     fixture_new(&fx);
-    char path[256];
-    fixture_path(path, sizeof path, fx.source, "dir");
-    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_spill(&fx, "dir/file", "hello");
     fixture_path(fx.host.held, sizeof fx.host.held, fx.source, "dir");
     fixture_mount(&fx, NULL);
@@ -327,10 +323,8 @@ static void more_waiting_requests_than_places_wait_in_the_kernel(void **state)
 {
     (void)state;
     struct fixture fx;
-    char path[256];
     fixture_new(&fx);
-    fixture_path(path, sizeof path, fx.source, "dir");
-    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_mount(&fx, NULL);
     fixture_path(fx.host.held, sizeof fx.host.held, fx.source, "dir");
     pid_t pid = fixture_fork(&fx, crowd, NULL);

@@ -44,11 +44,9 @@ static void names_and_missing_names_are_asked_for_once(void **state)
 {
     (void)state;
     struct fixture fx;
-    char path[256];
     fixture_new(&fx);
     fixture_spill(&fx, "file", "hello");
-    fixture_path(path, sizeof path, fx.source, "dir");
-    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_mount(&fx, NULL);
     assert_int_equal(fixture_run(&fx, stat_some, NULL), 0);
     assert_int_equal(fx.host.lists, 2); /* the top and dir: nothing more is needed */
@@ -201,13 +199,10 @@ static void links_are_read_once(void **state)
 {
     (void)state;
     struct fixture fx;
-    char path[256];
     fixture_new(&fx);
     fixture_spill(&fx, "file", "hello");
-    fixture_path(path, sizeof path, fx.source, "link");
-    assert_int_equal(symlink("file", path), 0);
-    fixture_path(path, sizeof path, fx.source, "dangling");
-    assert_int_equal(symlink("nowhere", path), 0);
+    fixture_make_link(&fx, "link", "file");
+    fixture_make_link(&fx, "dangling", "nowhere");
     fixture_mount(&fx, NULL);
     assert_int_equal(fixture_run(&fx, read_links, NULL), 0);
     assert_true(fixture_is_silent(&fx, read_links));
@@ -240,16 +235,13 @@ static void absolute_links_stay_inside_a_plain_mount_only(void **state)
     (void)state;
     for (int plain = 0; plain < 2; plain++) {
         struct fixture fx;
-        char path[256], target[256];
+        char target[256];
         fixture_new(&fx);
         fixture_spill(&fx, "file", "hello");
-        fixture_path(path, sizeof path, fx.source, "dir");
-        assert_int_equal(mkdir(path, 0755), 0);
+        fixture_make_dir(&fx, "dir", 0755);
         fixture_path(target, sizeof target, fx.source, "file");
-        fixture_path(path, sizeof path, fx.source, "dir/absolute");
-        assert_int_equal(symlink(target, path), 0);
-        fixture_path(path, sizeof path, fx.source, "dir/pseudo");
-        assert_int_equal(symlink("/proc/self", path), 0);
+        fixture_make_link(&fx, "dir/absolute", target);
+        fixture_make_link(&fx, "dir/pseudo", "/proc/self");
         const struct fixture_options by_launcher = {.by_fd = true};
         fixture_mount(&fx, plain == 1 ? NULL : &by_launcher);
         assert_int_equal(fixture_run(&fx, read_absolute, plain == 1 ? "../file" : target), 0);
@@ -294,11 +286,9 @@ static void everything_that_changes_something_says_read_only(void **state)
 {
     (void)state;
     struct fixture fx;
-    char path[256];
     fixture_new(&fx);
     fixture_spill(&fx, "file", "hello");
-    fixture_path(path, sizeof path, fx.source, "dir");
-    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_mount(&fx, NULL);
     assert_int_equal(fixture_run(&fx, change_things, NULL), 0);
     fixture_free(&fx);
@@ -368,8 +358,7 @@ static void extended_attributes_of_a_file_are_fetched_once(void **state)
     bool supported = true;
     fixture_new(&fx);
     fixture_spill(&fx, "file", "hello");
-    fixture_path(path, sizeof path, fx.source, "dir");
-    assert_int_equal(mkdir(path, 0755), 0);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_path(path, sizeof path, fx.source, "file");
     if (setxattr(path, "user.colour", "blue", 4, 0) != 0) {
         print_message("skipped: no user.* attributes where the test runs\n");
@@ -457,14 +446,6 @@ static void try_rights(struct fixture *fx, const void *arg)
     EXPECT(opendir(path) == NULL && errno == EACCES);
 }
 
-static void make_dir(const struct fixture *fx, const char *name, mode_t mode)
-{
-    char path[256];
-    fixture_path(path, sizeof path, fx->source, name);
-    assert_int_equal(mkdir(path, 0755), 0);
-    assert_int_equal(chmod(path, mode), 0);
-}
-
 static void rights_are_the_users_own_with_unmapped_owners(void **state)
 {
     (void)state;
@@ -477,11 +458,11 @@ static void rights_are_the_users_own_with_unmapped_owners(void **state)
         assert_int_equal(chown(path, rights[i].uid, rights[i].gid), 0);
         assert_int_equal(chmod(path, rights[i].mode), 0);
     }
-    make_dir(&fx, "closed-dir", 0700);
+    fixture_make_dir(&fx, "closed-dir", 0700);
     fixture_spill(&fx, "closed-dir/file", "x");
-    make_dir(&fx, "search-only", 0711);
-    make_dir(&fx, "search-only/inner", 0755);
-    make_dir(&fx, "closed-dir/inner", 0755);
+    fixture_make_dir(&fx, "search-only", 0711);
+    fixture_make_dir(&fx, "search-only/inner", 0755);
+    fixture_make_dir(&fx, "closed-dir/inner", 0755);
     fixture_spill(&fx, "closed-dir/inner/file", "x");
     fixture_spill(&fx, "search-only/inner/file", "x");
     fixture_spill(&fx, "search-only/public", "x");
@@ -489,8 +470,7 @@ static void rights_are_the_users_own_with_unmapped_owners(void **state)
     char path[256];
     fixture_path(path, sizeof path, fx.source, "search-only/private");
     assert_int_equal(chmod(path, 0600), 0);
-    fixture_path(path, sizeof path, fx.source, "search-only/link");
-    assert_int_equal(symlink("public", path), 0);
+    fixture_make_link(&fx, "search-only/link", "public");
     fx.host.uid = 65534;
     fx.host.gids[0] = 65534;
     fx.host.gids[1] = 1;
@@ -530,7 +510,7 @@ static void errors_of_the_node_reach_the_program_and_do_not_stick(void **state)
         {-EBUSY, EBUSY}, {-ESHUTDOWN, ESHUTDOWN},       {-ENOTDIR, ENOTDIR},     {-ENOENT, ENOENT}};
     struct fixture fx;
     fixture_new(&fx);
-    make_dir(&fx, "dir", 0755);
+    fixture_make_dir(&fx, "dir", 0755);
     fixture_spill(&fx, "dir/file", "x");
     fixture_mount(&fx, NULL);
     fixture_path(fx.host.failing, sizeof fx.host.failing, fx.source, "dir");
