@@ -52,6 +52,7 @@ as_user() { # fusermount3 wants one that has a name
         TIERCEL_RUNTIME_DIR="$TEST_TEMP/user/run" "$@"
 }
 user_mounts() {
+    trap 'as_user "$cli" down >/dev/null' EXIT
     as_user "$cli" up -N 1 >/dev/null && as_user "$cli" mount "$user/mnt" >/dev/null || return
     as_user cmp "$user/mnt$user/file" "$user/file" && echo same
     as_user cat "$user/mnt$user/search/name"
@@ -60,7 +61,6 @@ user_mounts() {
     as_user ls "$user/mnt$user/search" 2>&1 | grep -o 'Permission denied'
     cat "$user/mnt$user/file" 2>&1 | grep -o 'Permission denied'
     as_user "$cli" umount "$user/mnt" >/dev/null && ! grep -q " $user/mnt " /proc/self/mountinfo && echo unmounted
-    as_user "$cli" down >/dev/null
 }
 user=$TEST_TEMP/user
 mkdir -p "$user/mnt" "$user/search"
