@@ -66,6 +66,7 @@ struct tl_control; /* a connection to the control socket; control.c */
 struct tl_daemon {
     struct tl_options options;
     struct tl_node *node;
+    struct tl_topology *topology; /* NULL: the node list names no groups */
     struct tl_net *net;
     struct tl_arena *arena;
     struct tl_source *source;

@@ -445,7 +445,9 @@ static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
 
 static uint64_t job_id_of(const struct tl_options *o)
 {
-    uint64_t id = tl_hash64(o->tier, strlen(o->tier), o->arity);
+    uint64_t id = tl_hash64(o->tier, strlen(o->tier), (uint64_t)o->roots << 32 | o->arity);
+    if (o->groups != NULL)
+        id = tl_hash64(o->groups, o->node_count * sizeof *o->groups, id);
     for (uint32_t i = 0; i < o->node_count; i++)
         id = tl_hash64(o->addresses[i], strlen(o->addresses[i]), id);
     return id;
@@ -461,7 +463,11 @@ static int open_node(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
                                               .blob_valid = bytes_blob_valid};
     struct tl_node_config config = {.rank = o->rank, .node_count = o->node_count};
     tl_node_config_default(&config);
+    config.roots = o->roots;
     config.arity = o->arity;
+    if (o->groups != NULL && tl_topology_new(&d->topology, o->groups, o->node_count) != 0)
+        return tl_error_set(err, -ENOMEM, "out of memory for the groups of %u nodes", o->node_count);
+    config.topology = d->topology;
     config.incarnation = tl_time_real_ns();
     config.job_id = job_id;
     config.seed = config.incarnation;
@@ -509,6 +515,7 @@ void tl_drive_close(struct tl_daemon *d)
         }
     free(d->links);
     tl_node_free(d->node);
+    tl_topology_free(d->topology);
     tl_arena_free(d->arena);
     free(d->queue);
 }

@@ -67,11 +67,28 @@ static int split_address(char *text, char **host, uint16_t *port)
     return **host == 0 ? -EINVAL : 0;
 }
 
-static int add_node(struct tl_options *o, char *line, uint32_t *room)
+/* One node of the list while it is being read. */
+struct named {
+    const char *group; /* "": none; in the text */
+    uint32_t rank;
+};
+
+/* Cuts the group off. */
+static const char *split_group(char *line)
+{
+    char *end = line + strcspn(line, " \t");
+    if (*end == 0)
+        return end;
+    *end++ = 0;
+    return end + strspn(end, " \t");
+}
+
+static int add_node(struct tl_options *o, char *line, uint32_t *room, struct named **names)
 {
     char *host = NULL;
     uint16_t port = 0;
-    if (split_address(line, &host, &port) != 0 || strpbrk(host, " \t,;") != NULL)
+    const char *group = split_group(line);
+    if (group[strcspn(group, " \t,;")] != 0 || split_address(line, &host, &port) != 0 || strpbrk(host, " \t,;") != NULL)
         return -EINVAL;
     if (o->node_count == *room) {
         uint32_t more = *room == 0 ? 16 : *room * 2;
@@ -79,12 +96,17 @@ static int add_node(struct tl_options *o, char *line, uint32_t *room)
         if (grown == NULL)
             return -ENOMEM;
         o->addresses = grown;
+        struct named *more_names = realloc(*names, sizeof **names * more);
+        if (more_names == NULL)
+            return -ENOMEM;
+        *names = more_names;
         *room = more;
     }
     char address[300];
     int len = snprintf(address, sizeof address, "%s:%u", host, port != 0 ? port : tl_default_port(o->key));
     if (len < 0 || (size_t)len >= sizeof address)
         return -EINVAL;
+    (*names)[o->node_count] = (struct named){.group = group, .rank = o->node_count};
     o->addresses[o->node_count] = strdup(address);
     return o->addresses[o->node_count] == NULL ? -ENOMEM : (o->node_count++, 0);
 }
@@ -110,7 +132,42 @@ static int refuse_twins(const struct tl_options *o, const char *name, struct tl_
     return rc;
 }
 
-int tl_parse_nodes(struct tl_options *o, char *text, const char *name, struct tl_error *err)
+static int by_group(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    int order = strcmp(x->group, y->group);
+    return order != 0 ? order : (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+/* Each group is called by its first node. */
+static int take_groups(struct tl_options *o, struct named *names, const char *list, struct tl_error *err)
+{
+    uint32_t without = 0, first = o->node_count;
+    for (uint32_t i = 0; i < o->node_count; i++)
+        if (names[i].group[0] == 0) {
+            without++;
+            first = first == o->node_count ? i : first;
+        }
+    if (without == o->node_count)
+        return 0;
+    if (without > 0)
+        return tl_error_set(
+            err, -EINVAL,
+            "node list %s: %u of %u nodes have no group, %s among them; name one for each node, or for none", list,
+            without, o->node_count, o->addresses[first]);
+    o->groups = calloc(o->node_count, sizeof *o->groups);
+    if (o->groups == NULL)
+        return tl_error_set(err, -ENOMEM, "node list %s: out of memory", list);
+    qsort(names, o->node_count, sizeof *names, by_group);
+    for (uint32_t i = 0, head = 0; i < o->node_count; i++) {
+        if (strcmp(names[head].group, names[i].group) != 0)
+            head = i;
+        o->groups[names[i].rank] = names[head].rank;
+    }
+    return 0;
+}
+
+static int read_lines(struct tl_options *o, char *text, struct named **names, const char *name, struct tl_error *err)
 {
     uint32_t room = 0, number = 0;
     char *save = NULL;
@@ -125,17 +182,30 @@ int tl_parse_nodes(struct tl_options *o, char *text, const char *name, struct tl
             line[len - 1] = 0;
         if (*line == 0)
             continue;
-        int rc = o->node_count < TL_NODES_MAX ? add_node(o, line, &room) : -E2BIG;
+        int rc = o->node_count < TL_NODES_MAX ? add_node(o, line, &room, names) : -E2BIG;
         if (rc == -EINVAL)
-            return tl_error_set(err, rc, "node list %s, line %u: '%s' is not host, host:port or [v6]:port", name,
-                                number, line);
+            return tl_error_set(err, rc,
+                                "node list %s, line %u: '%s' is not host, host:port or [v6]:port, and perhaps a group",
+                                name, number, line);
         if (rc != 0)
             return tl_error_set(err, rc, "node list %s, line %u: %s", name, number,
                                 rc == -E2BIG ? "more than 65,536 nodes" : "out of memory");
     }
     if (o->node_count == 0)
         return tl_error_set(err, -EINVAL, "node list %s names no node; write one host a line", name);
-    return refuse_twins(o, name, err);
+    return 0;
+}
+
+int tl_parse_nodes(struct tl_options *o, char *text, const char *name, struct tl_error *err)
+{
+    struct named *names = NULL;
+    int rc = read_lines(o, text, &names, name, err);
+    if (rc == 0)
+        rc = refuse_twins(o, name, err);
+    if (rc == 0)
+        rc = take_groups(o, names, name, err);
+    free(names);
+    return rc;
 }
 
 /* ---- which of them are we? ---- */

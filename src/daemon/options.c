@@ -11,20 +11,25 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/overlay/forest.h"
+
 #define NODE_LIST_MAX (16u << 20) /* bytes */
 
 static const char usage[] =
     "usage: tierceld --nodes FILE --key FILE [options]\n"
     "One daemon of a Tiercel tier; `tiercel up` starts them.\n"
     "\n"
-    "  --nodes FILE        node list: host[:port] a line (-: standard input)\n"
+    "  --nodes FILE        node list: host[:port] [group] a line (-: standard input)\n"
     "  --rank N|auto       our line in it, from 0 (auto: by host name or address)\n"
     "  --key FILE          the job's key: 64 hex digits, mode 0600\n"
     "  --key-fd N          read the key from this descriptor instead\n"
     "  --name TIER         name of the tier (default: default)\n"
     "  --runtime DIR       where sockets, logs and keys of tiers lie\n"
     "  --cache-size BYTES  cache limit, with K, M or G (default: a quarter of memory, at most 16G)\n"
-    "  --arity N           children a node (default 16); the same on all nodes\n"
+    "  --roots N|auto      nodes that read the source, each its share (default auto); the same on all nodes\n"
+    "  --arity N|auto      children a node (default auto); the same on all nodes\n"
+    "  --link-rate BYTES   of a node's link a second, for auto; 100G for 800 Gbit/s\n"
+    "  --storage-rate BYTES  of the storage a second, for auto\n"
     "  --readahead BYTES   files up to this size are fetched whole, or `always` (default 1M)\n"
     "  --encrypt           encrypt what goes over the network; the same on all nodes\n"
     "  --bulk WAY          auto, tcp, or a libfabric provider such as `tcp;ofi_rxm`\n"
@@ -46,7 +51,10 @@ enum {
     OPT_NAME,
     OPT_RUNTIME,
     OPT_CACHE,
+    OPT_ROOTS,
     OPT_ARITY,
+    OPT_LINK_RATE,
+    OPT_STORAGE_RATE,
     OPT_READAHEAD,
     OPT_ENCRYPT,
     OPT_BULK,
@@ -70,7 +78,10 @@ static const struct option options[] = {
     {"name", required_argument, NULL, OPT_NAME},
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"cache-size", required_argument, NULL, OPT_CACHE},
+    {"roots", required_argument, NULL, OPT_ROOTS},
     {"arity", required_argument, NULL, OPT_ARITY},
+    {"link-rate", required_argument, NULL, OPT_LINK_RATE},
+    {"storage-rate", required_argument, NULL, OPT_STORAGE_RATE},
     {"readahead", required_argument, NULL, OPT_READAHEAD},
     {"encrypt", no_argument, NULL, OPT_ENCRYPT},
     {"bulk", required_argument, NULL, OPT_BULK},
@@ -92,6 +103,7 @@ struct raw {
     const char *nodes, *key, *rank, *runtime;
     int key_fd;
     bool keeper, no_keeper;
+    struct tl_forest_speeds speeds;
 };
 
 int tl_parse_size(const char *text, uint64_t *out)
@@ -149,6 +161,13 @@ static int parse_name(const char *text, char *out, struct tl_error *err)
     return copy_text("--name", text, out, TL_TIER_NAME_MAX, err);
 }
 
+/* 0 in *out: to be chosen. */
+static int parse_auto(const char *option, const char *arg, uint32_t max, uint32_t *out, struct tl_error *err)
+{
+    *out = 0;
+    return strcmp(arg, "auto") == 0 ? 0 : parse_number(option, arg, 1, max, out, err);
+}
+
 static int take_option(struct tl_options *o, struct raw *raw, int option, const char *arg, struct tl_error *err)
 {
     uint32_t number = 0;
@@ -168,7 +187,10 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
         return rc;
     case OPT_NAME: return parse_name(arg, o->tier, err);
     case OPT_CACHE: return parse_bytes("--cache-size", arg, 8u << 20, &o->cache_size_bytes, err);
-    case OPT_ARITY: return parse_number("--arity", arg, 1, 256, &o->arity, err);
+    case OPT_ROOTS: return parse_auto("--roots", arg, TL_FOREST_ROOTS_MAX, &o->roots, err);
+    case OPT_ARITY: return parse_auto("--arity", arg, TL_FOREST_ARITY_MAX, &o->arity, err);
+    case OPT_LINK_RATE: return parse_bytes("--link-rate", arg, 1, &raw->speeds.link_bytes_per_s, err);
+    case OPT_STORAGE_RATE: return parse_bytes("--storage-rate", arg, 1, &raw->speeds.storage_bytes_per_s, err);
     case OPT_READAHEAD:
         o->readahead_bytes = UINT64_MAX;
         return strcmp(arg, "always") == 0 ? 0 : parse_bytes("--readahead", arg, 0, &o->readahead_bytes, err);
@@ -327,6 +349,18 @@ static int choose_runtime(struct tl_options *o, const struct raw *raw, struct tl
     return 0;
 }
 
+/* What was not said is chosen, from what all nodes know alike. */
+static int choose_forest(struct tl_options *o, const struct raw *raw, struct tl_error *err)
+{
+    if (o->roots > o->node_count)
+        return tl_error_set(err, -EINVAL, "--roots %u: more than the %u nodes of the list", o->roots, o->node_count);
+    struct tl_forest f = {.node_count = o->node_count, .roots = o->roots, .arity = o->arity};
+    tl_forest_choose(&f, &raw->speeds);
+    o->roots = f.roots;
+    o->arity = f.arity;
+    return 0;
+}
+
 static uint64_t default_cache_size(void)
 {
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
@@ -338,7 +372,6 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
 {
     *o = (struct tl_options){.tier = "default",
                              .bulk = "auto",
-                             .arity = 16,
                              .threads = 16,
                              .ready_fd = -1,
                              .keeper_fd = -1,
@@ -370,6 +403,8 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
     free(rest);
     o->keeper = o->keeper_fd < 0 && !raw.no_keeper && (raw.keeper || o->daemonise);
     if (rc == 0)
+        rc = choose_forest(o, &raw, err);
+    if (rc == 0)
         rc = choose_rank(o, &raw, err);
     return rc == 0 ? choose_runtime(o, &raw, err) : rc;
 }
@@ -379,9 +414,11 @@ void tl_options_fini(struct tl_options *o)
     for (uint32_t i = 0; i < o->node_count; i++)
         free(o->addresses[i]);
     free(o->addresses);
+    free(o->groups);
     free(o->nodes_text);
     o->nodes_text = NULL;
     memset(o->key, 0, sizeof o->key);
     o->addresses = NULL;
+    o->groups = NULL;
     o->node_count = 0;
 }

@@ -18,7 +18,8 @@ struct tl_options {
     char runtime[4096]; /* folder of the tier: <runtime>/<tier> */
     uint8_t key[TL_KEY_SIZE];
     char **addresses; /* node_count strings "host:port" */
-    uint32_t node_count, rank, arity, threads;
+    uint32_t *groups; /* of each node: the first node with the same group; NULL: the list names none */
+    uint32_t node_count, rank, roots, arity, threads;
     uint64_t cache_size_bytes, readahead_bytes;
     bool encrypt, daemonise;
     bool keeper;      /* start a keeper, which starts the daemon */
@@ -40,7 +41,8 @@ int tl_parse_size(const char *text, uint64_t *out) TL_MUST_CHECK;
 int tl_parse_key(const char *text, uint8_t key[TL_KEY_SIZE]) TL_MUST_CHECK;
 /* The port that all nodes without one use: derived from the key, so that nobody has to agree on it. */
 uint16_t tl_default_port(const uint8_t key[TL_KEY_SIZE]);
-/* Parses a node list: a node a line, `host[:port]`, '#' comments. Fills addresses and node_count; name is for messages. */
+/* Parses a node list: a node a line, `host[:port] [group]`, '#' comments. Fills addresses, groups and node_count; name is for
+ * messages. Either every node has a group, or none. */
 int tl_parse_nodes(struct tl_options *o, char *text, const char *name, struct tl_error *err) TL_MUST_CHECK;
 /* The line of the list that is this machine: by host name, else by an address of one of its interfaces. */
 int tl_find_own_rank(struct tl_options *o, struct tl_error *err) TL_MUST_CHECK;

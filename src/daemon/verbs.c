@@ -167,10 +167,11 @@ static json_t *status_json(struct tl_daemon *d, const struct tl_report *reports,
     free(by_rank);
     uint64_t uptime = (tl_time_mono_ns() - d->started_ns) / TL_NS_PER_S;
     bool ready = count == o->node_count;
-    return json_pack("{s:s, s:i, s:i, s:b, s:i, s:i, s:s, s:I, s:I, s:s, s:b, s:o, s:o}", "tier", o->tier, "rank",
-                     o->rank, "nodes", o->node_count, "ready", ready, "root", 0, "arity", o->arity, "version",
-                     TIERCEL_VERSION, "uptime_s", (json_int_t)uptime, "pid", (json_int_t)getpid(), "transport",
-                     d->net->ops->name, "encrypted", o->encrypt, "members", members, "mounts", mounts_json(d));
+    return json_pack("{s:s, s:i, s:i, s:b, s:i, s:i, s:i, s:s, s:I, s:I, s:s, s:b, s:o, s:o}", "tier", o->tier, "rank",
+                     o->rank, "nodes", o->node_count, "ready", ready, "root", 0, "roots", o->roots, "arity", o->arity,
+                     "version", TIERCEL_VERSION, "uptime_s", (json_int_t)uptime, "pid", (json_int_t)getpid(),
+                     "transport", d->net->ops->name, "encrypted", o->encrypt, "members", members, "mounts",
+                     mounts_json(d));
 }
 
 static json_t *stat_all_json(const struct tl_report *reports, size_t count)

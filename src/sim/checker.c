@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "core/wire/wire.h"
 #include "sim/cluster.h"
 
 #define MESSAGES_A_FLIGHT 6u            /* GET, DATA, DONE, and as much again for what is repeated */
@@ -14,51 +15,62 @@
 #define DAMAGED_MAX       8u            /* P-7 */
 #define QUEUE_NS          (TL_NS_PER_S) /* what was waiting for the source when a parent came back is still read there */
 
-/* Following who asks whom comes to an end. */
-static void check_tree(struct tl_cluster *c, uint32_t rank)
+static struct tl_forest forest(const struct tl_cluster *c)
 {
+    const struct tl_node_config *n = &c->config.node;
+    return (struct tl_forest){
+        .node_count = c->config.nodes, .roots = n->roots, .arity = n->arity, .topology = n->topology};
+}
+
+/* Following who asks whom comes to an end, in each tree. */
+static void check_cycles(struct tl_cluster *c, uint32_t rank, uint32_t tree)
+{
+    uint32_t first = tl_node_parent(c->hosts[rank].node, tree), at = first;
+    for (uint32_t hops = 0; at != UINT32_MAX && c->hosts[at].node != NULL; hops++) {
+        if (at == rank || hops > c->config.nodes) {
+            tl_world_violation(&c->world,
+                               "node %u asks node %u in tree %u, and that one in the end asks node %u: a cycle", rank,
+                               first, tree, rank);
+            return;
+        }
+        uint32_t above = tl_node_parent(c->hosts[at].node, tree);
+        at = c->config.plant == TL_PLANT_CYCLE && above == UINT32_MAX ? rank : above;
+    }
+}
+
+static void check_trees(struct tl_cluster *c, uint32_t rank)
+{
+    const struct tl_forest f = forest(c);
     struct tl_report report;
     tl_node_report(c->hosts[rank].node, &report);
-    uint32_t at = report.parent, most = CHILDREN_SPARE + 4 * c->config.node.arity;
+    uint32_t most = CHILDREN_SPARE + 4 * c->config.node.arity;
     if (report.children > c->checker.children_most)
         c->checker.children_most = report.children;
     if (report.children > most)
         tl_world_violation(&c->world, "node %u has %u children, at most %u are allowed", rank, report.children, most);
-    for (uint32_t hops = 0; at != UINT32_MAX && c->hosts[at].node != NULL; hops++) {
-        if (at == rank || hops > c->config.nodes) {
-            tl_world_violation(&c->world, "node %u asks node %u, and that one in the end asks node %u: a cycle", rank,
-                               report.parent, rank);
-            return;
-        }
-        struct tl_report above;
-        tl_node_report(c->hosts[at].node, &above);
-        at = c->config.plant == TL_PLANT_CYCLE && above.parent == UINT32_MAX ? rank : above.parent;
-    }
+    for (uint32_t tree = 0; tree < tl_forest_trees(&f); tree++)
+        check_cycles(c, rank, tree);
 }
 
-/* Of all trees, when there are several. */
-static bool is_root(const struct tl_cluster *c, uint32_t rank)
+/* May this node ask storage for this? It is the root of its tree, had nobody to ask there a moment ago, or was not helped. */
+static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const struct tl_fetch *fetch)
 {
-    (void)c;
-    return rank == 0;
-}
-
-/* May this node ask storage for this? It had nobody to ask a moment ago, or was not helped. */
-static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object)
-{
+    const struct tl_forest f = forest(c);
+    struct tl_hash key = tl_object_key(fetch->op, fetch->path, fetch->path_len, fetch->version);
+    uint32_t tree = tl_forest_tree_of(&f, key, fetch->file_size_bytes);
     struct tl_report report;
     struct tl_host *h = &c->hosts[rank];
     tl_node_report(h->node, &report);
-    if (is_root(c, rank))
+    if (tl_forest_place(&f, tree, rank) == 0)
         return true;
     c->checker.alone++;
-    if (report.parent == UINT32_MAX && report.counters.reparented > 0) {
-        h->alone_ns = c->world.now_ns;
+    if (tl_node_parent(h->node, tree) == UINT32_MAX && report.counters.reparented > 0) {
+        h->alone_ns[tree] = c->world.now_ns;
         return true;
     }
     bool not_helped =
         report.counters.digest_failures >= DAMAGED_MAX || (object != TL_CATALOG_NONE && c->storage.eio_of[object] > 0);
-    return not_helped || (h->alone_ns != 0 && c->world.now_ns <= h->alone_ns + QUEUE_NS);
+    return not_helped || (h->alone_ns[tree] != 0 && c->world.now_ns <= h->alone_ns[tree] + QUEUE_NS);
 }
 
 /* What the node holds already. Forgotten by a flush, it may stay while it is lent (P-42). */
@@ -78,7 +90,7 @@ void tl_checker_fetch(struct tl_cluster *c, uint32_t rank, const struct tl_fetch
     uint32_t object = tl_catalog_find(&c->catalog, f->path, f->path_len);
     if (tl_storage_fetches_of(&c->storage, rank, c->hosts[rank].epoch) >= c->config.node.fetch_max)
         tl_world_violation(&c->world, "node %u has more than %u fetches under way", rank, c->config.node.fetch_max);
-    if (!may_ask(c, rank, object))
+    if (!may_ask(c, rank, object, f))
         tl_world_violation(&c->world, "node %u asks storage for %.*s, though it has somebody to ask", rank,
                            (int)f->path_len, f->path);
     if (holds(c, rank, f, object))
@@ -99,8 +111,11 @@ static void check_messages(struct tl_cluster *c)
     uint64_t flights = counters.flights_opened + counters.flights_retried;
     uint64_t links = c->config.nodes + counters.peers_lost + counters.reparented;
     uint64_t beats = c->world.now_ns / c->config.node.heartbeat_ns + 1;
-    uint64_t most = MESSAGES_A_FLIGHT * flights + MESSAGES_A_LINK * links * 8 + 4 * beats * c->config.nodes +
-                    4 * (uint64_t)c->config.nodes * c->checker.operators;
+    const struct tl_forest f = forest(c);
+    uint64_t each =
+        3 + tl_forest_trees(&f); /* a PING, a PONG, or a JOIN in every tree; a flood goes along every edge */
+    uint64_t most = MESSAGES_A_FLIGHT * flights + MESSAGES_A_LINK * links * 8 + each * beats * c->config.nodes +
+                    each * (uint64_t)c->config.nodes * c->checker.operators;
     if (c->fabric.messages > most)
         tl_world_violation(&c->world, "%llu messages were sent; %llu flights explain at most %llu",
                            (unsigned long long)c->fabric.messages, (unsigned long long)flights,
@@ -122,7 +137,7 @@ void tl_checker_step(struct tl_cluster *c, uint32_t rank)
     if (!tl_world_chance(&c->world, TL_STREAM_VERIFY, c->config.verify_ppm, rank, c->checker.steps, 0))
         return;
     tl_node_verify(h->node);
-    check_tree(c, rank);
+    check_trees(c, rank);
 }
 
 /* May this request have failed so? */

@@ -11,6 +11,25 @@
 #define OBJECTS_SPARE 64u
 #define READY_MAX_NS  (60 * TL_NS_PER_S)
 
+static void group_nodes(struct tl_cluster *c)
+{
+    uint32_t nodes = c->config.nodes, groups = c->config.groups;
+    struct tl_node_config *n = &c->config.node;
+    if (n->roots > nodes)
+        n->roots = nodes;
+    if (n->flight_max < 2 * (TL_ANSWER_REFS_MAX + n->roots))
+        n->flight_max = 2 * (TL_ANSWER_REFS_MAX + n->roots); /* fewer would not do */
+    if (groups == 0)
+        return;
+    uint32_t *group_of = tl_sim_alloc(nodes, sizeof *group_of);
+    for (uint32_t rank = 0; rank < nodes; rank++)
+        group_of[rank] = (uint32_t)((uint64_t)rank * (groups < nodes ? groups : nodes) / nodes);
+    int rc = tl_topology_new(&c->topology, group_of, nodes);
+    check(rc == 0);
+    c->config.node.topology = c->topology;
+    free(group_of);
+}
+
 void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *config, struct tl_workload *workload)
 {
     memset(c, 0, sizeof *c);
@@ -20,6 +39,7 @@ void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *confi
     c->next_id = 1;
     if (c->config.readers_last == 0 && c->config.readers_first == 0)
         c->config.readers_last = UINT32_MAX;
+    group_nodes(c);
     tl_world_init(&c->world, config->seed);
     tl_catalog_init(&c->catalog, &c->world, workload->real_listings);
     workload->build(workload, &c->catalog);
@@ -41,6 +61,7 @@ void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *confi
 
 void tl_cluster_fini(struct tl_cluster *c)
 {
+    tl_topology_free(c->topology);
     for (uint32_t rank = 0; rank < c->config.nodes; rank++) {
         struct tl_host *h = &c->hosts[rank];
         tl_host_fini(c, rank);

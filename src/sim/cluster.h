@@ -21,6 +21,7 @@
 
 struct tl_cluster_config {
     uint32_t nodes;
+    uint32_t groups; /* runs of nodes that are near each other, of equal size; 0: none */
     uint64_t seed;
     struct tl_node_config
         node; /* rank, incarnation and the like are filled in; object_max 0: what the workload needs */
@@ -67,8 +68,9 @@ struct tl_host {
     uint64_t timer_armed_ns; /* the pending TIMER event, UINT64_MAX none */
     uint64_t finished_ns;
     uint32_t operators_open;
-    uint64_t alone_ns;   /* when it was last seen to read storage because it had nobody to ask; 0: never */
-    uint32_t timers_now; /* timers at this very moment: a node that spins */
+    uint64_t alone_ns
+        [TL_FOREST_TREES_MAX]; /* when it was last seen to read storage because it had nobody to ask; 0: never */
+    uint32_t timers_now;       /* timers at this very moment: a node that spins */
     uint64_t timer_last_ns;
     uint16_t epoch; /* incarnation; events of older ones are void */
 };
@@ -90,6 +92,7 @@ struct tl_cluster {
     struct tl_workload *workload;
     struct tl_checker checker;
     struct tl_faults faults;
+    struct tl_topology *topology;
     struct tl_host *hosts;
     uint32_t active; /* rank whose actions are being carried out, UINT32_MAX none */
     struct tl_follow_up *follow_ups;

@@ -54,12 +54,11 @@ void tl_curve_points_default(struct tl_curve_options *o, uint32_t nodes)
     o->points[o->point_count++] = nodes;
 }
 
-static uint32_t depth_of(uint32_t rank, uint32_t arity)
+/* Of the last node, in the tree of small objects. */
+static uint32_t depth_of(const struct tl_node_config *node, uint32_t nodes)
 {
-    uint32_t depth = 0;
-    for (; rank > 0; depth++)
-        rank = (rank - 1) / arity;
-    return depth;
+    const struct tl_forest f = {.node_count = nodes, .roots = 1, .arity = node->arity};
+    return tl_forest_depth(&f, 0, nodes - 1);
 }
 
 /* One point. False: a checker objected. */
@@ -68,7 +67,7 @@ static bool run_point(const struct tl_curve_options *o, uint32_t nodes, struct r
     struct tl_workload workload;
     struct tl_cluster_config config = o->config;
     static struct tl_cluster cluster;
-    *row = (struct row){.nodes = nodes, .depth = depth_of(nodes - 1, config.node.arity)};
+    *row = (struct row){.nodes = nodes, .depth = depth_of(&config.node, nodes)};
     config.nodes = nodes;
     uint64_t wall_ns = tl_time_mono_ns();
     check(tl_workload_by_name(&workload, o->workload));
@@ -130,12 +129,12 @@ static void print_head(const struct tl_curve_options *o)
     const struct tl_cluster_config *c = &o->config;
     printf("Cold start of `%s`, simulated: %llu processes a node start at once, nothing is cached.\n", o->workload,
            strcmp(o->workload, "imports") == 0 ? 12ull : 1ull);
-    printf(
-        "Tree of arity %u, %.0f us one way + %.0f us CPU a message and side, %.0f GB/s a NIC; storage: %llu metadata "
-        "operations/s,\n%u targets of %.2f GB/s. Straight: the same programs and storage, without Tiercel.\n\n",
-        c->node.arity, (double)c->fabric.latency_ns / 1e3, (double)c->fabric.message_cpu_ns / 1e3,
-        1000.0 / (double)c->fabric.picoseconds_per_byte, (unsigned long long)c->storage.md_ops_per_s,
-        c->storage.targets, (double)c->storage.target_bytes_per_s / 1e9);
+    printf("%u tree(s) of arity %u, %.0f us one way + %.0f us CPU a message and side, %.0f GB/s a NIC; storage: %llu "
+           "metadata "
+           "operations/s,\n%u targets of %.2f GB/s. Straight: the same programs and storage, without Tiercel.\n\n",
+           c->node.roots, c->node.arity, (double)c->fabric.latency_ns / 1e3, (double)c->fabric.message_cpu_ns / 1e3,
+           1000.0 / (double)c->fabric.picoseconds_per_byte, (unsigned long long)c->storage.md_ops_per_s,
+           c->storage.targets, (double)c->storage.target_bytes_per_s / 1e9);
     printf("%7s %11s %11s %8s %9s %8s %8s %8s %7s %13s %6s %12s %8s\n", "nodes", "straight s", "tiercel s", "x 32",
            "speed-up", "md ops", "opens", "lists", "reads", "busiest sent", "depth", "events", "wall s");
 }
@@ -200,11 +199,13 @@ static void print_verdict(const struct row *rows, uint32_t count)
 static void print_json(const struct tl_curve_options *o, const struct row *rows, uint32_t count, bool good)
 {
     const struct tl_cluster_config *c = &o->config;
-    printf("{\"workload\": \"%s\", \"seed\": %llu, \"arity\": %u, \"latency_ns\": %llu, \"message_cpu_ns\": %llu, "
+    printf("{\"workload\": \"%s\", \"seed\": %llu, \"arity\": %u, \"roots\": %u, \"latency_ns\": %llu, "
+           "\"message_cpu_ns\": %llu, "
            "\"picoseconds_per_byte\": %llu, \"md_ops_per_s\": %llu, \"ok\": %s,\n \"rows\": [",
-           o->workload, (unsigned long long)c->seed, c->node.arity, (unsigned long long)c->fabric.latency_ns,
-           (unsigned long long)c->fabric.message_cpu_ns, (unsigned long long)c->fabric.picoseconds_per_byte,
-           (unsigned long long)c->storage.md_ops_per_s, good ? "true" : "false");
+           o->workload, (unsigned long long)c->seed, c->node.arity, c->node.roots,
+           (unsigned long long)c->fabric.latency_ns, (unsigned long long)c->fabric.message_cpu_ns,
+           (unsigned long long)c->fabric.picoseconds_per_byte, (unsigned long long)c->storage.md_ops_per_s,
+           good ? "true" : "false");
     for (uint32_t i = 0; i < count; i++) {
         const struct row *r = &rows[i];
         printf("%s\n  {\"nodes\": %u, \"tiercel_s\": %.6f, \"ratio\": %.6f, ", i == 0 ? "" : ",", r->nodes,

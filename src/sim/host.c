@@ -358,12 +358,8 @@ uint64_t tl_host_held_until_ns(void *ctx, uint32_t rank)
     return c->fabric.hosts[rank].paused_until_ns;
 }
 
-static void fetched_plants(struct tl_cluster *c, const struct tl_storage_done *done, struct tl_event *ev)
+static void fetched_plants(struct tl_cluster *c, const struct tl_storage_done *done)
 {
-    if (c->config.plant == TL_PLANT_WRONG_DIGEST && !c->planted && ev->status == 0 && done->addr != 0) {
-        c->planted = true;
-        ev->digest.lo ^= 1;
-    }
     if (c->config.plant == TL_PLANT_FETCHED_AGAIN && !c->planted && done->content != NULL) {
         c->planted = true;
         tl_catalog_content(&c->catalog, done->content->id)->reads++;
@@ -396,7 +392,7 @@ void tl_host_on_fetched(void *ctx, const struct tl_storage_done *done)
         c->planted = true;
         return;
     }
-    fetched_plants(c, done, &ev);
+    fetched_plants(c, done);
     tl_host_event(c, done->rank, &ev);
 }
 

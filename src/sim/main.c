@@ -27,6 +27,8 @@ static const char usage[] =
     "  --workload NAME      imports: 728 files, 36.3 MB, 12 processes a node (Copper paper); stream: one file of 256 "
     "MB\n"
     "  --arity K            children of a node in the tree (the daemon's default)\n"
+    "  --roots R            over which the keys are spread (1)\n"
+    "  --groups G           groups of nodes that are near each other (none)\n"
     "  --latency-us N       of the network, one way (30)\n"
     "  --cpu-us N           processor time of a message, at each side (15)\n"
     "  --bandwidth-gbs N    of a node's NIC, each way (25)\n"
@@ -58,6 +60,8 @@ enum option_id {
     OPT_CURVE,
     OPT_WORKLOAD,
     OPT_ARITY,
+    OPT_ROOTS,
+    OPT_GROUPS,
     OPT_LATENCY,
     OPT_CPU,
     OPT_BANDWIDTH,
@@ -164,7 +168,8 @@ static void list(void)
 static const struct option curve_options[] = {
     {"help", no_argument, NULL, OPT_HELP},           {"nodes", required_argument, NULL, OPT_NODES},
     {"curve", required_argument, NULL, OPT_CURVE},   {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"arity", required_argument, NULL, OPT_ARITY},   {"latency-us", required_argument, NULL, OPT_LATENCY},
+    {"arity", required_argument, NULL, OPT_ARITY},   {"roots", required_argument, NULL, OPT_ROOTS},
+    {"groups", required_argument, NULL, OPT_GROUPS}, {"latency-us", required_argument, NULL, OPT_LATENCY},
     {"cpu-us", required_argument, NULL, OPT_CPU},    {"bandwidth-gbs", required_argument, NULL, OPT_BANDWIDTH},
     {"md-ops", required_argument, NULL, OPT_MD_OPS}, {"compute-ms", required_argument, NULL, OPT_COMPUTE},
     {"seed", required_argument, NULL, OPT_SEED},     {"no-straight", no_argument, NULL, OPT_NO_STRAIGHT},
@@ -180,7 +185,9 @@ static int curve_option(int id, const char *value, struct tl_curve_options *o, u
     case OPT_NODES: return parse_number32("nodes", value, 1, NODES_MAX, nodes);
     case OPT_CURVE: return parse_curve(value, o);
     case OPT_WORKLOAD: return parse_workload(value, false, &o->workload);
-    case OPT_ARITY: return parse_number32("arity", value, 1, TL_ARITY_MAX, &c->node.arity);
+    case OPT_ARITY: return parse_number32("arity", value, 1, TL_FOREST_ARITY_MAX, &c->node.arity);
+    case OPT_ROOTS: return parse_number32("roots", value, 1, TL_FOREST_ROOTS_MAX, &c->node.roots);
+    case OPT_GROUPS: return parse_number32("groups", value, 1, NODES_MAX, &c->groups);
     case OPT_LATENCY:
         status = parse_number("latency-us", value, 1, 1000000, &n);
         c->fabric.latency_ns = n * TL_NS_PER_US;

@@ -9,7 +9,6 @@
     X(TWICE_ANSWERED, "twice-answered", "some answers are given to the process twice")                                 \
     X(NEVER_ANSWERED, "never-answered", "one answer is lost")                                                          \
     X(WRONG_BYTES, "wrong-bytes", "bytes in an arena turn into others after they were verified")                       \
-    X(WRONG_DIGEST, "wrong-digest", "storage reports the wrong digest of a chunk")                                     \
     X(LOST_FETCHED, "lost-fetched", "one completion of storage never reaches its node")                                \
     X(DOUBLE_FETCH, "double-fetch", "a fetch goes to storage twice")                                                   \
     X(FETCHED_AGAIN, "fetched-again", "a chunk's bytes are read from storage a second time, later")                    \

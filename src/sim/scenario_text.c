@@ -32,7 +32,9 @@ struct setting {
 static const struct setting settings[] = {
     SETTING("nodes", config.nodes, UNIT_NUMBER, 1, TL_SCENARIO_NODES_MAX),
     SETTING("seed", config.seed, UNIT_NUMBER, 0, UINT64_MAX),
-    SETTING("arity", config.node.arity, UNIT_NUMBER, 1, TL_ARITY_MAX),
+    SETTING("arity", config.node.arity, UNIT_NUMBER, 1, TL_FOREST_ARITY_MAX),
+    SETTING("roots", config.node.roots, UNIT_NUMBER, 1, TL_FOREST_ROOTS_MAX),
+    SETTING("groups", config.groups, UNIT_NUMBER, 0, TL_SCENARIO_NODES_MAX),
     SETTING("cache", config.node.cache_limit_bytes, UNIT_BYTES, 12u << 20, 1ull << 40),
     SETTING("objects", config.node.object_max, UNIT_NUMBER, 16, 1u << 24),
     SETTING("flights", config.node.flight_max, UNIT_NUMBER, 16, 1u << 16),

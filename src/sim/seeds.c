@@ -34,9 +34,11 @@ static void draw_config(struct tl_cluster_config *config, uint64_t seed)
 {
     struct tl_node_config *n = &config->node;
     n->arity = 1 + (uint32_t)pick(seed, 1, 4);
+    n->roots = 1 + (uint32_t)(pick(seed, 17, 2) == 0 ? 0 : pick(seed, 18, 6));
+    config->groups = pick(seed, 19, 3) == 0 ? 1 + (uint32_t)pick(seed, 20, 8) : 0;
     n->cache_limit_bytes = CACHE_BYTES_MIN + pick(seed, 2, 4) * (12u << 20);
     n->object_max = pick(seed, 3, 2) == 0 ? 128 : 4096;
-    n->flight_max = 16u << pick(seed, 4, 6);
+    n->flight_max = (16u << pick(seed, 4, 6)) + 2 * n->roots;
     n->waiter_max = 256u << pick(seed, 5, 4);
     n->readahead_max_bytes = pick(seed, 6, 3) == 0 ? UINT64_MAX : pick(seed, 6, 3) << 19;
     n->window_chunks = 1 + (uint32_t)pick(seed, 7, TL_FETCH_CHUNKS_MAX);

@@ -47,7 +47,7 @@ static void nodes_join_in_any_order(void **state)
         world_run(w, 3 * S);
         for (uint32_t rank = 0; rank < 13; rank++) {
             assert_true(tl_node_ready(w->hosts[rank].node));
-            assert_int_equal(world_parent(w, rank), tl_tree_parent(rank, 3));
+            assert_int_equal(world_parent(w, rank), world_heap_parent(rank, 3));
             assert_int_equal(world_counters(w, rank).reparented, 0);
         }
         world_end(w);
@@ -132,7 +132,7 @@ static void the_next_ranks_stand_in_for_the_root(void **state)
     world_start(w, 1);
     world_run(w, 60 * S);
     for (uint32_t rank = 1; rank < 15; rank++)
-        assert_int_equal(world_parent(w, rank), tl_tree_parent(rank, 2));
+        assert_int_equal(world_parent(w, rank), world_heap_parent(rank, 2));
     for (uint32_t rank = 15; rank-- > 0;)
         assert_int_equal(read_now(w, rank, h, 0, 10), 0);
     assert_int_equal(world_counters(w, 0).chunks_from_source, 1);
@@ -146,7 +146,7 @@ static void only_one_at_a_time_is_asked(void **state)
     world_start_all(w);
     for (uint32_t i = 0; i < 20; i++) { /* the links to the parents break again and again */
         for (uint32_t rank = 1; rank < 15; rank += 1 + i % 3)
-            world_cut(w, rank, tl_tree_parent(rank, 2));
+            world_cut(w, rank, world_heap_parent(rank, 2));
         world_run(w, 700 * MS);
     }
     world_run(w, 60 * S);
@@ -155,7 +155,7 @@ static void only_one_at_a_time_is_asked(void **state)
         for (uint32_t other = 0; other < rank; other++)
             above += w->link_up[rank][other];
         assert_int_equal(above, 1);
-        assert_int_equal(world_parent(w, rank), tl_tree_parent(rank, 2));
+        assert_int_equal(world_parent(w, rank), world_heap_parent(rank, 2));
     }
     struct tl_report r;
     tl_node_report(w->hosts[0].node, &r);

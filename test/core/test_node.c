@@ -282,7 +282,10 @@ static void a_configuration_that_cannot_work_is_refused(void **state)
     REFUSED(node_count, 0);
     REFUSED(rank, 1);
     REFUSED(arity, 0);
-    REFUSED(arity, TL_ARITY_MAX + 1);
+    REFUSED(arity, TL_FOREST_ARITY_MAX + 1);
+    REFUSED(roots, 0);
+    REFUSED(roots, 2); /* more than nodes */
+    REFUSED(roots, TL_FOREST_ROOTS_MAX + 1);
     REFUSED(cache_limit_bytes, CACHE_MIN - 1);
     REFUSED(object_max, 15);
     REFUSED(flight_max, 11);

@@ -232,6 +232,7 @@ static bool change_hello(struct world *w, uint32_t from, uint32_t to, const stru
     case 2: other.hello.rank++; break;
     case 3: other.hello.node_count++; break;
     case 4: other.hello.arity++; break;
+    case 5: other.hello.roots++; break;
     default: other.hello.job_id++; break;
     }
     uint32_t kind = w->hook_left;
@@ -244,7 +245,7 @@ static bool change_hello(struct world *w, uint32_t from, uint32_t to, const stru
 static void peers_of_another_job_version_or_tree_are_refused(void **state)
 {
     (void)state;
-    for (uint32_t kind = 1; kind <= 5; kind++) {
+    for (uint32_t kind = 1; kind <= 6; kind++) {
         struct world *w = world_new(2, 2);
         uint32_t f = world_file(w, "/a", 10);
         w->lose = change_hello;
@@ -292,7 +293,7 @@ static void too_many_children_are_turned_away_and_those_above_never(void **state
     uint32_t kept = 0;
     for (uint32_t rank = 2; rank < HOSTS_MAX; rank++)
         kept += w->link_up[1][rank];
-    assert_int_equal(kept, 1 * 4 + 64 - TL_TREE_CANDIDATES_MAX);
+    assert_int_equal(kept, 1 * 4 + 29);
     world_start(w, 0);
     world_run(w, 5 * S);
     assert_int_equal(world_parent(w, 1), 0);

@@ -138,12 +138,14 @@ static int make_messages(void **state)
     long_path[0] = '/';
     struct tl_wire *m = add("hello-zero", TL_WIRE_HELLO);
     m = add("hello-full", TL_WIRE_HELLO);
-    m->hello.protocol = m->hello.rank = m->hello.node_count = m->hello.arity = UINT32_MAX;
+    m->hello.protocol = m->hello.rank = m->hello.node_count = m->hello.arity = m->hello.roots = UINT32_MAX;
     m->hello.job_id = m->hello.incarnation = UINT64_MAX;
     m = add("join-leaf", TL_WIRE_JOIN);
     m->join.subtree = 1;
     m = add("join-most", TL_WIRE_JOIN);
+    m->join.tree = TL_FOREST_TREES_MAX - 1;
     m->join.subtree = UINT32_MAX;
+    m = add("join-leave", TL_WIRE_JOIN);
     add_gets();
     add_data();
     m = add("done", TL_WIRE_DONE);
@@ -160,6 +162,14 @@ static void assert_get_equal(const struct tl_wire *a, const struct tl_wire *b)
     assert_true(a->get.file_size_bytes == b->get.file_size_bytes);
     assert_true(a->get.first == b->get.first && a->get.count == b->get.count && a->get.path_len == b->get.path_len);
     assert_memory_equal(a->get.path, b->get.path, a->get.path_len);
+}
+
+static void assert_hello_equal(const struct tl_wire *a, const struct tl_wire *b)
+{
+    assert_true(a->hello.protocol == b->hello.protocol && a->hello.rank == b->hello.rank);
+    assert_true(a->hello.node_count == b->hello.node_count && a->hello.arity == b->hello.arity);
+    assert_true(a->hello.roots == b->hello.roots && a->hello.job_id == b->hello.job_id);
+    assert_true(a->hello.incarnation == b->hello.incarnation);
 }
 
 static void assert_data_equal(const struct tl_wire *a, const struct tl_wire *b)
@@ -189,8 +199,8 @@ static void assert_message_equal(const struct tl_wire *a, const struct tl_wire *
 {
     assert_int_equal(a->type, b->type);
     switch (a->type) {
-    case TL_WIRE_HELLO: assert_memory_equal(&a->hello, &b->hello, sizeof a->hello); break;
-    case TL_WIRE_JOIN: assert_int_equal(a->join.subtree, b->join.subtree); break;
+    case TL_WIRE_HELLO: assert_hello_equal(a, b); break;
+    case TL_WIRE_JOIN: assert_true(a->join.tree == b->join.tree && a->join.subtree == b->join.subtree); break;
     case TL_WIRE_GET: assert_get_equal(a, b); break;
     case TL_WIRE_DATA: assert_data_equal(a, b); break;
     case TL_WIRE_DONE: assert_true(a->done.loan == b->done.loan); break;
@@ -348,34 +358,32 @@ static void assert_refused(const char *name, size_t at, uint64_t value, size_t w
 static void what_breaks_a_limit_is_refused(void **state)
 {
     (void)state;
-    assert_refused("ping", 0, 0, 1);                      /* magic */
-    assert_refused("ping", 1, 0, 1);                      /* type */
-    assert_refused("ping", 1, 11, 1);                     /* type */
-    assert_refused("join-leaf", 2, 0, 4);                 /* not even itself */
-    assert_refused("get-read", 10, 0, 1);                 /* op */
-    assert_refused("get-read", 10, 3, 1);                 /* op */
-    assert_refused("get-read", 10, 9, 1);                 /* op */
-    assert_refused("get-entry", 11, 1, 8);                /* an entry with a version */
-    assert_refused("get-read", 11, 0, 8);                 /* a file without version */
-    assert_refused("get-read", 19, 0, 8);                 /* of size 0 has no chunks */
-    assert_refused("get-read", 27, 1, 4);                 /* beyond its end */
-    assert_refused("get-read", 31, 0, 4);                 /* no chunk */
-    assert_refused("get-read", 31, 2, 4);                 /* one too many */
-    assert_refused("get-last-chunks", 31, 65, 4);         /* more than a GET may ask for */
-    assert_refused("get-list-root", 11, 1, 8);            /* a listing with a version */
-    assert_refused("get-list-root", 19, 1, 8);            /* with a size */
-    assert_refused("get-list-root", 27, 1, 4);            /* with a second chunk */
-    assert_refused("get-list-root", 37, 'a', 1);          /* a path that is not absolute */
-    assert_refused("get-read", 38, 0, 1);                 /* NUL in a path */
-    assert_refused("data-error", 30, 0, 4);               /* an error without status */
-    assert_refused("data-error", 30, 1, 4);               /* with a positive one */
-    assert_refused("data-error", 30, (uint32_t)-4096, 4); /* with one that is no errno */
-    assert_refused("data-error", 34, 3, 1);               /* mode */
-    assert_refused("data-error", 35, 1, 4);               /* with bytes */
-    assert_refused("data-error", 39, 1, 8);               /* with a digest */
-    assert_refused("data-error", 55, 1, 8);               /* with an address */
-    assert_refused("data-inline", 30, (uint32_t)-5, 4);   /* bytes and an error */
-    assert_refused("data-inline", 35, 0, 4);              /* no bytes */
+    assert_refused("ping", 0, 0, 1);                        /* magic */
+    assert_refused("ping", 1, 0, 1);                        /* type */
+    assert_refused("ping", 1, 11, 1);                       /* type */
+    assert_refused("join-leaf", 2, TL_FOREST_TREES_MAX, 1); /* tree */
+    assert_refused("get-read", 10, 0, 1);                   /* op */
+    assert_refused("get-read", 10, 3, 1);                   /* op */
+    assert_refused("get-read", 10, 9, 1);                   /* op */
+    assert_refused("get-read", 11, 0, 8);                   /* a file without version */
+    assert_refused("get-read", 19, 0, 8);                   /* of size 0 has no chunks */
+    assert_refused("get-read", 27, 1, 4);                   /* beyond its end */
+    assert_refused("get-read", 31, 0, 4);                   /* no chunk */
+    assert_refused("get-read", 31, 2, 4);                   /* one too many */
+    assert_refused("get-last-chunks", 31, 65, 4);           /* more than a GET may ask for */
+    assert_refused("get-list-root", 19, 1, 8);              /* with a size */
+    assert_refused("get-list-root", 27, 1, 4);              /* with a second chunk */
+    assert_refused("get-list-root", 37, 'a', 1);            /* a path that is not absolute */
+    assert_refused("get-read", 38, 0, 1);                   /* NUL in a path */
+    assert_refused("data-error", 30, 0, 4);                 /* an error without status */
+    assert_refused("data-error", 30, 1, 4);                 /* with a positive one */
+    assert_refused("data-error", 30, (uint32_t)-4096, 4);   /* with one that is no errno */
+    assert_refused("data-error", 34, 3, 1);                 /* mode */
+    assert_refused("data-error", 35, 1, 4);                 /* with bytes */
+    assert_refused("data-error", 39, 1, 8);                 /* with a digest */
+    assert_refused("data-error", 55, 1, 8);                 /* with an address */
+    assert_refused("data-inline", 30, (uint32_t)-5, 4);     /* bytes and an error */
+    assert_refused("data-inline", 35, 0, 4);                /* no bytes */
     assert_refused("data-inline", 35, TL_INLINE_MAX + 1, 4);
     assert_refused("data-inline", 55, 1, 8); /* with an address */
     assert_refused("data-inline", 63, 1, 8); /* with a loan */

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #include "core/node/node.h"
-#include "core/overlay/tree.h"
+#include "core/overlay/forest.h"
 #include "core/wire/wire.h"
 
 #define HOSTS_MAX    40u
@@ -95,6 +95,12 @@ struct world {
     uint32_t hook_left;                 /* for hooks: how often still */
     uint32_t sent[TL_WIRE_FLOODED + 1]; /* messages by type, lost ones too */
 };
+
+/* Whom rank asks where there is one root and nobody is dead. */
+static inline uint32_t world_heap_parent(uint32_t rank, uint32_t arity)
+{
+    return rank == 0 ? TL_RANK_NONE : (rank - 1) / arity;
+}
 
 /* A world of count nodes of which none runs yet. The caller may change w->config before nodes start. */
 struct world *world_new(uint32_t count, uint32_t arity);

@@ -80,6 +80,22 @@ static void a_node_list_is_a_host_a_line(void **state)
     tl_options_fini(&o);
 }
 
+static void groups_are_named_behind_the_hosts(void **state)
+{
+    (void)state;
+    struct tl_options o;
+    struct tl_error err;
+    assert_int_equal(parse_list(&o, "n0 rack2\nn1:5\track1 # first\nn2  rack2 \nn3 rack1\nn4 x", &err), 0);
+    static const uint32_t expected[] = {0, 1, 0, 1, 4};
+    assert_int_equal(o.node_count, 5);
+    assert_memory_equal(o.groups, expected, sizeof expected);
+    assert_string_equal(o.addresses[1], "n1:5");
+    tl_options_fini(&o);
+    assert_int_equal(parse_list(&o, "n0\nn1", &err), 0);
+    assert_null(o.groups);
+    tl_options_fini(&o);
+}
+
 static void a_bad_line_is_named(void **state)
 {
     (void)state;
@@ -93,7 +109,8 @@ static void a_bad_line_is_named(void **state)
         {"host:12x", "line 1"},
         {"host:", "line 1"},
         {":12", "line 1"},
-        {"two words", "line 1"},
+        {"a rack1 c", "line 1"},
+        {"a rack1\nb\nc\n", "2 of 3 nodes have no group"},
         {"::1", "line 1"},
         {"[::1", "line 1"},
         {"[::1]x", "line 1"},
@@ -193,10 +210,10 @@ static void the_command_line_is_read(void **state)
 
 static void a_bad_option_is_named(void **state)
 {
-    static const char *const bad[][2] = {{"--rank", "2"},     {"--rank", "x"},        {"--arity", "0"},
-                                         {"--arity", "257"},  {"--cache-size", "1K"}, {"--threads", "65"},
-                                         {"--name", "../up"}, {"--name", "a b"},      {"--readahead", "much"},
-                                         {"--no-such", NULL}, {"stray", NULL}};
+    static const char *const bad[][2] = {
+        {"--rank", "2"},      {"--rank", "x"},         {"--arity", "0"},       {"--roots", "3"},    {"--roots", "17"},
+        {"--link-rate", "x"}, {"--arity", "257"},      {"--cache-size", "1K"}, {"--threads", "65"}, {"--name", "../up"},
+        {"--name", "a b"},    {"--readahead", "much"}, {"--no-such", NULL},    {"stray", NULL}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct tl_options o;
         struct tl_error err;
@@ -228,6 +245,7 @@ int main(void)
         cmocka_unit_test(sizes_have_units_and_limits),
         cmocka_unit_test(a_key_is_64_hex_digits),
         cmocka_unit_test(a_node_list_is_a_host_a_line),
+        cmocka_unit_test(groups_are_named_behind_the_hosts),
         cmocka_unit_test(a_bad_line_is_named),
         cmocka_unit_test(we_find_ourselves_in_the_list),
         cmocka_unit_test_setup_teardown(the_command_line_is_read, make_files, drop_files),

@@ -27,7 +27,8 @@ struct tl_object {
     uint32_t chunks;    /* first of its chunks */
     uint32_t path;      /* TL_PATH_NONE for a file without chunks in flight: a request brings its path along */
     uint16_t path_len;
-    uint8_t op; /* enum tl_op; 0: slot is free */
+    uint8_t op;   /* enum tl_op; 0: slot is free */
+    uint8_t tree; /* in which it travels; the owner's */
     uint32_t flights;
     uint32_t holds;                 /* keeps it while it may have no chunks */
     uint32_t seq_next;              /* the chunk after the last one asked for here: is the reader sequential? */

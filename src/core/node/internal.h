@@ -10,11 +10,13 @@
 
 #include "core/index/index.h"
 #include "core/node/node.h"
-#include "core/overlay/tree.h"
+#include "core/overlay/forest.h"
 #include "core/wire/wire.h"
 
 #define REQUEST_CHUNKS_MAX    TL_ANSWER_REFS_MAX
 #define FLOODS_MAX            16u
+#define OUTDATED_MAX          64u
+#define FLOODS_KNOWN          64u          /* that are over, but may still arrive by another way */
 #define RETRY_NS              20000000u    /* pause before a refused or failed step is tried again */
 #define FLOOD_TIMEOUT_NS      10000000000u /* an operator's command is answered by then, whoever is silent */
 #define FLOOD_HOPS_MAX        32u          /* farther away all wait equally long */
@@ -25,7 +27,7 @@
 
 enum flight_state {
     FLIGHT_FREE = 0,
-    FLIGHT_ROUTE,    /* to be asked for */
+    FLIGHT_ROUTE,    /* to be asked for; in its tree's list */
     FLIGHT_ASKED,    /* a peer was asked */
     FLIGHT_PULLING,  /* its bytes are on their way here */
     FLIGHT_QUEUED,   /* waits for a source slot */
@@ -50,7 +52,8 @@ struct tl_flight {
     uint32_t len;
     struct tl_hash digest; /* PULLING */
     uint8_t state;
-    bool stale; /* flushed while under way: what arrives is not kept, and it is asked for once more */
+    uint8_t tree; /* in which it is asked for */
+    bool stale;   /* flushed while under way: what arrives is not kept, and it is asked for once more */
 };
 
 struct tl_waiter {
@@ -108,10 +111,11 @@ enum link_state {
 struct tl_peer_state {
     uint32_t rank;
     uint32_t gen;
-    uint32_t subtree; /* child: what it said */
-    uint8_t link;     /* enum link_state */
-    bool hello;       /* it has introduced itself */
-    bool child;       /* it has joined us */
+    uint32_t subtree;  /* child in tree 0: what it said */
+    uint32_t child_of; /* bit t: it has joined us in tree t */
+    uint8_t link;      /* enum link_state */
+    bool hello;        /* it has introduced itself */
+    bool candidate;    /* we may ask it in some tree */
     bool used;
     uint32_t floods; /* bit i: it owes an answer to floods[i] */
     uint64_t incarnation;
@@ -133,8 +137,30 @@ struct tl_flood_op {
     bool complete;
 };
 
+/* A listing that named a version which is gone. */
+struct tl_outdated {
+    struct tl_hash key;
+    uint64_t mark;       /* says which one; 0: free */
+    uint64_t settled_ns; /* when another one came, or it was read again; 0: not yet */
+};
+
 struct list {
     uint32_t head, tail, count;
+};
+
+/* Whom we ask in one tree. */
+struct tl_route {
+    uint32_t candidates[TL_FOREST_CANDIDATES_MAX];
+    uint32_t candidate_count;
+    uint32_t current; /* candidate we ask; candidate_count: nobody, we read the source ourselves */
+    uint32_t probe;   /* better candidate that is tried from time to time */
+    uint64_t probe_ns;
+    uint64_t settle_ns;        /* until then an absent candidate is waited for */
+    bool was_up;               /* the current candidate has been up since we chose it */
+    uint32_t joined_subtree;   /* what it was told; 0: nothing */
+    uint64_t joined_ns;        /* and when */
+    struct list waiting;       /* FLIGHT_ROUTE: flights to be asked for */
+    uint32_t flights, waiters; /* of objects in this tree */
 };
 
 struct tl_node {
@@ -165,18 +191,17 @@ struct tl_node {
 
     struct tl_peer_state *peers;
     uint32_t peer_max, peer_high; /* slots below peer_high have been used */
+    uint32_t candidate_max;       /* distinct candidates: so many places are kept for them */
     struct tl_flood_op floods[FLOODS_MAX];
+    uint64_t floods_known[FLOODS_KNOWN];
+    struct tl_outdated outdated[OUTDATED_MAX];
+    uint32_t outdated_next;
+    uint32_t flood_known_next;
 
-    uint32_t candidates[TL_TREE_CANDIDATES_MAX];
-    uint32_t candidate_count;
-    uint32_t current; /* candidate we ask; candidate_count: nobody, we read the source ourselves */
-    uint32_t probe;   /* better candidate that is tried from time to time */
-    uint64_t probe_ns;
-    uint64_t settle_ns;      /* until then an absent candidate is waited for */
-    uint64_t tick_ns;        /* next look at the peers */
-    bool was_up;             /* the current candidate has been up since we chose it */
-    uint32_t joined_subtree; /* what the parent was told; 0: nothing */
-    uint64_t joined_ns;      /* and when */
+    struct tl_forest forest;
+    struct tl_route *routes; /* a tree */
+    uint32_t tree_count;
+    uint64_t tick_ns; /* next look at the peers */
 
     struct tl_action *actions;
     uint32_t action_count, action_next, action_max;
@@ -219,6 +244,10 @@ void tl_flight_damaged(struct tl_node *n, uint32_t flight);
 void tl_flight_to_source(struct tl_node *n, uint32_t flight);
 /* tl_node_alloc said rc: tried again after a pause, or failed (P-13). */
 void tl_flight_no_room(struct tl_node *n, uint32_t flight, int rc);
+/* Flights and waiters that the objects of a tree may still have: each of the others keeps one, else nodes could wait for each
+ * other's in a circle that leads through several trees (P-12). */
+uint32_t tl_room_flights(const struct tl_node *n, uint32_t tree);
+uint32_t tl_room_waiters(const struct tl_node *n, uint32_t tree);
 bool tl_flight_wait(struct tl_node *n, uint32_t flight, bool peer, uint32_t slot, uint32_t gen, uint64_t req);
 uint64_t tl_flight_cookie(const struct tl_node *n, uint32_t flight);
 uint32_t tl_flight_by_cookie(const struct tl_node *n, uint64_t cookie); /* TL_SLOT_NONE: that use is over */
@@ -248,14 +277,22 @@ void tl_source_pump(struct tl_node *n);
 void tl_source_fetched(struct tl_node *n, const struct tl_event *ev);
 
 /* node_route.c */
-bool tl_route_is_source(const struct tl_node *n);  /* nobody to ask: we read the source ourselves */
-uint32_t tl_route_parent(const struct tl_node *n); /* rank whom we ask and who is up, TL_RANK_NONE */
+uint32_t tl_routes_new(struct tl_node *n); /* candidates of every tree; how many distinct ones, UINT32_MAX: no memory */
+bool tl_route_is_source(const struct tl_node *n, uint32_t tree);  /* nobody to ask: we read the source ourselves */
+uint32_t tl_route_parent(const struct tl_node *n, uint32_t tree); /* rank whom we ask and who is up, TL_RANK_NONE */
+bool tl_route_asks(const struct tl_node *n, uint32_t rank);       /* in any tree */
+bool tl_route_waits(const struct tl_node *n);                     /* there are flights that can be asked for now */
 void tl_route_pump(struct tl_node *n);
-void tl_route_tick(struct tl_node *n); /* connects, retries, probes */
+void tl_route_tick(struct tl_node *n);                                   /* connects, retries, probes */
+uint64_t tl_route_tick_ns(const struct tl_node *n, uint64_t connect_ns); /* when that has to be looked at again */
 void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up);
 void tl_route_hello(struct tl_node *n, uint32_t rank);
-void tl_route_tell_subtree(struct tl_node *n);
+void tl_route_join(struct tl_node *n); /* tells parents what they do not know */
+void tl_route_join_again(struct tl_node *n);
 bool tl_route_is_candidate(const struct tl_node *n, uint32_t rank);
+/* May that rank ask us in this tree, or in any? It comes after us in the order. */
+bool tl_route_may_ask(const struct tl_node *n, uint32_t tree, uint32_t rank);
+bool tl_route_is_below(const struct tl_node *n, uint32_t rank);
 
 /* node_peer.c */
 uint32_t tl_peer_find(const struct tl_node *n, uint32_t rank); /* slot, TL_SLOT_NONE */
@@ -277,8 +314,16 @@ void tl_flood_peer_lost(struct tl_node *n, uint32_t peer);
 void tl_flood_timers(struct tl_node *n);
 /* Forgets listings at and below path (and the one that holds path's own name); empty: everything. */
 void tl_flush_here(struct tl_node *n, const char *path, uint16_t path_len);
-/* A file was not what its listing said: the listing goes, here and in the kernel. */
-void tl_flush_parent_of(struct tl_node *n, const char *path, uint16_t path_len);
+void tl_forget_chunk(struct tl_node *n, uint32_t chunk); /* or marks it, so that what is under way is not kept */
+void tl_invalidate(struct tl_node *n, const char *path, uint16_t path_len); /* in the kernels of this node */
+uint16_t tl_path_parent_len(const char *path, uint16_t len);
+
+/* node_stale.c */
+/* A file was not what its listing said: the listing goes, here and in the kernel, and the next GET for it says so. */
+void tl_stale_file(struct tl_node *n, const char *path, uint16_t path_len);
+void tl_stale_listing(struct tl_node *n, const struct tl_wire *m); /* GET of a listing with `outdated` */
+uint64_t tl_stale_mark(struct tl_node *n, struct tl_hash key);     /* for a GET; 0: none is known */
+void tl_stale_settled(struct tl_node *n, struct tl_hash key);      /* the listing has come anew */
 
 static inline uint64_t tl_pages(uint32_t len)
 {

@@ -14,6 +14,7 @@
 void tl_node_config_default(struct tl_node_config *c)
 {
     c->arity = 16;
+    c->roots = 1;
     c->cache_limit_bytes = 4ull << 30;
     c->object_max = 1u << 18;
     c->flight_max = 4096;
@@ -28,21 +29,26 @@ void tl_node_config_default(struct tl_node_config *c)
 
 static bool config_valid(const struct tl_node_config *c)
 {
-    return c->node_count > 0 && c->rank < c->node_count && c->arity >= 1 && c->arity <= TL_ARITY_MAX &&
+    return c->node_count > 0 && c->rank < c->node_count && c->arity >= 1 && c->arity <= TL_FOREST_ARITY_MAX &&
+           c->roots >= 1 && c->roots <= TL_FOREST_ROOTS_MAX && c->roots <= c->node_count &&
            c->cache_limit_bytes >= 2ull * REQUEST_CHUNKS_MAX * TL_CHUNK_SIZE && c->object_max >= 16 &&
-           c->object_max < (1u << 28) && c->flight_max >= 2 * REQUEST_CHUNKS_MAX && c->flight_max < (1u << 20) &&
-           c->waiter_max >= 16 && c->waiter_max < (1u << 20) && c->window_chunks >= 1 &&
-           c->window_chunks <= TL_FETCH_CHUNKS_MAX && c->request_timeout_ns > 0 && c->heartbeat_ns > 0 &&
-           c->fetch_max >= 1 && c->fetch_max <= 1024;
+           c->object_max < (1u << 28) && c->flight_max >= 2 * (REQUEST_CHUNKS_MAX + c->roots) - 2 &&
+           c->flight_max < (1u << 20) && c->waiter_max >= 2 * c->roots + 14 && c->waiter_max < (1u << 20) &&
+           c->window_chunks >= 1 && c->window_chunks <= TL_FETCH_CHUNKS_MAX && c->request_timeout_ns > 0 &&
+           c->heartbeat_ns > 0 && c->fetch_max >= 1 && c->fetch_max <= 1024;
 }
 
 /* A step sends at most one message a waiter, a peer, a flood and a chunk of one GET, beside a bounded number of GETs. */
 static int alloc_tables(struct tl_node *n)
 {
     const struct tl_node_config *c = &n->config;
-    n->peer_max = c->arity * 4 + 64;
-    uint32_t sends = c->waiter_max + n->peer_max * 4 + TL_WIRE_GET_CHUNKS_MAX + ROUTES_PER_STEP;
-    n->action_max = sends + c->waiter_max + c->fetch_max + STARTS_PER_STEP + 256;
+    n->candidate_max = tl_routes_new(n);
+    if (n->candidate_max == UINT32_MAX)
+        return -ENOMEM;
+    n->peer_max = c->arity * 4 + 29 + n->candidate_max;
+    uint32_t sends =
+        c->waiter_max + n->peer_max * 4 + TL_WIRE_GET_CHUNKS_MAX + ROUTES_PER_STEP + 4 * TL_FOREST_TREES_MAX;
+    n->action_max = sends + c->waiter_max + c->fetch_max + STARTS_PER_STEP + 4 * TL_FOREST_TREES_MAX + 256;
     n->header_max = sends * 128 + (ROUTES_PER_STEP + n->peer_max) * (TL_PATH_MAX + 128);
     n->flights = calloc(c->flight_max, sizeof *n->flights);
     n->waiters = calloc(c->waiter_max, sizeof *n->waiters);
@@ -83,7 +89,6 @@ int tl_node_new(struct tl_node **out, const struct tl_node_config *config, const
         tl_node_free(n);
         return rc;
     }
-    n->candidate_count = tl_tree_candidates(config->rank, config->arity, n->candidates);
     n->next_req = n->next_flood = 1;
     *out = n;
     return 0;
@@ -101,6 +106,7 @@ void tl_node_free(struct tl_node *n)
     free(n->loans);
     free(n->fetches);
     free(n->peers);
+    free(n->routes);
     free(n->actions);
     free(n->headers);
     free(n->path);
@@ -130,7 +136,8 @@ void tl_node_step(struct tl_node *n, uint64_t now_ns, const struct tl_event *ev)
     check(n->action_next == n->action_count); /* the driver has taken every action */
     if (n->step++ == 0) {
         n->started_ns = now_ns;
-        n->settle_ns = now_ns + n->config.connect_grace_ns;
+        for (uint32_t t = 0; t < n->tree_count; t++)
+            n->routes[t].settle_ns = now_ns + n->config.connect_grace_ns;
     }
     if (now_ns > n->now_ns)
         n->now_ns = now_ns; /* a clock that jumps back stands still */
@@ -179,8 +186,7 @@ uint64_t tl_node_deadline(const struct tl_node *n)
     for (uint32_t i = 0; i < FLOODS_MAX; i++)
         if (n->floods[i].kind != 0)
             at = earlier(at, n->floods[i].deadline_ns);
-    bool more = n->lists[FLIGHT_ROUTE].count > 0 && (tl_route_is_source(n) || tl_route_parent(n) != TL_RANK_NONE);
-    return more ? n->now_ns : at; /* the rest of a long ROUTE list goes at once */
+    return tl_route_waits(n) ? n->now_ns : at; /* the rest of a long list goes at once */
 }
 
 struct tl_action *tl_node_act(struct tl_node *n, enum tl_action_type type)
@@ -274,7 +280,7 @@ int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t pa
 void tl_node_report(const struct tl_node *n, struct tl_report *out)
 {
     *out = (struct tl_report){.rank = n->config.rank,
-                              .parent = tl_route_parent(n),
+                              .parent = tl_route_parent(n, 0),
                               .children = tl_peer_children(n),
                               .subtree = tl_peer_subtree(n),
                               .incarnation = n->config.incarnation,
@@ -285,14 +291,35 @@ void tl_node_report(const struct tl_node *n, struct tl_report *out)
     out->counters.open_requests = n->request_count;
 }
 
+uint32_t tl_node_parent(const struct tl_node *n, uint32_t tree)
+{
+    return tree < n->tree_count ? tl_route_parent(n, tree) : TL_RANK_NONE;
+}
+
 bool tl_node_ready(const struct tl_node *n)
 {
-    uint32_t expected = tl_tree_subtree(n->config.rank, n->config.arity, n->config.node_count);
-    bool linked = n->config.rank == 0 || tl_route_parent(n) != TL_RANK_NONE;
-    return linked && tl_peer_subtree(n) >= expected;
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        if (tl_forest_place(&n->forest, t, n->config.rank) > 0 && tl_route_parent(n, t) == TL_RANK_NONE)
+            return false;
+    return tl_peer_subtree(n) >= tl_forest_subtree(&n->forest, 0, n->config.rank);
 }
 
 /* ---- invariants ---- */
+
+/* The list's length. tree UINT32_MAX: flights of all trees. */
+static uint32_t verify_list(const struct tl_node *n, const struct list *list, uint32_t state, uint32_t tree)
+{
+    uint32_t count = 0, prev = TL_SLOT_NONE;
+    for (uint32_t at = list->head; at != TL_SLOT_NONE; at = n->flights[at].next) {
+        const struct tl_flight *f = &n->flights[at];
+        check(f->state == state && f->prev == prev && (tree == UINT32_MAX || f->tree == tree));
+        prev = at;
+        count++;
+        check(count <= n->flight_count);
+    }
+    check(count == list->count && prev == list->tail);
+    return count;
+}
 
 static void verify_flights(const struct tl_node *n)
 {
@@ -313,17 +340,14 @@ static void verify_flights(const struct tl_node *n)
             check(w->peer || n->requests[w->slot].gen != w->gen || n->requests[w->slot].missing > 0);
         }
     }
-    for (uint32_t state = FLIGHT_ROUTE; state < FLIGHT_STATES; state++) {
-        uint32_t count = 0, prev = TL_SLOT_NONE;
-        for (uint32_t at = n->lists[state].head; at != TL_SLOT_NONE; at = n->flights[at].next) {
-            check(n->flights[at].state == state && n->flights[at].prev == prev);
-            prev = at;
-            count++;
-            check(count <= n->flight_count);
-        }
-        check(count == n->lists[state].count && prev == n->lists[state].tail);
-        listed += count;
+    uint32_t of_trees = 0;
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        of_trees += n->routes[t].flights;
+        listed += verify_list(n, &n->routes[t].waiting, FLIGHT_ROUTE, t);
     }
+    check(of_trees == n->flight_count);
+    for (uint32_t state = FLIGHT_ROUTE + 1; state < FLIGHT_STATES; state++)
+        listed += verify_list(n, &n->lists[state], state, UINT32_MAX);
     for (uint32_t i = 0; i < n->flight_fresh; i++)
         listed += n->flights[i].state == FLIGHT_PULLING || n->flights[i].state == FLIGHT_FETCHING;
     check(flights == n->flight_count && listed == n->flight_count && waiters == n->waiter_count);
@@ -367,8 +391,9 @@ static void verify_peers(const struct tl_node *n)
 {
     for (uint32_t i = 0; i < n->peer_high; i++) {
         const struct tl_peer_state *p = &n->peers[i];
-        check(!p->used || p->link == LINK_UP || p->link == LINK_CLOSING || (!p->hello && !p->child));
-        check(!p->used || !p->child || p->rank > n->config.rank);
+        check(!p->used || p->link == LINK_UP || p->link == LINK_CLOSING || (!p->hello && p->child_of == 0));
+        for (uint32_t t = 0; t < TL_FOREST_TREES_MAX; t++)
+            check(!p->used || (p->child_of & 1u << t) == 0 || tl_route_may_ask(n, t, p->rank));
         for (uint32_t k = 0; k < FLOODS_MAX; k++)
             check((p->floods & 1u << k) == 0 || n->floods[k].kind != 0);
     }

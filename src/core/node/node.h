@@ -14,6 +14,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "core/overlay/forest.h"
 #include "core/request.h"
 
 #ifndef TL_PROTOCOL_VERSION /* a test builds a daemon of another one */
@@ -38,23 +39,25 @@ struct tl_bytes_ops {
 
 struct tl_node_config {
     uint32_t rank, node_count;
-    uint32_t arity;               /* children a node, 1..TL_ARITY_MAX */
-    uint64_t incarnation;         /* differs at each start of this rank */
-    uint64_t job_id;              /* the same on all nodes; else peers refuse each other */
-    uint64_t cache_limit_bytes;   /* bytes of chunks held at most */
-    uint32_t object_max;          /* index entries */
-    uint32_t flight_max;          /* chunks in flight */
-    uint32_t waiter_max;          /* requests and peers waiting on flights */
-    uint64_t readahead_max_bytes; /* files up to this size are fetched whole at first touch; UINT64_MAX: always */
-    uint32_t window_chunks;       /* sequential read-ahead in a larger file, up to TL_FETCH_CHUNKS_MAX */
-    uint64_t request_timeout_ns;  /* a flight without answer is asked for again, then elsewhere */
-    uint64_t heartbeat_ns;        /* silence after which a neighbour is asked; 3 times: it is held for dead */
-    uint64_t connect_grace_ns;    /* how long a parent may be absent at start before another is asked */
-    uint32_t fetch_max;           /* source operations in flight */
-    uint64_t seed;                /* jitter */
+    uint32_t arity;                     /* children a node, 1..TL_FOREST_ARITY_MAX */
+    uint32_t roots;                     /* over which keys are spread, 1..TL_FOREST_ROOTS_MAX */
+    const struct tl_topology *topology; /* borrowed, the same on all nodes; NULL: all are equally near */
+    uint64_t incarnation;               /* differs at each start of this rank */
+    uint64_t job_id;                    /* the same on all nodes; else peers refuse each other */
+    uint64_t cache_limit_bytes;         /* bytes of chunks held at most */
+    uint32_t object_max;                /* index entries */
+    uint32_t flight_max;                /* chunks in flight */
+    uint32_t waiter_max;                /* requests and peers waiting on flights */
+    uint64_t readahead_max_bytes;       /* files up to this size are fetched whole at first touch; UINT64_MAX: always */
+    uint32_t window_chunks;             /* sequential read-ahead in a larger file, up to TL_FETCH_CHUNKS_MAX */
+    uint64_t request_timeout_ns;        /* a flight without answer is asked for again, then elsewhere */
+    uint64_t heartbeat_ns;              /* silence after which a neighbour is asked; 3 times: it is held for dead */
+    uint64_t connect_grace_ns;          /* how long a parent may be absent at start before another is asked */
+    uint32_t fetch_max;                 /* source operations in flight */
+    uint64_t seed;                      /* jitter */
 };
-#define TL_ARITY_MAX 256u
-void tl_node_config_default(struct tl_node_config *c); /* everything but rank, node_count, incarnation, job_id, seed */
+void tl_node_config_default(
+    struct tl_node_config *c); /* everything but rank, node_count, topology, incarnation, job_id, seed */
 
 enum tl_event_type {
     TL_EV_REQUEST = 1, /* from a front: answered by exactly one ANSWER */
@@ -138,7 +141,8 @@ struct tl_counters {
 };
 
 struct tl_report {
-    uint32_t rank, parent;      /* parent: rank served by now, or UINT32_MAX: none (a root) */
+    /* In tree 0, which all nodes are counted over. parent: rank asked by now, UINT32_MAX: none (a root) */
+    uint32_t rank, parent;
     uint32_t children, subtree; /* connected children; nodes known below and including this one */
     uint64_t incarnation;
     struct tl_counters counters;
@@ -178,6 +182,8 @@ uint64_t tl_node_deadline(const struct tl_node *n);
 int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref);
 
 void tl_node_report(const struct tl_node *n, struct tl_report *out);
+/* The rank that is asked in this tree now, UINT32_MAX: none. */
+uint32_t tl_node_parent(const struct tl_node *n, uint32_t tree);
 /* True once the parent link is up (a root: always) and every child below is. */
 bool tl_node_ready(const struct tl_node *n);
 /* Every internal invariant; for tests and the simulator. Checks with check(). */

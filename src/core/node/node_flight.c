@@ -13,9 +13,14 @@ static bool listed(enum flight_state state)
     return state == FLIGHT_ROUTE || state == FLIGHT_ASKED || state == FLIGHT_QUEUED || state == FLIGHT_STALLED;
 }
 
+static struct list *list_of(struct tl_node *n, const struct tl_flight *f)
+{
+    return f->state == FLIGHT_ROUTE ? &n->routes[f->tree].waiting : &n->lists[f->state];
+}
+
 static void unlink_flight(struct tl_node *n, struct tl_flight *f)
 {
-    struct list *list = &n->lists[f->state];
+    struct list *list = list_of(n, f);
     if (f->prev != TL_SLOT_NONE)
         n->flights[f->prev].next = f->next;
     else
@@ -36,7 +41,7 @@ void tl_flight_move(struct tl_node *n, uint32_t flight, enum flight_state state)
     f->next = f->prev = TL_SLOT_NONE;
     if (!listed(state))
         return;
-    struct list *list = &n->lists[state];
+    struct list *list = list_of(n, f);
     f->prev = list->tail;
     if (list->tail != TL_SLOT_NONE)
         n->flights[list->tail].next = flight;
@@ -47,6 +52,22 @@ void tl_flight_move(struct tl_node *n, uint32_t flight, enum flight_state state)
 }
 
 /* ---- opening ---- */
+
+uint32_t tl_room_flights(const struct tl_node *n, uint32_t tree)
+{
+    uint32_t kept = 0, left = n->config.flight_max - n->flight_count;
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        kept += t != tree && n->routes[t].flights == 0;
+    return left > kept ? left - kept : 0;
+}
+
+uint32_t tl_room_waiters(const struct tl_node *n, uint32_t tree)
+{
+    uint32_t kept = 0, left = n->config.waiter_max - n->waiter_count;
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        kept += t != tree && n->routes[t].waiters == 0;
+    return left > kept ? left - kept : 0;
+}
 
 static uint32_t new_flight(struct tl_node *n, uint32_t chunk)
 {
@@ -59,6 +80,7 @@ static uint32_t new_flight(struct tl_node *n, uint32_t chunk)
         return TL_SLOT_NONE;
     uint32_t gen = n->flights[at].gen + 1;
     n->flights[at] = (struct tl_flight){.chunk = chunk,
+                                        .tree = n->index->objects[n->index->chunks[chunk].object].tree,
                                         .gen = gen,
                                         .next = TL_SLOT_NONE,
                                         .prev = TL_SLOT_NONE,
@@ -67,6 +89,7 @@ static uint32_t new_flight(struct tl_node *n, uint32_t chunk)
                                         .rank = TL_RANK_NONE,
                                         .req_min = n->next_req};
     n->flight_count++;
+    n->routes[n->flights[at].tree].flights++;
     n->counters.flights_opened++;
     n->index->chunks[chunk].flight = at;
     tl_flight_move(n, at, FLIGHT_ROUTE);
@@ -76,7 +99,7 @@ static uint32_t new_flight(struct tl_node *n, uint32_t chunk)
 /* Room in the flight table and the index, evicting from the latter if need be. */
 static uint32_t add_chunk(struct tl_node *n, uint32_t object, uint32_t number)
 {
-    if (n->flight_count == n->config.flight_max)
+    if (tl_room_flights(n, n->index->objects[object].tree) == 0)
         return TL_SLOT_NONE;
     if (n->index->chunk_count == n->index->chunk_max)
         tl_node_evict(n);
@@ -102,6 +125,7 @@ static uint32_t find_or_add_object(struct tl_node *n, const struct tl_request *r
         tl_node_evict(n);
     object = tl_index_add_object(n->index, key, r->op);
     if (object != TL_SLOT_NONE) {
+        n->index->objects[object].tree = (uint8_t)tl_forest_tree_of(&n->forest, key, r->file_size_bytes);
         n->index->objects[object].version = r->version;
         n->index->objects[object].file_size_bytes = r->file_size_bytes; /* 0 for a blob */
     }
@@ -142,8 +166,11 @@ bool tl_flight_wait(struct tl_node *n, uint32_t flight, bool peer, uint32_t slot
             return true;
         }
     }
-    if (peer && n->parked.count > 0 && n->waiter_count >= n->config.waiter_max / 2)
+    struct tl_route *route = &n->routes[f->tree];
+    if (peer && n->parked.count > 0 && n->waiter_count >= n->config.waiter_max / 2 && route->waiters > 0)
         return false; /* the rest is for those who are parked (P-12) */
+    if (tl_room_waiters(n, f->tree) == 0)
+        return false;
     at = n->waiter_free;
     if (at != TL_SLOT_NONE)
         n->waiter_free = n->waiters[at].next;
@@ -158,6 +185,7 @@ bool tl_flight_wait(struct tl_node *n, uint32_t flight, bool peer, uint32_t slot
         n->waiters[f->waiters_last].next = at;
     f->waiters_last = at;
     n->waiter_count++;
+    route->waiters++;
     return true;
 }
 
@@ -204,11 +232,13 @@ static void end_flight(struct tl_node *n, uint32_t flight, int status)
     f->next = n->flight_free;
     n->flight_free = flight;
     n->flight_count--;
+    n->routes[f->tree].flights--;
     while (at != TL_SLOT_NONE) {
         struct tl_waiter w = n->waiters[at];
         n->waiters[at].next = n->waiter_free;
         n->waiter_free = at;
         n->waiter_count--;
+        n->routes[f->tree].waiters--;
         answer_waiter(n, &w, chunk, status);
         at = w.next;
     }
@@ -226,6 +256,8 @@ void tl_flight_land(struct tl_node *n, uint32_t flight)
     c->status = 0;
     f->len = 0;
     tl_index_land_chunk(n->index, chunk, TL_CHUNK_PRESENT);
+    if (tl_op_is_blob((enum tl_op)n->index->objects[object].op))
+        tl_stale_settled(n, n->index->objects[object].key);
     c->pins++; /* while it is handed out */
     end_flight(n, flight, 0);
     tl_ahead_pump(n, object);
@@ -254,7 +286,7 @@ void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
     if (status == -ESTALE && o->op == TL_OP_READ) { /* the listing that named it is outdated (P-11) */
         tl_paths_get(n->index->paths, o->path, n->path, o->path_len);
         n->counters.stale++;
-        tl_flush_parent_of(n, n->path, o->path_len);
+        tl_stale_file(n, n->path, o->path_len);
     }
     bool keep = lasting((enum tl_op)o->op, status) && !f->stale;
     c->status = status;

@@ -16,7 +16,7 @@ static bool below(const char *p, uint16_t p_len, const char *top, uint16_t top_l
     return p_len >= top_len && memcmp(p, top, top_len) == 0 && (p_len == top_len || p[top_len] == '/');
 }
 
-static uint16_t parent_len(const char *path, uint16_t len)
+uint16_t tl_path_parent_len(const char *path, uint16_t len)
 {
     while (len > 0 && path[len - 1] != '/')
         len--;
@@ -25,10 +25,10 @@ static uint16_t parent_len(const char *path, uint16_t len)
 
 static bool is_parent(const char *p, uint16_t p_len, const char *path, uint16_t len)
 {
-    return len > 0 && p_len == parent_len(path, len) && memcmp(p, path, p_len) == 0;
+    return len > 0 && p_len == tl_path_parent_len(path, len) && memcmp(p, path, p_len) == 0;
 }
 
-static void invalidate(struct tl_node *n, const char *path, uint16_t len)
+void tl_invalidate(struct tl_node *n, const char *path, uint16_t len)
 {
     if (len > 0)
         memmove(n->flush_path, path, len);
@@ -40,7 +40,7 @@ static void invalidate(struct tl_node *n, const char *path, uint16_t len)
 
 /* Forgets a chunk, or marks it so that what is under way is not kept. A blob that is lent at the moment only
  * goes out of reach of look-ups; a file's chunk that is lent stays: its key holds its version. */
-static void forget(struct tl_node *n, uint32_t chunk)
+void tl_forget_chunk(struct tl_node *n, uint32_t chunk)
 {
     struct tl_chunk *c = &n->index->chunks[chunk];
     if (c->state == TL_CHUNK_FLIGHT) {
@@ -66,32 +66,16 @@ void tl_flush_here(struct tl_node *n, const char *path, uint16_t path_len)
         const struct tl_object *o = &n->index->objects[c->object];
         if (path_len == 0) {
             if (o->op != TL_OP_READ || c->state != TL_CHUNK_FLIGHT)
-                forget(n, i);
+                tl_forget_chunk(n, i);
             continue;
         }
         if (o->op == TL_OP_READ)
             continue;
         tl_paths_get(n->index->paths, o->path, own, o->path_len);
         if (below(own, o->path_len, path, path_len) || is_parent(own, o->path_len, path, path_len))
-            forget(n, i);
+            tl_forget_chunk(n, i);
     }
-    invalidate(n, path, path_len);
-}
-
-static void forget_blob(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len)
-{
-    uint32_t object = tl_index_find_object(n->index, tl_object_key(op, path, path_len, 0));
-    uint32_t chunk = object == TL_SLOT_NONE ? TL_SLOT_NONE : tl_index_find_chunk(n->index, object, 0);
-    if (chunk != TL_SLOT_NONE)
-        forget(n, chunk);
-}
-
-void tl_flush_parent_of(struct tl_node *n, const char *path, uint16_t path_len)
-{
-    forget_blob(n, TL_OP_LIST, path, parent_len(path, path_len));
-    forget_blob(n, TL_OP_ENTRY, path, path_len);
-    forget_blob(n, TL_OP_XATTRS, path, path_len);
-    invalidate(n, path, path_len);
+    tl_invalidate(n, path, path_len);
 }
 
 /* ---- the flood ---- */
@@ -104,6 +88,14 @@ static struct tl_flood_op *find_flood(struct tl_node *n, uint64_t id)
     return NULL;
 }
 
+static bool is_known(const struct tl_node *n, uint64_t id)
+{
+    for (uint32_t i = 0; i < FLOODS_KNOWN; i++)
+        if (n->floods_known[i] == id)
+            return true;
+    return false;
+}
+
 static struct tl_flood_op *new_flood(struct tl_node *n)
 {
     for (uint32_t i = 0; i < FLOODS_MAX; i++)
@@ -112,10 +104,10 @@ static struct tl_flood_op *new_flood(struct tl_node *n)
     return NULL;
 }
 
-/* Neighbours in the tree: the parent we ask, and the children that have joined. */
+/* Neighbours: the parents we ask, and the children that have joined, in whichever tree. */
 static bool is_neighbour(const struct tl_node *n, const struct tl_peer_state *p)
 {
-    return p->used && p->link == LINK_UP && p->hello && (p->child || p->rank == tl_route_parent(n));
+    return p->used && p->link == LINK_UP && p->hello && (p->child_of != 0 || tl_route_asks(n, p->rank));
 }
 
 /* Shorter the farther from where it was given: who waits hears from those that wait for others (P-43). */
@@ -164,9 +156,10 @@ static void finish(struct tl_node *n, struct tl_flood_op *op)
     end(n, op);
 }
 
-/* Does it here, then passes it on, before anything is asked for (P-40). */
+/* Does it here, then passes it on to all neighbours, before anything is asked for (P-40). */
 static void spread(struct tl_node *n, struct tl_flood_op *op, const char *path, uint16_t path_len)
 {
+    n->floods_known[n->flood_known_next++ % FLOODS_KNOWN] = op->id;
     if (op->kind == TL_FLOOD_FLUSH) {
         tl_flush_here(n, path, path_len);
     } else {
@@ -208,12 +201,15 @@ void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_i
     spread(n, op, path, path_len);
 }
 
+/* By how many ways a flood comes, it is done once: who brings it later is told that there is nothing behind us that
+ * somebody else has not been promised (P-41). */
 void tl_flood_received(struct tl_node *n, uint32_t rank, const struct tl_wire *m)
 {
-    struct tl_flood_op *op = find_flood(n, m->flood.id) == NULL ? new_flood(n) : NULL;
-    if (op == NULL) { /* already at it by another way (P-41), or too many at once: not done behind this edge */
-        n->counters.busy++;
-        const struct tl_wire no = {.type = TL_WIRE_FLOODED, .flooded = {.id = m->flood.id}};
+    bool known = is_known(n, m->flood.id);
+    struct tl_flood_op *op = known ? NULL : new_flood(n);
+    if (op == NULL) { /* or too many at once: not done behind this edge */
+        n->counters.busy += !known;
+        const struct tl_wire no = {.type = TL_WIRE_FLOODED, .flooded = {.id = m->flood.id, .complete = known}};
         tl_node_send(n, rank, &no, 0, 0, 0);
         return;
     }

@@ -26,10 +26,10 @@ static void answer_from(struct tl_node *n, uint32_t peer, const struct tl_wire *
         tl_data_send(n, peer, m->get.req, chunk);
 }
 
-/* While requests are parked for want of flights, half of them are theirs (P-12). */
-static bool crowded(const struct tl_node *n)
+/* While requests are parked for want of flights, half of them are theirs, but for one in each tree (P-12). */
+static bool crowded(const struct tl_node *n, uint32_t tree)
 {
-    return n->parked.count > 0 && n->flight_count >= n->config.flight_max / 2;
+    return n->parked.count > 0 && n->flight_count >= n->config.flight_max / 2 && n->routes[tree].flights > 0;
 }
 
 /* How many of the chunks, from the first on, are held or in flight. */
@@ -51,6 +51,8 @@ void tl_get_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m)
                                  .file_size_bytes = m->get.file_size_bytes};
     struct tl_hash key = tl_object_key(r.op, r.path, r.path_len, r.version);
     n->counters.requests++;
+    if (tl_op_is_blob(m->get.op) && m->get.outdated != 0)
+        tl_stale_listing(n, m);
     uint64_t before = n->counters.flights_opened;
     uint32_t object = tl_index_find_object(n->index, key);
     if (object != TL_SLOT_NONE && n->index->objects[object].file_size_bytes != r.file_size_bytes) {
@@ -58,7 +60,9 @@ void tl_get_received(struct tl_node *n, uint32_t peer, const struct tl_wire *m)
             tl_data_send_error(n, peer, m->get.req, key, m->get.first + i, -ESTALE);
         return;
     }
-    uint32_t opened = crowded(n) ? known(n, object, m) : tl_flight_open(n, &r, m->get.first, m->get.count);
+    uint32_t opened = crowded(n, tl_forest_tree_of(&n->forest, key, r.file_size_bytes))
+                          ? known(n, object, m)
+                          : tl_flight_open(n, &r, m->get.first, m->get.count);
     n->counters.hits += n->counters.flights_opened == before;
     n->counters.misses += n->counters.flights_opened != before;
     object = tl_index_find_object(n->index, key);

@@ -25,7 +25,8 @@ uint32_t tl_peer_get(struct tl_node *n, uint32_t rank)
         return TL_SLOT_NONE;
     if (at == n->peer_high)
         n->peer_high++;
-    n->peers[at] = (struct tl_peer_state){.rank = rank, .used = true, .gen = n->peers[at].gen + 1};
+    n->peers[at] = (struct tl_peer_state){
+        .rank = rank, .used = true, .gen = n->peers[at].gen + 1, .candidate = tl_route_is_candidate(n, rank)};
     return at;
 }
 
@@ -33,7 +34,7 @@ uint32_t tl_peer_subtree(const struct tl_node *n)
 {
     uint64_t count = 1;
     for (uint32_t i = 0; i < n->peer_high; i++)
-        if (n->peers[i].used && n->peers[i].child)
+        if (n->peers[i].used && (n->peers[i].child_of & 1) != 0)
             count += n->peers[i].subtree;
     return count < n->config.node_count ? (uint32_t)count : n->config.node_count;
 }
@@ -42,7 +43,7 @@ uint32_t tl_peer_children(const struct tl_node *n)
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < n->peer_high; i++)
-        count += n->peers[i].used && n->peers[i].child;
+        count += n->peers[i].used && (n->peers[i].child_of & 1) != 0;
     return count;
 }
 
@@ -52,18 +53,20 @@ static void send_plain(struct tl_node *n, uint32_t rank, enum tl_wire_type type)
     tl_node_send(n, rank, &m, 0, 0, 0);
 }
 
-/* Nobody who may talk to us: neither above nor below us; or there are too many below. Places for those above are kept
- * (P-23). */
+/* Nobody who may talk to us: neither before nor after us in any tree; or there are too many who ask. Places for those whom we may
+ * ask are kept (P-23). */
 static bool unwelcome(const struct tl_node *n, uint32_t rank)
 {
     if (rank >= n->config.node_count || rank == n->config.rank)
         return true;
-    if (rank < n->config.rank)
-        return !tl_route_is_candidate(n, rank);
-    uint32_t below = 0;
+    if (tl_route_is_candidate(n, rank))
+        return false;
+    if (!tl_route_is_below(n, rank))
+        return true;
+    uint32_t others = 0;
     for (uint32_t i = 0; i < n->peer_high; i++)
-        below += n->peers[i].used && n->peers[i].rank > n->config.rank;
-    return below >= n->peer_max - TL_TREE_CANDIDATES_MAX;
+        others += n->peers[i].used && !n->peers[i].candidate;
+    return others >= n->peer_max - n->candidate_max;
 }
 
 void tl_peer_drop(struct tl_node *n, uint32_t slot)
@@ -88,7 +91,8 @@ void tl_peer_up(struct tl_node *n, uint32_t rank)
     }
     struct tl_peer_state *p = &n->peers[at];
     p->link = LINK_UP;
-    p->hello = p->child = false;
+    p->hello = false;
+    p->child_of = 0;
     p->gen++;
     p->floods = 0;
     n->tick_ns = n->now_ns;
@@ -100,6 +104,7 @@ void tl_peer_up(struct tl_node *n, uint32_t rank)
                                         .rank = n->config.rank,
                                         .node_count = n->config.node_count,
                                         .arity = n->config.arity,
+                                        .roots = n->config.roots,
                                         .job_id = n->config.job_id,
                                         .incarnation = n->config.incarnation}};
     tl_node_send(n, rank, &m, 0, 0, 0);
@@ -109,14 +114,17 @@ static bool same_job(const struct tl_node *n, uint32_t rank, const struct tl_wir
 {
     return m->hello.protocol == TL_PROTOCOL_VERSION && m->hello.rank == rank &&
            m->hello.node_count == n->config.node_count && m->hello.arity == n->config.arity &&
-           m->hello.job_id == n->config.job_id;
+           m->hello.roots == n->config.roots && m->hello.job_id == n->config.job_id;
 }
 
+/* 0 nodes: it asks somebody else from now on. */
 static void join_received(struct tl_node *n, struct tl_peer_state *p, const struct tl_wire *m)
 {
-    p->child = true;
-    p->subtree = m->join.subtree < n->config.node_count ? m->join.subtree : n->config.node_count;
-    tl_route_tell_subtree(n);
+    uint32_t bit = 1u << m->join.tree;
+    p->child_of = m->join.subtree > 0 ? p->child_of | bit : p->child_of & ~bit;
+    if (m->join.tree == 0)
+        p->subtree = m->join.subtree < n->config.node_count ? m->join.subtree : n->config.node_count;
+    tl_route_join(n);
 }
 
 static void route_message(struct tl_node *n, uint32_t at, const struct tl_wire *m, const struct tl_event *ev)
@@ -136,8 +144,17 @@ static void route_message(struct tl_node *n, uint32_t at, const struct tl_wire *
     }
 }
 
-/* HELLO comes first, and once. Only who is below us may join us and ask us for something (P-20). A payload is what DATA
- * says it is, and nobody else has one. */
+/* The tree of what a peer asks for: its own business is what comes after it in that tree (P-20). */
+static uint32_t tree_asked(const struct tl_node *n, const struct tl_wire *m)
+{
+    if (m->type == TL_WIRE_JOIN)
+        return m->join.tree;
+    struct tl_hash key = tl_object_key(m->get.op, m->get.path, m->get.path_len, m->get.version);
+    return tl_forest_tree_of(&n->forest, key, m->get.file_size_bytes);
+}
+
+/* HELLO comes first, and once. Only who comes after us in a tree may join us and ask us for something there (P-20). A
+ * payload is what DATA says it is, and nobody else has one. */
 static bool follows_rules(const struct tl_node *n, const struct tl_peer_state *p, const struct tl_wire *m,
                           uint32_t payload_len)
 {
@@ -147,7 +164,7 @@ static bool follows_rules(const struct tl_node *n, const struct tl_peer_state *p
     if (m->type == TL_WIRE_HELLO)
         return !p->hello && same_job(n, p->rank, m);
     bool asks = m->type == TL_WIRE_JOIN || m->type == TL_WIRE_GET;
-    return p->hello && (!asks || p->rank > n->config.rank);
+    return p->hello && (!asks || tl_route_may_ask(n, tree_asked(n, m), p->rank));
 }
 
 /* The first message is HELLO, and only the first; a peer that breaks a rule of shape or order is dropped (P-30). */
@@ -211,12 +228,8 @@ void tl_peer_tick(struct tl_node *n)
         n->tick_ns = n->now_ns + heartbeat / 2;
         look_at_link(n, i);
     }
-    if (n->now_ns - n->joined_ns >= heartbeat)
-        n->joined_subtree = 0; /* said again: JOIN may have been lost (P-24) */
-    tl_route_tell_subtree(n);
-    bool alone = !tl_route_is_source(n) && tl_route_parent(n) == TL_RANK_NONE;
-    if (alone && connect_ns < n->tick_ns)
-        n->tick_ns = connect_ns;
-    if (n->current > 0 && n->candidate_count > 0 && n->probe_ns < n->tick_ns)
-        n->tick_ns = n->probe_ns > n->now_ns ? n->probe_ns : n->now_ns + heartbeat / 2;
+    tl_route_join_again(n);
+    uint64_t route_ns = tl_route_tick_ns(n, connect_ns);
+    if (route_ns < n->tick_ns)
+        n->tick_ns = route_ns;
 }

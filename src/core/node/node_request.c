@@ -234,7 +234,7 @@ static bool hold_present(struct tl_node *n, struct tl_open_request *q, uint32_t 
 }
 
 /* Is there a flight and a waiter for each chunk that is missing? All or none, so that what is started can be answered. */
-static bool room_for(const struct tl_node *n, const struct tl_open_request *q, uint32_t object)
+static bool room_for(const struct tl_node *n, const struct tl_open_request *q, uint32_t object, uint32_t tree)
 {
     uint32_t waiters = 0, flights = 0;
     for (uint32_t i = 0; i < q->count; i++) {
@@ -243,7 +243,7 @@ static bool room_for(const struct tl_node *n, const struct tl_open_request *q, u
         waiters++;
         flights += object == TL_SLOT_NONE || tl_index_find_chunk(n->index, object, q->first + i) == TL_SLOT_NONE;
     }
-    return waiters <= n->config.waiter_max - n->waiter_count && flights <= n->config.flight_max - n->flight_count;
+    return waiters <= tl_room_waiters(n, tree) && flights <= tl_room_flights(n, tree);
 }
 
 /* A request that keeps some chunks in place while it waits for others has memory set aside for all of them, from half of
@@ -264,9 +264,11 @@ static bool reserve(struct tl_node *n, struct tl_open_request *q)
 static int wait_missing(struct tl_node *n, uint32_t slot, const struct tl_request *r, uint32_t object)
 {
     struct tl_open_request *q = &n->requests[slot];
-    if (!room_for(n, q, object) || !reserve(n, q) || tl_flight_open(n, r, q->first, q->count) < q->count)
+    struct tl_hash key = tl_object_key(r->op, r->path, r->path_len, r->version);
+    uint32_t tree = tl_forest_tree_of(&n->forest, key, r->file_size_bytes);
+    if (!room_for(n, q, object, tree) || !reserve(n, q) || tl_flight_open(n, r, q->first, q->count) < q->count)
         return -EBUSY;
-    object = tl_index_find_object(n->index, tl_object_key(r->op, r->path, r->path_len, r->version));
+    object = tl_index_find_object(n->index, key);
     for (uint32_t i = 0; i < q->count; i++) {
         if (q->chunks[i] != TL_SLOT_NONE)
             continue;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Whom this node asks. Its candidates are its ancestors, nearest first, then the root's stand-ins; all have lower ranks, so
- * no cycle can form (docs/protocol.md, P-20). It asks one of them at a time, goes on to the next when that one is gone, tries
- * the better ones again from time to time, and reads the source itself when it reaches nobody. */
+/* Whom this node asks, in each tree. Its candidates are its ancestors, nearest first, then the root's stand-ins; all come before it
+ * in the tree's order, so no cycle can form (docs/protocol.md, P-20). It asks one of them at a time, goes on to the next when that
+ * one is gone, tries the better ones again from time to time, and reads the source itself when it reaches nobody. */
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/hash.h"
 #include "core/node/internal.h"
@@ -11,33 +12,104 @@
 #define BACKOFF_MAX_NS 1000000000ull /* 1 s */
 #define PROBE_FACTOR   4u            /* heartbeats between tries of a better candidate */
 
-bool tl_route_is_source(const struct tl_node *n)
+/* ---- who it can be ---- */
+
+static bool known_before(const struct tl_node *n, uint32_t tree, uint32_t rank)
 {
-    return n->current == n->candidate_count;
+    for (uint32_t t = 0; t < tree; t++)
+        for (uint32_t i = 0; i < n->routes[t].candidate_count; i++)
+            if (n->routes[t].candidates[i] == rank)
+                return true;
+    return false;
 }
 
-uint32_t tl_route_parent(const struct tl_node *n)
+uint32_t tl_routes_new(struct tl_node *n)
 {
-    if (tl_route_is_source(n))
-        return TL_RANK_NONE;
-    uint32_t rank = n->candidates[n->current];
+    n->forest = (struct tl_forest){.node_count = n->config.node_count,
+                                   .roots = n->config.roots,
+                                   .arity = n->config.arity,
+                                   .topology = n->config.topology};
+    n->tree_count = tl_forest_trees(&n->forest);
+    n->routes = calloc(n->tree_count, sizeof *n->routes);
+    if (n->routes == NULL)
+        return UINT32_MAX;
+    uint32_t distinct = 0;
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        struct tl_route *r = &n->routes[t];
+        r->candidate_count = tl_forest_candidates(&n->forest, t, n->config.rank, r->candidates);
+        r->waiting.head = r->waiting.tail = TL_SLOT_NONE;
+        for (uint32_t i = 0; i < r->candidate_count; i++)
+            distinct += !known_before(n, t, r->candidates[i]);
+    }
+    return distinct;
+}
+
+bool tl_route_is_candidate(const struct tl_node *n, uint32_t rank)
+{
+    return known_before(n, n->tree_count, rank);
+}
+
+bool tl_route_may_ask(const struct tl_node *n, uint32_t tree, uint32_t rank)
+{
+    return tree < n->tree_count &&
+           tl_forest_place(&n->forest, tree, rank) > tl_forest_place(&n->forest, tree, n->config.rank);
+}
+
+bool tl_route_is_below(const struct tl_node *n, uint32_t rank)
+{
+    bool below = false;
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        below |= tl_route_may_ask(n, t, rank);
+    return below;
+}
+
+/* ---- who it is ---- */
+
+bool tl_route_is_source(const struct tl_node *n, uint32_t tree)
+{
+    return n->routes[tree].current == n->routes[tree].candidate_count;
+}
+
+static bool is_current(const struct tl_node *n, uint32_t tree, uint32_t rank)
+{
+    const struct tl_route *r = &n->routes[tree];
+    return r->current < r->candidate_count && r->candidates[r->current] == rank;
+}
+
+static bool is_usable(const struct tl_node *n, uint32_t rank)
+{
     uint32_t peer = tl_peer_find(n, rank);
-    bool up = peer != TL_SLOT_NONE && n->peers[peer].link == LINK_UP && n->peers[peer].hello;
-    return up ? rank : TL_RANK_NONE;
+    return peer != TL_SLOT_NONE && n->peers[peer].link == LINK_UP && n->peers[peer].hello;
+}
+
+uint32_t tl_route_parent(const struct tl_node *n, uint32_t tree)
+{
+    if (tl_route_is_source(n, tree))
+        return TL_RANK_NONE;
+    uint32_t rank = n->routes[tree].candidates[n->routes[tree].current];
+    return is_usable(n, rank) ? rank : TL_RANK_NONE;
+}
+
+bool tl_route_asks(const struct tl_node *n, uint32_t rank)
+{
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        if (is_current(n, t, rank))
+            return true;
+    return false;
 }
 
 /* ---- sending what is to be asked for ---- */
 
-/* Asks for the flight at the head of the list, and in the same GET for those behind it that continue it. */
-static void ask(struct tl_node *n, uint32_t rank)
+/* Asks for the flight at the head of the tree's list, and in the same GET for those behind it that continue it. */
+static void ask(struct tl_node *n, uint32_t tree, uint32_t rank)
 {
-    uint32_t head = n->lists[FLIGHT_ROUTE].head;
-    const struct tl_chunk *c = &n->index->chunks[n->flights[head].chunk];
+    const struct list *waiting = &n->routes[tree].waiting;
+    const struct tl_chunk *c = &n->index->chunks[n->flights[waiting->head].chunk];
     uint32_t object = c->object, first = c->number, count = 0;
     const struct tl_object *o = &n->index->objects[object];
     uint64_t req = n->next_req++;
-    while (count < TL_WIRE_GET_CHUNKS_MAX && n->lists[FLIGHT_ROUTE].head != TL_SLOT_NONE) {
-        uint32_t at = n->lists[FLIGHT_ROUTE].head;
+    while (count < TL_WIRE_GET_CHUNKS_MAX && waiting->head != TL_SLOT_NONE) {
+        uint32_t at = waiting->head;
         struct tl_flight *f = &n->flights[at];
         c = &n->index->chunks[f->chunk];
         if (c->object != object || c->number != first + count)
@@ -54,6 +126,7 @@ static void ask(struct tl_node *n, uint32_t rank)
                                       .path = n->path,
                                       .path_len = o->path_len,
                                       .version = o->version,
+                                      .outdated = tl_op_is_blob((enum tl_op)o->op) ? tl_stale_mark(n, o->key) : 0,
                                       .file_size_bytes = o->file_size_bytes,
                                       .first = first,
                                       .count = count}};
@@ -62,16 +135,27 @@ static void ask(struct tl_node *n, uint32_t rank)
     n->counters.data_requests_up += o->op == TL_OP_READ;
 }
 
+bool tl_route_waits(const struct tl_node *n)
+{
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        if (n->routes[t].waiting.count > 0 && (tl_route_is_source(n, t) || tl_route_parent(n, t) != TL_RANK_NONE))
+            return true;
+    return false;
+}
+
+/* The trees share what one step may send. */
 void tl_route_pump(struct tl_node *n)
 {
-    uint32_t rank = tl_route_parent(n);
-    if (tl_route_is_source(n)) {
-        while (n->lists[FLIGHT_ROUTE].head != TL_SLOT_NONE)
-            tl_flight_move(n, n->lists[FLIGHT_ROUTE].head, FLIGHT_QUEUED);
-        return;
+    uint32_t budget = ROUTES_PER_STEP;
+    for (uint32_t k = 0; k < n->tree_count; k++) {
+        uint32_t t = (uint32_t)((n->step + k) % n->tree_count); /* each is the first at times */
+        const struct tl_route *r = &n->routes[t];
+        while (tl_route_is_source(n, t) && r->waiting.count > 0)
+            tl_flight_move(n, r->waiting.head, FLIGHT_QUEUED);
+        uint32_t rank = r->waiting.count > 0 ? tl_route_parent(n, t) : TL_RANK_NONE;
+        for (; rank != TL_RANK_NONE && r->waiting.count > 0 && budget > 0; budget--)
+            ask(n, t, rank);
     }
-    for (uint32_t i = 0; rank != TL_RANK_NONE && i < ROUTES_PER_STEP && n->lists[FLIGHT_ROUTE].count > 0; i++)
-        ask(n, rank);
 }
 
 /* ---- choosing ---- */
@@ -104,72 +188,91 @@ static void try_connect(struct tl_node *n, uint32_t rank)
     tl_node_act(n, TL_ACT_CONNECT)->rank = rank;
 }
 
-void tl_route_tell_subtree(struct tl_node *n)
+static void send_join(struct tl_node *n, uint32_t tree, uint32_t rank, uint32_t subtree)
 {
-    uint32_t rank = tl_route_parent(n), subtree = tl_peer_subtree(n);
-    if (rank == TL_RANK_NONE || n->joined_subtree == subtree)
-        return;
-    const struct tl_wire m = {.type = TL_WIRE_JOIN, .join = {.subtree = subtree}};
+    const struct tl_wire m = {.type = TL_WIRE_JOIN, .join = {.tree = tree, .subtree = subtree}};
     tl_node_send(n, rank, &m, 0, 0, 0);
-    n->joined_subtree = subtree;
-    n->joined_ns = n->now_ns;
 }
 
-static void drop_link(struct tl_node *n, uint32_t rank)
+/* Nodes are counted in tree 0; in the others a child is a child. */
+void tl_route_join(struct tl_node *n)
 {
-    uint32_t peer = tl_peer_find(n, rank);
-    if (peer != TL_SLOT_NONE)
-        tl_peer_drop(n, peer);
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        struct tl_route *r = &n->routes[t];
+        uint32_t rank = tl_route_parent(n, t), subtree = t == 0 ? tl_peer_subtree(n) : 1;
+        if (rank == TL_RANK_NONE || r->joined_subtree == subtree)
+            continue;
+        send_join(n, t, rank, subtree);
+        r->joined_subtree = subtree;
+        r->joined_ns = n->now_ns;
+    }
 }
 
-/* From now on, candidate `index` is the one to ask; what the old one was asked for is asked for again by its DOWN (P-6). */
-static void choose(struct tl_node *n, uint32_t index)
+/* P-24 */
+void tl_route_join_again(struct tl_node *n)
 {
-    if (index == n->current)
+    for (uint32_t t = 0; t < n->tree_count; t++)
+        if (n->now_ns - n->routes[t].joined_ns >= n->config.heartbeat_ns)
+            n->routes[t].joined_subtree = 0;
+    tl_route_join(n);
+}
+
+/* Candidate `old` is no longer asked in this tree, because a better one is there. */
+static void leave(struct tl_node *n, uint32_t tree, uint32_t old)
+{
+    uint32_t peer = tl_peer_find(n, old);
+    if (peer == TL_SLOT_NONE || n->peers[peer].link != LINK_UP)
         return;
-    uint32_t old = n->current;
-    n->counters.reparented++;
-    n->current = index;
-    n->joined_subtree = 0;
-    n->was_up = tl_route_parent(n) != TL_RANK_NONE;
-    n->settle_ns = n->now_ns + n->config.heartbeat_ns;
-    n->probe = 0;
-    n->probe_ns = n->now_ns + n->config.heartbeat_ns * PROBE_FACTOR;
-    if (old < n->candidate_count && index < old)
-        drop_link(n, n->candidates[old]);
+    if (!tl_route_asks(n, old) && n->peers[peer].child_of == 0)
+        tl_peer_drop(n, peer);
+    else if (n->peers[peer].hello)
+        send_join(n, tree, old, 0); /* its answers to what it was asked for still count */
 }
 
-/* A neighbour has introduced itself: if it is the one to ask, or better than that one, it is asked from now on. */
+/* From now on, candidate `index` is the one to ask. What an absent one was asked for is asked for again by its DOWN (P-6). */
+static void choose(struct tl_node *n, uint32_t tree, uint32_t index)
+{
+    struct tl_route *r = &n->routes[tree];
+    uint32_t old = r->current;
+    if (index == old)
+        return;
+    n->counters.reparented++;
+    r->current = index;
+    r->joined_subtree = 0;
+    r->was_up = tl_route_parent(n, tree) != TL_RANK_NONE;
+    r->settle_ns = n->now_ns + n->config.heartbeat_ns;
+    r->probe = 0;
+    r->probe_ns = n->now_ns + n->config.heartbeat_ns * PROBE_FACTOR;
+    if (index < old && old < r->candidate_count)
+        leave(n, tree, r->candidates[old]);
+}
+
+/* A neighbour has introduced itself: where it is the one to ask, or better than that one, it is asked from now on. */
 void tl_route_hello(struct tl_node *n, uint32_t rank)
 {
-    for (uint32_t i = 0; i < n->current; i++)
-        if (n->candidates[i] == rank) {
-            choose(n, i);
-            break;
-        }
-    if (!tl_route_is_source(n) && n->candidates[n->current] == rank) {
-        n->was_up = true;
-        tl_route_tell_subtree(n);
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        struct tl_route *r = &n->routes[t];
+        for (uint32_t i = 0; i < r->current; i++)
+            if (r->candidates[i] == rank) {
+                choose(n, t, i);
+                break;
+            }
+        r->was_up |= is_current(n, t, rank);
     }
+    tl_route_join(n);
 }
 
 /* The connection to rank is gone (was_up) or could not be made: after a while, the next is asked (P-21). */
 void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up)
 {
-    if (tl_route_is_source(n) || n->candidates[n->current] != rank)
-        return;
-    n->joined_subtree = 0;
-    bool gone = was_up || n->was_up || n->now_ns >= n->settle_ns;
-    if (gone)
-        choose(n, n->current + 1);
-}
-
-bool tl_route_is_candidate(const struct tl_node *n, uint32_t rank)
-{
-    for (uint32_t i = 0; i < n->candidate_count; i++)
-        if (n->candidates[i] == rank)
-            return true;
-    return false;
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        struct tl_route *r = &n->routes[t];
+        if (!is_current(n, t, rank))
+            continue;
+        r->joined_subtree = 0;
+        if (was_up || r->was_up || n->now_ns >= r->settle_ns)
+            choose(n, t, r->current + 1);
+    }
 }
 
 /* The flights that `rank` was asked for go to whoever is asked now (P-6). What is being pulled from it ends by PULLED,
@@ -190,22 +293,40 @@ static void reroute(struct tl_node *n, uint32_t rank)
 }
 
 /* P-22 */
-static void probe_better(struct tl_node *n)
+static void probe_better(struct tl_node *n, struct tl_route *r)
 {
-    if (n->current == 0 || n->now_ns < n->probe_ns)
+    if (r->current == 0 || n->now_ns < r->probe_ns)
         return;
-    if (n->probe >= n->current)
-        n->probe = 0;
-    try_connect(n, n->candidates[n->probe++]);
-    n->probe_ns = n->now_ns + n->config.heartbeat_ns * PROBE_FACTOR / 2;
-    n->probe_ns += jitter(n, n->config.heartbeat_ns * PROBE_FACTOR, 0);
+    if (r->probe >= r->current)
+        r->probe = 0;
+    uint32_t rank = r->candidates[r->probe++];
+    try_connect(n, rank);
+    r->probe_ns = n->now_ns + n->config.heartbeat_ns * PROBE_FACTOR / 2;
+    r->probe_ns += jitter(n, n->config.heartbeat_ns * PROBE_FACTOR, rank);
 }
 
 void tl_route_tick(struct tl_node *n)
 {
-    if (!tl_route_is_source(n) && tl_route_parent(n) == TL_RANK_NONE)
-        try_connect(n, n->candidates[n->current]);
-    probe_better(n);
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        struct tl_route *r = &n->routes[t];
+        if (r->current < r->candidate_count && !is_usable(n, r->candidates[r->current]))
+            try_connect(n, r->candidates[r->current]);
+        probe_better(n, r);
+    }
+}
+
+uint64_t tl_route_tick_ns(const struct tl_node *n, uint64_t connect_ns)
+{
+    uint64_t at = UINT64_MAX;
+    for (uint32_t t = 0; t < n->tree_count; t++) {
+        const struct tl_route *r = &n->routes[t];
+        bool alone = !tl_route_is_source(n, t) && tl_route_parent(n, t) == TL_RANK_NONE;
+        if (alone && connect_ns < at)
+            at = connect_ns;
+        if (r->current > 0 && r->probe_ns < at)
+            at = r->probe_ns > n->now_ns ? r->probe_ns : n->now_ns + n->config.heartbeat_ns / 2;
+    }
+    return at;
 }
 
 void tl_peer_down(struct tl_node *n, uint32_t rank)
@@ -222,7 +343,8 @@ void tl_peer_down(struct tl_node *n, uint32_t rank)
         tl_flood_peer_lost(n, peer);
     }
     p->link = LINK_NONE;
-    p->hello = p->child = false;
+    p->hello = false;
+    p->child_of = 0;
     p->gen++;
     n->tick_ns = n->now_ns;
     p->failures = failures;
@@ -230,5 +352,5 @@ void tl_peer_down(struct tl_node *n, uint32_t rank)
     p->used = tl_route_is_candidate(n, rank); /* its record carries the back-off; a child's is free */
     tl_route_lost(n, rank, was_up);
     reroute(n, rank);
-    tl_route_tell_subtree(n);
+    tl_route_join(n);
 }

@@ -138,6 +138,7 @@ static void encode_hello(struct writer *w, const struct tl_wire *m)
     put(w, m->hello.rank, 4);
     put(w, m->hello.node_count, 4);
     put(w, m->hello.arity, 4);
+    put(w, m->hello.roots, 4);
     put(w, m->hello.job_id, 8);
     put(w, m->hello.incarnation, 8);
 }
@@ -148,6 +149,7 @@ static bool decode_hello(struct reader *r, struct tl_wire *m)
     m->hello.rank = take32(r);
     m->hello.node_count = take32(r);
     m->hello.arity = take32(r);
+    m->hello.roots = take32(r);
     m->hello.job_id = take(r, 8);
     m->hello.incarnation = take(r, 8);
     return true;
@@ -155,14 +157,16 @@ static bool decode_hello(struct reader *r, struct tl_wire *m)
 
 static void encode_join(struct writer *w, const struct tl_wire *m)
 {
-    check(m->join.subtree > 0);
+    check(m->join.tree < TL_FOREST_TREES_MAX);
+    put(w, m->join.tree, 1);
     put(w, m->join.subtree, 4);
 }
 
 static bool decode_join(struct reader *r, struct tl_wire *m)
 {
+    m->join.tree = (uint32_t)take(r, 1);
     m->join.subtree = take32(r);
-    return m->join.subtree > 0;
+    return m->join.tree < TL_FOREST_TREES_MAX;
 }
 
 static void encode_get(struct writer *w, const struct tl_wire *m)
@@ -170,7 +174,7 @@ static void encode_get(struct writer *w, const struct tl_wire *m)
     check(m->get.count > 0 && m->get.count <= TL_WIRE_GET_CHUNKS_MAX && m->get.path_len > 0);
     put(w, m->get.req, 8);
     put(w, (uint64_t)m->get.op, 1);
-    put(w, m->get.version, 8);
+    put(w, tl_op_is_blob(m->get.op) ? m->get.outdated : m->get.version, 8);
     put(w, m->get.file_size_bytes, 8);
     put(w, m->get.first, 4);
     put(w, m->get.count, 4);
@@ -188,8 +192,12 @@ static bool decode_get(struct reader *r, struct tl_wire *m)
     m->get.path = take_path(r, &m->get.path_len, false);
     if (r->failed || m->get.count == 0 || m->get.count > TL_WIRE_GET_CHUNKS_MAX)
         return false;
-    if (tl_op_is_blob(m->get.op))
-        return m->get.first == 0 && m->get.count == 1 && m->get.version == 0 && m->get.file_size_bytes == 0;
+    if (tl_op_is_blob(m->get.op)) {
+        m->get.outdated = m->get.version;
+        m->get.version = 0;
+        return m->get.first == 0 && m->get.count == 1 && m->get.file_size_bytes == 0;
+    }
+    m->get.outdated = 0;
     if (m->get.op != TL_OP_READ || m->get.version == 0)
         return false;
     return (uint64_t)m->get.first + m->get.count <= tl_chunk_count(m->get.file_size_bytes);

@@ -46,19 +46,21 @@ struct tl_wire {
     enum tl_wire_type type;
     union {
         struct {
-            uint32_t protocol, rank, node_count, arity;
+            uint32_t protocol, rank, node_count, arity, roots;
             uint64_t job_id, incarnation;
         } hello;
         struct {
-            uint32_t subtree; /* at least 1: itself */
+            uint32_t tree;
+            uint32_t subtree; /* nodes at and below the sender (tree 0; else 1); 0: it asks somebody else now */
         } join;
         struct {
             uint64_t req; /* the child's number for this request; comes back in every DATA */
             enum tl_op op;
             uint16_t path_len;
             const char *path;
-            uint64_t version, file_size_bytes;
-            uint32_t first, count; /* chunks; not READ: 0, 1 */
+            uint64_t version, file_size_bytes; /* READ */
+            uint64_t outdated;                 /* not READ: the one with this mark is outdated; 0: none */
+            uint32_t first, count;             /* chunks; not READ: 0, 1 */
         } get;
         struct {
             uint64_t req;
