@@ -423,13 +423,17 @@ void tl_drive_timers(struct tl_daemon *d)
 static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
 {
     const struct tl_options *o = &d->options;
+    int listening = -1;
     struct tl_net_config config = {.rank = o->rank,
                                    .node_count = o->node_count,
                                    .addresses = (const char *const *)o->addresses,
                                    .job_id = job_id,
                                    .protocol_version = TL_PROTOCOL_VERSION,
                                    .encrypt = o->encrypt,
-                                   .epoll_fd = d->epoll_fd};
+                                   .epoll_fd = d->epoll_fd,
+                                   .listening = &listening};
+    if (d->kept[TL_KEEPER_PEERS].fds[0] >= 0)
+        config.listen_fd = d->kept[TL_KEEPER_PEERS].fds[0];
     memcpy(config.job_key, o->key, sizeof config.job_key);
     int rc = -ENOTSUP;
     if (strcmp(o->bulk, "tcp") != 0) {
@@ -439,6 +443,8 @@ static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
     }
     if (rc == -ENOTSUP)
         rc = tl_net_tcp_open(&d->net, &config, err);
+    if (rc == 0 && listening >= 0)
+        tl_kept_hold(d, TL_KEEPER_PEERS, listening, -1, NULL);
     explicit_bzero(&config.job_key, sizeof config.job_key);
     return rc;
 }

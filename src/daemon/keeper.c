@@ -55,6 +55,7 @@ struct keeper {
     uint32_t restarts;
     int last_signal;
     bool last_crashed;
+    bool blame; /* a daemon crashed while it served, and none has served since */
     uint64_t died_ns;
     int young;
     uint64_t recent[WINDOW_MAX]; /* when the last ones were started */
@@ -89,7 +90,7 @@ static int hand_over(struct keeper *k)
     const struct tl_keeper_message begin = {.word = TL_KEEPER_BEGIN,
                                             .restarts = k->restarts,
                                             .signal = k->last_signal,
-                                            .crashed = k->last_crashed,
+                                            .crashed = k->blame,
                                             .fallback = k->fallback,
                                             .died_ns = k->died_ns};
     return rc != 0 ? rc : tl_keeper_send(k->link, &begin, -1, -1);
@@ -189,7 +190,7 @@ static void write_pid(const struct keeper *k)
 static void take_ready(struct keeper *k)
 {
     k->ready_ns = tl_time_mono_ns();
-    k->fallback = false;
+    k->fallback = k->blame = false;
     if (k->was_ready) {
         tl_log("info", "the daemon serves again pid=%d after_ms=%llu restarts=%u", k->pid,
                (unsigned long long)((k->ready_ns - k->died_ns) / TL_NS_PER_MS), k->restarts);
@@ -296,6 +297,8 @@ static int judge(struct keeper *k, int *pause_ms)
         tl_log("error", "the daemon died pid=%d %s=%d restarts=%u; starting another one", k->pid,
                exited ? "exit" : "signal", exited ? code : k->last_signal, k->restarts + 1);
     }
+    if (k->ready_ns != 0)
+        k->blame = k->last_crashed;
     for (int i = 2; i < k->young && *pause_ms < PAUSE_MAX_MS; i++)
         *pause_ms = *pause_ms == 0 ? PAUSE_FIRST_MS : *pause_ms * 2;
     k->restarts++;

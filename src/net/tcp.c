@@ -110,6 +110,8 @@ static void tcp_close(struct tl_net *net)
         free(t->addresses[i]);
     free(t->addresses);
     free(t->peers);
+    if (t->listen_fd >= 0) /* another process may hold it, too: closing alone would leave it in the owner's epoll */
+        (void)epoll_ctl(t->epoll_fd, EPOLL_CTL_DEL, t->listen_fd, NULL);
     close_fd(t->listen_fd);
     close_fd(t->reserve_fd);
     if (t->config.epoll_fd == 0)

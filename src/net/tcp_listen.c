@@ -29,6 +29,26 @@ int tcp_socket_options(int fd)
     return rc;
 }
 
+static int listen_with(struct tcp *t, int fd, int rc)
+{
+    if (rc == 0)
+        rc = tcp_epoll(t, EPOLL_CTL_ADD, fd, EPOLLIN, &t->listen_fd);
+    if (rc == 0)
+        t->listen_fd = fd;
+    else if (fd >= 0)
+        close(fd);
+    if (rc == 0 && t->config.listening != NULL)
+        *t->config.listening = fd;
+    return rc;
+}
+
+/* Peers that have connected since the process before us ended are waiting in it. */
+static int listen_on(struct tcp *t, int listen_fd)
+{
+    int fd = fcntl(listen_fd, F_DUPFD_CLOEXEC, 3);
+    return listen_with(t, fd, fd < 0 ? -errno : 0);
+}
+
 static int listen_at(struct tcp *t, const struct sockaddr *addr, socklen_t len)
 {
     int fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -36,21 +56,17 @@ static int listen_at(struct tcp *t, const struct sockaddr *addr, socklen_t len)
         return -errno;
     int one = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* a restart need not wait for old connections */
-    int rc = bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0 ? -errno : 0;
-    if (rc == 0)
-        rc = tcp_epoll(t, EPOLL_CTL_ADD, fd, EPOLLIN, &t->listen_fd);
-    if (rc == 0)
-        t->listen_fd = fd;
-    else
-        close(fd);
-    return rc;
+    return listen_with(t, fd, bind(fd, addr, len) != 0 || listen(fd, BACKLOG) != 0 ? -errno : 0);
 }
 
 int tcp_listen_open(struct tcp *t, struct tl_error *err)
 {
     const char *address = t->addresses[t->config.rank];
     struct tcp_addresses found;
-    int rc = tcp_address_resolve(address, true, &found, err);
+    int rc = t->config.listen_fd > 0 ? listen_on(t, t->config.listen_fd) : -ENOENT;
+    if (rc != -ENOENT)
+        return rc == 0 ? 0 : tl_error_set(err, rc, "cannot go on listening on %s: %s", address, strerror(-rc));
+    rc = tcp_address_resolve(address, true, &found, err);
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; i < found.count; i++) {

@@ -89,7 +89,9 @@ struct tl_net_config {
     bool encrypt;         /* both sides must agree, else the connection is refused */
     uint32_t inbound_max; /* connections accepted at once, 0 = default */
     int epoll_fd;         /* the owner's epoll, to be used for sockets; 0: one of its own, behind fd() */
-    void *world;          /* sim only: the simulated world; NULL elsewhere */
+    int listen_fd;  /* > 0: listens at our address already, since another process did before us; stays the caller's */
+    int *listening; /* if not NULL: set to the descriptor that listens, which stays the transport's */
+    void *world;    /* sim only: the simulated world; NULL elsewhere */
 };
 
 struct tl_net_caps {

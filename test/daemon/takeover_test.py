@@ -258,6 +258,23 @@ for line in sys.stdin:
         out = self.ok("run", "--strict", "--cache", self.dir + "/tree", "--", "grep", "-c", "fuse.tiercel", "/proc/self/mountinfo")
         self.assertEqual(out, "1\n")
 
+    def test_peers_find_the_next_daemon(self):
+        sums = self.tree(files=30)
+        self.ok("up", "-N", "3", "--arity", "1", "--cache-size", "64M", "--bulk", "tcp")
+        self.ok("mount", "--rank", "2", self.mnt)
+        reader = Reader(f"{self.mnt}{self.dir}/tree", sums)
+        reader.start()
+        try:
+            for rank in (1, 0, 1, 2, 0, 1):
+                self.kill_daemon(rank=rank)
+                time.sleep(0.1)
+        finally:
+            reader.done.set()
+            reader.join(20)
+        self.assertEqual(reader.errors, [], self.log(2))
+        self.ok("wait")
+        self.ok("flush")  # reaches all
+
     def test_an_upgrade_keeps_the_mounts(self):
         sums = self.tree(files=10)
         self.up()
