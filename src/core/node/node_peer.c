@@ -193,13 +193,15 @@ void tl_peer_message(struct tl_node *n, const struct tl_event *ev)
     route_message(n, at, &m, ev);
 }
 
-/* Silent for a heartbeat: asked whether it is there, and again after another; silent after both: gone (P-25). Counted in
- * questions, not in time alone: a node that was stopped for a while does not take all others for dead. */
+/* Silent for a heartbeat: asked whether it is there, and again after half of one; silent for another half: gone (P-25). Ticks
+ * come every half, so this takes less than three. Counted in questions, not in time alone: a node that was stopped for a
+ * while does not take all others for dead. */
 static void look_at_link(struct tl_node *n, uint32_t at)
 {
     struct tl_peer_state *p = &n->peers[at];
+    uint64_t heartbeat = n->config.heartbeat_ns;
     uint64_t silent_ns = n->now_ns - (p->pings > 0 ? p->pinged_ns : p->heard_ns);
-    if (silent_ns < n->config.heartbeat_ns)
+    if (silent_ns < (p->pings > 0 ? heartbeat / 2 : heartbeat))
         return;
     if (p->pings == PINGS_MAX) {
         tl_peer_drop(n, at);
