@@ -92,6 +92,24 @@ static void wait_ready(struct tl_cluster *c)
     }
 }
 
+/* Until all is over, or a checker objects. */
+static bool run_to_end(struct tl_cluster *c, uint64_t limit_ns)
+{
+    struct tl_world *w = &c->world;
+    uint64_t end_ns = w->now_ns + limit_ns;
+    bool settled = false;
+    while (w->violations == 0 && tl_queue_next_ns(&w->queue) <= end_ns) {
+        tl_world_step(w);
+        settled = c->running == 0 && w->now_ns >= c->faults.healed_ns &&
+                  c->checker.operators == c->checker.operators_answered;
+        if (settled)
+            break;
+    }
+    if (w->violations == 0)
+        tl_checker_end(c, !settled && c->running > 0);
+    return w->violations == 0;
+}
+
 bool tl_cluster_run(struct tl_cluster *c, uint64_t limit_ns)
 {
     struct tl_world *w = &c->world;
@@ -108,18 +126,17 @@ bool tl_cluster_run(struct tl_cluster *c, uint64_t limit_ns)
         if (rank >= c->config.readers_first && rank <= c->config.readers_last)
             tl_processes_start(c, rank);
     tl_faults_schedule(c);
-    uint64_t end_ns = w->now_ns + limit_ns;
-    bool settled = false;
-    while (w->violations == 0 && tl_queue_next_ns(&w->queue) <= end_ns) {
-        tl_world_step(w);
-        settled = c->running == 0 && w->now_ns >= c->faults.healed_ns &&
-                  c->checker.operators == c->checker.operators_answered;
-        if (settled)
-            break;
-    }
-    if (w->violations == 0)
-        tl_checker_end(c, !settled && c->running > 0);
-    return w->violations == 0;
+    return run_to_end(c, limit_ns);
+}
+
+bool tl_cluster_run_again(struct tl_cluster *c, uint64_t limit_ns)
+{
+    c->started_ns = c->world.now_ns;
+    c->finished_ns = 0;
+    for (uint32_t rank = 0; rank < c->config.nodes; rank++)
+        if (c->hosts[rank].node != NULL && c->hosts[rank].processes != NULL)
+            tl_processes_restart(c, rank);
+    return run_to_end(c, limit_ns);
 }
 
 void tl_cluster_counters(const struct tl_cluster *c, struct tl_counters *out)

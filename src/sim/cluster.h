@@ -110,6 +110,9 @@ void tl_cluster_fini(struct tl_cluster *c);
 /* Starts all hosts, and their processes when the tree is up (wait_ready) or at once; runs until all processes have
  * finished and every fault has healed, a checker objects, or limit_ns. Then the final checks. True: all is well. */
 bool tl_cluster_run(struct tl_cluster *c, uint64_t limit_ns);
+/* After a run that went well: the same programs once more, on nodes that hold what they hold. started_ns and finished_ns are
+ * then those of this run. */
+bool tl_cluster_run_again(struct tl_cluster *c, uint64_t limit_ns);
 /* Counters of all nodes, living and dead. */
 void tl_cluster_counters(const struct tl_cluster *c, struct tl_counters *out);
 
@@ -130,6 +133,8 @@ void tl_process_on_event(void *ctx, const struct tl_sim_event *ev);
 void tl_process_on_answer(struct tl_cluster *c, uint32_t rank, const struct tl_answer *answer);
 /* The kernel forgets what it knows at and below path (empty: everything). */
 void tl_process_invalidate(struct tl_cluster *c, uint32_t rank, const char *path, uint16_t path_len);
+/* From the first step again. */
+void tl_processes_restart(struct tl_cluster *c, uint32_t rank);
 /* The node has gone: requests that were open are void, and asked again when it is back. */
 void tl_processes_forget(struct tl_cluster *c, uint32_t rank);
 /* The node stays away: so do its processes. */

@@ -17,10 +17,13 @@
 #define SKEW_NS      (100 * TL_NS_PER_MS)
 
 struct row {
-    uint32_t nodes, depth;
+    uint32_t nodes, depth, roots, arity;
     uint64_t direct_ns, tiercel_ns;
     uint64_t md_ops, opens, lists, reads, chunks, direct_md_ops, direct_reads;
-    uint64_t busiest_sent_bytes, peak_bytes;
+    uint64_t busiest_sent_bytes, sent_bytes, root_sent_bytes, peak_bytes;
+    uint64_t distinct_bytes; /* of all chunks and listings */
+    uint64_t warm_ns, direct_warm_ns, alone_ns, bound_ns;
+    uint64_t killed_ns, killed, killed_errors, killed_reparented, killed_reads;
     uint64_t events, wall_ns, trace;
 };
 
@@ -61,50 +64,193 @@ static uint32_t depth_of(const struct tl_node_config *node, uint32_t nodes)
     return tl_forest_depth(&f, 0, nodes - 1);
 }
 
+static void make_workload(const struct tl_curve_options *o, struct tl_workload *w)
+{
+    check(tl_workload_by_name(w, o->workload));
+    if (o->compute_ns != UINT64_MAX)
+        w->compute_ns = o->compute_ns;
+}
+
+static uint64_t run_direct(const struct tl_curve_options *o, const struct tl_cluster_config *config, bool warm,
+                           struct row *row)
+{
+    struct tl_workload workload;
+    struct tl_direct_result direct;
+    make_workload(o, &workload);
+    tl_direct_run(config, &workload, warm, &direct);
+    tl_workload_fini(&workload);
+    row->events += direct.events;
+    if (!warm && config->nodes == row->nodes) {
+        row->direct_md_ops = direct.md_ops;
+        row->direct_reads = direct.reads;
+    }
+    return direct.duration_ns;
+}
+
+/* What no start can be faster than that reads storage once: the slowest of what storage must do at its full speed, one operation's
+ * latency, the way down the tree, and the bytes over one link. */
+static uint64_t lower_bound_ns(const struct tl_cluster *c, const struct row *row)
+{
+    const struct tl_storage_config *s = &c->config.storage;
+    const struct tl_fabric_config *f = &c->config.fabric;
+    uint64_t ns[] = {row->md_ops * TL_NS_PER_S / s->md_ops_per_s, row->md_ops * s->md_latency_ns / s->md_concurrency,
+                     c->storage.bytes * 1000 / (s->target_bytes_per_s / 1000000 * s->targets),
+                     row->reads * TL_NS_PER_S / (s->target_reads_per_s * s->targets)};
+    uint64_t most_ns = 0;
+    for (uint32_t i = 0; i < 4; i++)
+        most_ns = ns[i] > most_ns ? ns[i] : most_ns;
+    return most_ns + s->md_latency_ns + s->read_latency_ns + row->depth * (f->latency_ns + 2 * f->message_cpu_ns) +
+           row->distinct_bytes * f->picoseconds_per_byte / 1000;
+}
+
+/* What the root that sent most has sent. */
+static uint64_t most_of_roots(const struct tl_cluster *c)
+{
+    const struct tl_node_config *n = &c->config.node;
+    const struct tl_forest f = {
+        .node_count = c->config.nodes, .roots = n->roots, .arity = n->arity, .topology = c->topology};
+    uint64_t most = 0;
+    for (uint32_t rank = 0; rank < c->config.nodes; rank++)
+        for (uint32_t tree = 0; tree < tl_forest_trees(&f); tree++)
+            if (tl_forest_place(&f, tree, rank) == 0 && c->fabric.hosts[rank].bytes_sent > most)
+                most = c->fabric.hosts[rank].bytes_sent;
+    return most;
+}
+
+static void take_row(const struct tl_cluster *c, struct row *row)
+{
+    row->tiercel_ns = c->finished_ns - c->started_ns;
+    row->md_ops = c->storage.md_ops;
+    row->opens = c->storage.opens;
+    row->lists = c->storage.lists;
+    row->reads = c->storage.reads;
+    for (uint32_t id = 1; id < c->catalog.content_count; id++) {
+        const struct tl_content *content = tl_catalog_content(&c->catalog, id);
+        row->chunks += content->kind == TL_CONTENT_CHUNK;
+        row->distinct_bytes += content->len;
+    }
+    for (uint32_t rank = 0; rank < row->nodes; rank++) {
+        uint64_t sent = c->fabric.hosts[rank].bytes_sent;
+        row->sent_bytes += sent;
+        row->busiest_sent_bytes = sent > row->busiest_sent_bytes ? sent : row->busiest_sent_bytes;
+    }
+    row->root_sent_bytes = most_of_roots(c);
+    row->peak_bytes = c->checker.peak_bytes;
+    row->bound_ns = lower_bound_ns(c, row);
+}
+
+static bool complain(const struct tl_cluster *c, uint32_t nodes)
+{
+    fprintf(stderr, "tiercel-sim: %u nodes: at %.6f s: %s\n", nodes, (double)c->world.violation_ns / 1e9,
+            c->world.violation);
+    return false;
+}
+
+static bool run_tiercel(const struct tl_curve_options *o, const struct tl_cluster_config *config, struct row *row)
+{
+    static struct tl_cluster cluster;
+    struct tl_workload workload;
+    make_workload(o, &workload);
+    tl_cluster_init(&cluster, config, &workload);
+    bool good = tl_cluster_run(&cluster, LIMIT_NS);
+    take_row(&cluster, row);
+    row->trace = cluster.world.trace;
+    if (good && o->warm) {
+        good = tl_cluster_run_again(&cluster, LIMIT_NS);
+        row->warm_ns = cluster.finished_ns - cluster.started_ns;
+    }
+    row->events += cluster.world.events;
+    good = good || complain(&cluster, row->nodes);
+    tl_cluster_fini(&cluster);
+    tl_workload_fini(&workload);
+    return good;
+}
+
+/* Daemons of some nodes die for good, each at a time within the start as it was without. */
+static void plan_deaths(const struct tl_curve_options *o, const struct row *row, struct tl_fault_plan *plan)
+{
+    uint32_t deaths = (row->nodes * o->kill_percent + 99) / 100;
+    memset(plan, 0, sizeof *plan);
+    for (uint32_t i = 0; i < deaths && i < TL_PLAN_FAULTS_MAX && row->nodes > 1; i++) {
+        uint64_t seed = o->config.seed;
+        uint32_t rank = 1 + (uint32_t)tl_prng_scale(tl_prng_draw(seed, TL_STREAM_SCHEDULE, i, 0, 1), row->nodes - 1);
+        plan->ranges[i] = (struct tl_rank_range){.first = rank, .last = rank, .side = 1};
+        plan->faults[i] =
+            (struct tl_fault){.act = TL_ACT_FAULT_KILL,
+                              .at_ns = tl_prng_scale(tl_prng_draw(seed, TL_STREAM_SCHEDULE, i, 0, 2), row->tiercel_ns),
+                              .first_range = i,
+                              .range_count = 1,
+                              .a = TL_FAULT_NOTHING,
+                              .b = TL_FAULT_NOTHING};
+        plan->fault_count = plan->range_count = i + 1;
+    }
+}
+
+static bool run_with_deaths(const struct tl_curve_options *o, const struct tl_cluster_config *config, struct row *row)
+{
+    static struct tl_cluster cluster;
+    static struct tl_fault_plan plan;
+    struct tl_cluster_config dying = *config;
+    struct tl_workload workload;
+    plan_deaths(o, row, &plan);
+    dying.plan = &plan;
+    make_workload(o, &workload);
+    tl_cluster_init(&cluster, &dying, &workload);
+    bool good = tl_cluster_run(&cluster, LIMIT_NS);
+    struct tl_counters counters;
+    tl_cluster_counters(&cluster, &counters);
+    row->killed_ns = cluster.finished_ns - cluster.started_ns;
+    row->killed = plan.fault_count;
+    row->killed_errors = cluster.checker.errors;
+    row->killed_reparented = counters.reparented;
+    row->killed_reads = cluster.storage.reads;
+    row->events += cluster.world.events;
+    good = good || complain(&cluster, row->nodes);
+    tl_cluster_fini(&cluster);
+    tl_workload_fini(&workload);
+    return good;
+}
+
+/* From what this model's links and storage can do. */
+static void choose_forest(struct tl_cluster_config *config)
+{
+    const struct tl_fabric_config *f = &config->fabric;
+    const struct tl_storage_config *s = &config->storage;
+    const struct tl_forest_speeds speeds = {.link_bytes_per_s = 1000000000000ull / f->picoseconds_per_byte,
+                                            .storage_bytes_per_s = s->targets * s->target_bytes_per_s,
+                                            .hop_ns = 2 * (f->latency_ns + 2 * f->message_cpu_ns)};
+    struct tl_forest forest = {.node_count = config->nodes};
+    tl_forest_choose(&forest, &speeds);
+    config->node.roots = forest.roots;
+    config->node.arity = forest.arity;
+}
+
 /* One point. False: a checker objected. */
 static bool run_point(const struct tl_curve_options *o, uint32_t nodes, struct row *row)
 {
-    struct tl_workload workload;
     struct tl_cluster_config config = o->config;
-    static struct tl_cluster cluster;
-    *row = (struct row){.nodes = nodes, .depth = depth_of(&config.node, nodes)};
+    struct tl_workload workload;
+    *row = (struct row){.nodes = nodes};
     config.nodes = nodes;
+    if (o->choose)
+        choose_forest(&config);
+    row->depth = depth_of(&config.node, nodes);
+    row->roots = config.node.roots;
+    row->arity = config.node.arity;
     uint64_t wall_ns = tl_time_mono_ns();
-    check(tl_workload_by_name(&workload, o->workload));
-    if (o->compute_ns != UINT64_MAX)
-        workload.compute_ns = o->compute_ns;
+    make_workload(o, &workload);
     if (o->direct && workload.in_step) {
-        struct tl_direct_result direct;
-        tl_direct_run(&config, &workload, &direct);
-        row->direct_ns = direct.duration_ns;
-        row->direct_md_ops = direct.md_ops;
-        row->direct_reads = direct.reads;
-        row->events += direct.events;
-        tl_workload_fini(&workload);
-        check(tl_workload_by_name(&workload, o->workload));
-        if (o->compute_ns != UINT64_MAX)
-            workload.compute_ns = o->compute_ns;
+        row->direct_ns = run_direct(o, &config, false, row);
+        if (o->warm)
+            row->direct_warm_ns = run_direct(o, &config, true, row);
+        struct tl_cluster_config one = config;
+        one.nodes = 1;
+        row->alone_ns = run_direct(o, &one, false, row);
     }
-    tl_cluster_init(&cluster, &config, &workload);
-    bool good = tl_cluster_run(&cluster, LIMIT_NS);
-    row->tiercel_ns = cluster.finished_ns - cluster.started_ns;
-    row->md_ops = cluster.storage.md_ops;
-    row->opens = cluster.storage.opens;
-    row->lists = cluster.storage.lists;
-    row->reads = cluster.storage.reads;
-    for (uint32_t id = 1; id < cluster.catalog.content_count; id++)
-        row->chunks += tl_catalog_content(&cluster.catalog, id)->kind == TL_CONTENT_CHUNK;
-    for (uint32_t rank = 0; rank < nodes; rank++)
-        if (cluster.fabric.hosts[rank].bytes_sent > row->busiest_sent_bytes)
-            row->busiest_sent_bytes = cluster.fabric.hosts[rank].bytes_sent;
-    row->peak_bytes = cluster.checker.peak_bytes;
-    row->events += cluster.world.events;
-    row->trace = cluster.world.trace;
-    if (!good)
-        fprintf(stderr, "tiercel-sim: %u nodes: at %.6f s: %s\n", nodes, (double)cluster.world.violation_ns / 1e9,
-                cluster.world.violation);
-    tl_cluster_fini(&cluster);
     tl_workload_fini(&workload);
+    bool good = run_tiercel(o, &config, row);
+    if (good && o->kill_percent > 0)
+        good = run_with_deaths(o, &config, row);
     row->wall_ns = tl_time_mono_ns() - wall_ns;
     return good;
 }
@@ -196,6 +342,25 @@ static void print_verdict(const struct row *rows, uint32_t count)
         (unsigned long long)last->chunks, (unsigned long long)last->reads);
 }
 
+static void print_json_more(const struct row *r)
+{
+    printf("\"roots\": %u, \"arity\": %u, ", r->roots, r->arity);
+    printf("\"sent_bytes\": %llu, \"root_sent_bytes\": %llu, \"distinct_bytes\": %llu, \"bound_s\": %.6f, ",
+           (unsigned long long)r->sent_bytes, (unsigned long long)r->root_sent_bytes,
+           (unsigned long long)r->distinct_bytes, seconds(r->bound_ns));
+    if (r->alone_ns != 0)
+        printf("\"alone_s\": %.6f, ", seconds(r->alone_ns));
+    if (r->warm_ns != 0)
+        printf("\"warm_s\": %.6f, ", seconds(r->warm_ns));
+    if (r->direct_warm_ns != 0)
+        printf("\"straight_warm_s\": %.6f, ", seconds(r->direct_warm_ns));
+    if (r->killed != 0)
+        printf("\"killed\": %llu, \"killed_s\": %.6f, \"killed_errors\": %llu, \"killed_reparented\": %llu, "
+               "\"killed_reads\": %llu, ",
+               (unsigned long long)r->killed, seconds(r->killed_ns), (unsigned long long)r->killed_errors,
+               (unsigned long long)r->killed_reparented, (unsigned long long)r->killed_reads);
+}
+
 static void print_json(const struct tl_curve_options *o, const struct row *rows, uint32_t count, bool good)
 {
     const struct tl_cluster_config *c = &o->config;
@@ -213,6 +378,7 @@ static void print_json(const struct tl_curve_options *o, const struct row *rows,
         if (r->direct_ns != 0)
             printf("\"straight_s\": %.6f, \"straight_md_ops\": %llu, \"straight_reads\": %llu, ", seconds(r->direct_ns),
                    (unsigned long long)r->direct_md_ops, (unsigned long long)r->direct_reads);
+        print_json_more(r);
         printf("\"storage_md_ops\": %llu, \"storage_opens\": %llu, \"storage_lists\": %llu, \"storage_reads\": %llu, "
                "\"chunks\": %llu, \"busiest_sent_bytes\": %llu, \"peak_bytes\": %llu, \"depth\": %u, \"events\": %llu, "
                "\"wall_s\": %.3f, \"trace\": \"%016llx\"}",

@@ -19,6 +19,10 @@ struct tl_curve_options {
     uint32_t point_count;
     bool direct; /* simulate the case without Tiercel, too */
     bool json;
+    bool choose; /* roots and arity as the daemon chooses them, for each point */
+    bool warm;   /* and a second start after the first */
+    uint32_t
+        kill_percent; /* of the nodes, not the root, whose daemons die during the start; once more, without, before that */
 };
 
 /* Everything but the points: the network, storage and programs that the help text describes. */

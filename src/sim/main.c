@@ -27,6 +27,7 @@ static const char usage[] =
     "  --workload NAME      imports: 728 files, 36.3 MB, 12 processes a node (Copper paper); stream: one file of 256 "
     "MB\n"
     "  --arity K            children of a node in the tree (the daemon's default)\n"
+    "  --choose             roots and arity of each point as the daemon chooses them\n"
     "  --roots R            over which the keys are spread (1)\n"
     "  --groups G           groups of nodes that are near each other (none)\n"
     "  --latency-us N       of the network, one way (30)\n"
@@ -35,6 +36,9 @@ static const char usage[] =
     "  --md-ops N           metadata operations a second at storage (20000)\n"
     "  --compute-ms N       processor time of one program (imports: 2000, the paper's warm start)\n"
     "  --seed N             of every draw (1)\n"
+    "  --skew-ms N          programs start within this time (100)\n"
+    "  --warm               and a second start, of programs whose nodes hold what the first one read\n"
+    "  --kill-percent N     and a start during which so many of the daemons die (--json shows it)\n"
     "  --no-straight        leave out the case without Tiercel\n"
     "  --json               for scripts\n"
     "From the paper: files, bytes, processes a node, warm start, 160 object targets, 650 GB/s. Chosen: everything "
@@ -61,6 +65,7 @@ enum option_id {
     OPT_WORKLOAD,
     OPT_ARITY,
     OPT_ROOTS,
+    OPT_CHOOSE,
     OPT_GROUPS,
     OPT_LATENCY,
     OPT_CPU,
@@ -69,6 +74,9 @@ enum option_id {
     OPT_COMPUTE,
     OPT_SEED,
     OPT_NO_STRAIGHT,
+    OPT_SKEW,
+    OPT_WARM,
+    OPT_KILL,
     OPT_JSON,
     OPT_FROM,
     OPT_COUNT,
@@ -166,14 +174,26 @@ static void list(void)
 }
 
 static const struct option curve_options[] = {
-    {"help", no_argument, NULL, OPT_HELP},           {"nodes", required_argument, NULL, OPT_NODES},
-    {"curve", required_argument, NULL, OPT_CURVE},   {"workload", required_argument, NULL, OPT_WORKLOAD},
-    {"arity", required_argument, NULL, OPT_ARITY},   {"roots", required_argument, NULL, OPT_ROOTS},
-    {"groups", required_argument, NULL, OPT_GROUPS}, {"latency-us", required_argument, NULL, OPT_LATENCY},
-    {"cpu-us", required_argument, NULL, OPT_CPU},    {"bandwidth-gbs", required_argument, NULL, OPT_BANDWIDTH},
-    {"md-ops", required_argument, NULL, OPT_MD_OPS}, {"compute-ms", required_argument, NULL, OPT_COMPUTE},
-    {"seed", required_argument, NULL, OPT_SEED},     {"no-straight", no_argument, NULL, OPT_NO_STRAIGHT},
-    {"json", no_argument, NULL, OPT_JSON},           {0},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"nodes", required_argument, NULL, OPT_NODES},
+    {"curve", required_argument, NULL, OPT_CURVE},
+    {"workload", required_argument, NULL, OPT_WORKLOAD},
+    {"arity", required_argument, NULL, OPT_ARITY},
+    {"roots", required_argument, NULL, OPT_ROOTS},
+    {"groups", required_argument, NULL, OPT_GROUPS},
+    {"choose", no_argument, NULL, OPT_CHOOSE},
+    {"latency-us", required_argument, NULL, OPT_LATENCY},
+    {"cpu-us", required_argument, NULL, OPT_CPU},
+    {"bandwidth-gbs", required_argument, NULL, OPT_BANDWIDTH},
+    {"md-ops", required_argument, NULL, OPT_MD_OPS},
+    {"compute-ms", required_argument, NULL, OPT_COMPUTE},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"no-straight", no_argument, NULL, OPT_NO_STRAIGHT},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"skew-ms", required_argument, NULL, OPT_SKEW},
+    {"warm", no_argument, NULL, OPT_WARM},
+    {"kill-percent", required_argument, NULL, OPT_KILL},
+    {0},
 };
 
 static int curve_option(int id, const char *value, struct tl_curve_options *o, uint32_t *nodes)
@@ -209,6 +229,13 @@ static int curve_option(int id, const char *value, struct tl_curve_options *o, u
     case OPT_SEED: return parse_number("seed", value, 0, UINT64_MAX, &c->seed);
     case OPT_NO_STRAIGHT: o->direct = false; return 0;
     case OPT_JSON: o->json = true; return 0;
+    case OPT_SKEW:
+        status = parse_number("skew-ms", value, 0, 3600000, &n);
+        c->start_skew_ns = n * TL_NS_PER_MS;
+        return status;
+    case OPT_CHOOSE: o->choose = true; return 0;
+    case OPT_WARM: o->warm = true; return 0;
+    case OPT_KILL: return parse_number32("kill-percent", value, 0, 9, &o->kill_percent);
     default: return -EINVAL;
     }
 }

@@ -20,17 +20,14 @@ static void wake(struct tl_cluster *c, uint32_t rank, uint32_t process, uint64_t
                 (void *)(uintptr_t)process);
 }
 
-void tl_processes_start(struct tl_cluster *c, uint32_t rank)
+/* The processes of a node begin, each within the skew. */
+static void set_out(struct tl_cluster *c, uint32_t rank)
 {
     struct tl_host *h = &c->hosts[rank];
     const struct tl_workload *w = c->workload;
     uint32_t count = w->in_step ? 1 : w->processes;
-    h->processes = tl_sim_alloc(count, sizeof *h->processes);
-    h->known = tl_sim_alloc(c->catalog.object_count, sizeof *h->known);
-    c->running += count;
     uint64_t first_ns = UINT64_MAX, now_ns = c->world.now_ns;
-    if (w->in_step)
-        h->times = tl_sim_alloc(w->processes, sizeof *h->times);
+    c->running += count;
     for (uint32_t i = 0; i < w->processes; i++) {
         uint64_t skew_ns =
             tl_prng_scale(tl_world_draw(&c->world, TL_STREAM_PROCESS, rank, i, UINT64_MAX), c->config.start_skew_ns);
@@ -43,6 +40,25 @@ void tl_processes_start(struct tl_cluster *c, uint32_t rank)
     }
     if (w->in_step)
         wake(c, rank, 0, first_ns);
+}
+
+void tl_processes_start(struct tl_cluster *c, uint32_t rank)
+{
+    struct tl_host *h = &c->hosts[rank];
+    const struct tl_workload *w = c->workload;
+    uint32_t count = w->in_step ? 1 : w->processes;
+    h->processes = tl_sim_alloc(count, sizeof *h->processes);
+    h->known = tl_sim_alloc(c->catalog.object_count, sizeof *h->known);
+    if (w->in_step)
+        h->times = tl_sim_alloc(w->processes, sizeof *h->times);
+    set_out(c, rank);
+}
+
+void tl_processes_restart(struct tl_cluster *c, uint32_t rank)
+{
+    struct tl_host *h = &c->hosts[rank];
+    memset(h->processes, 0, (c->workload->in_step ? 1 : c->workload->processes) * sizeof *h->processes);
+    set_out(c, rank);
 }
 
 void tl_processes_forget(struct tl_cluster *c, uint32_t rank)

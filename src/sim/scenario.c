@@ -22,6 +22,29 @@ static void take_metrics(const struct tl_cluster *c, struct tl_scenario_metrics 
         .requests = c->checker.requests,
         .errors = c->checker.errors - c->checker.cancelled,
         .faults = tl_faults_fired(c),
+        .struck_delay = c->fabric.fired[TL_STREAM_DELAY],
+        .struck_loss = c->fabric.fired[TL_STREAM_MESSAGE_LOSS],
+        .struck_refuse = c->fabric.fired[TL_STREAM_REFUSE],
+        .struck_again = c->fabric.fired[TL_STREAM_AGAIN],
+        .struck_lost_down = c->fabric.fired[TL_STREAM_LOST_DOWN],
+        .struck_reads = c->fabric.fired[TL_STREAM_READ_FAULT],
+        .struck_kill = c->faults.fired[TL_ACT_FAULT_KILL],
+        .struck_start = c->faults.fired[TL_ACT_FAULT_START],
+        .struck_stop = c->faults.fired[TL_ACT_FAULT_STOP],
+        .struck_part = c->faults.fired[TL_ACT_FAULT_PART],
+        .struck_mute = c->faults.fired[TL_ACT_FAULT_MUTE],
+        .struck_hangup = c->faults.fired[TL_ACT_FAULT_HANGUP],
+        .struck_slow = c->faults.fired[TL_ACT_FAULT_SLOW],
+        .struck_change = c->faults.fired[TL_ACT_FAULT_CHANGE],
+        .struck_remove = c->faults.fired[TL_ACT_FAULT_REMOVE],
+        .struck_restore = c->faults.fired[TL_ACT_FAULT_RESTORE],
+        .struck_flush = c->faults.fired[TL_ACT_FAULT_FLUSH],
+        .struck_gather = c->faults.fired[TL_ACT_FAULT_GATHER],
+        .coalesced = n.coalesced,
+        .negative_hits = n.negative_hits,
+        .peers_lost = n.peers_lost,
+        .invalidations = n.invalidations,
+        .bad_messages = n.bad_messages,
         .connections_lost = c->fabric.connections_lost,
         .reparented = n.reparented,
         .retried = n.flights_retried,
@@ -167,14 +190,20 @@ static int read_file(const char *path, char **out, size_t *len)
 
 static void print_metrics(const struct tl_scenario_metrics *m)
 {
-#define PRINT_METRIC(field, name) printf(" %s=%llu", name, (unsigned long long)m->field);
+#define PRINT_METRIC(field, name)                                                                                      \
+    if (m->field != 0)                                                                                                 \
+        printf(" %s=%llu", name, (unsigned long long)m->field);
     TL_SCENARIO_METRICS(PRINT_METRIC)
 #undef PRINT_METRIC
     printf("\n");
 }
 
+struct how {
+    bool quiet, no_fork, plan; /* plan: print what the lab does, run nothing */
+};
+
 /* 0 holds, 1 does not, 2 is no scenario. */
-static int run_file(const char *path, bool quiet, bool forked)
+static int run_file(const char *path, const struct how *how)
 {
     struct tl_scenario *s = tl_sim_alloc(1, sizeof *s);
     struct tl_scenario_result result;
@@ -186,14 +215,18 @@ static int run_file(const char *path, bool quiet, bool forked)
         status = 2;
     } else if (tl_scenario_parse(s, path, text, len, &err) != 0) {
         fprintf(stderr, "tiercel-sim: %s\n", err.msg);
+    } else if (how->plan) {
+        status = tl_scenario_print_plan(s, &err) == 0 ? 0 : 2;
+        if (status != 0)
+            fprintf(stderr, "tiercel-sim: %s: %s\n", path, err.msg);
     } else {
-        if (forked)
+        if (!how->no_fork)
             tl_scenario_run_forked(s, &result);
         else
             tl_scenario_run(s, &result);
         status = result.good ? 0 : 1;
         printf("%s: %s%s%s\n", path, result.good ? "holds" : "FAILS", result.good ? "" : ": ", result.what);
-        if (!quiet) {
+        if (!how->quiet) {
             printf("  in it:");
             print_metrics(&result.metrics);
         }
@@ -205,19 +238,24 @@ static int run_file(const char *path, bool quiet, bool forked)
 
 int tl_scenario_main(int argc, char **argv)
 {
-    bool quiet = false, forked = true;
+    struct how how = {0};
     int worst = 0, files = 0;
     for (int i = 1; i < argc; i++) {
         int status = 0;
         if (strcmp(argv[i], "--quiet") == 0)
-            quiet = true;
+            how.quiet = true;
         else if (strcmp(argv[i], "--no-fork") == 0)
-            forked = false;
+            how.no_fork = true;
+        else if (strcmp(argv[i], "--plan") == 0)
+            how.plan = true;
         else if (argv[i][0] == '-') {
-            fprintf(stderr, "tiercel-sim: scenario %s: no such option: --quiet or --no-fork, then files\n", argv[i]);
+            fprintf(stderr,
+                    "tiercel-sim: scenario %s: no such option: --quiet, --no-fork or --plan (what the lab does), then "
+                    "files\n",
+                    argv[i]);
             return 2;
         } else {
-            status = run_file(argv[i], quiet, forked);
+            status = run_file(argv[i], &how);
             files++;
         }
         worst = status > worst ? status : worst;

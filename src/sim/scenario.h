@@ -12,11 +12,34 @@
 #define TL_SCENARIO_TEXT_MAX    200u
 #define TL_SCENARIO_NODES_MAX   100000u
 
-/* What happened; `expect` lines compare these. All sums but the last four. */
+/* What happened; `expect` lines compare these. All sums but longest-wait-ms and what follows it. */
 #define TL_SCENARIO_METRICS(X)                                                                                         \
     X(requests, "requests")                                                                                            \
     X(errors, "errors") /* answers that are errno, cancelled ones apart */                                             \
     X(faults, "faults") /* that struck: of the plan, and by chance */                                                  \
+    X(struck_delay, "struck-delay")                                                                                    \
+    X(struck_loss, "struck-loss")                                                                                      \
+    X(struck_refuse, "struck-refuse")                                                                                  \
+    X(struck_again, "struck-again")                                                                                    \
+    X(struck_lost_down, "struck-lost-down")                                                                            \
+    X(struck_reads, "struck-reads")                                                                                    \
+    X(struck_kill, "struck-kill")                                                                                      \
+    X(struck_start, "struck-start")                                                                                    \
+    X(struck_stop, "struck-stop")                                                                                      \
+    X(struck_part, "struck-part")                                                                                      \
+    X(struck_mute, "struck-mute")                                                                                      \
+    X(struck_hangup, "struck-hangup")                                                                                  \
+    X(struck_slow, "struck-slow")                                                                                      \
+    X(struck_change, "struck-change")                                                                                  \
+    X(struck_remove, "struck-remove")                                                                                  \
+    X(struck_restore, "struck-restore")                                                                                \
+    X(struck_flush, "struck-flush")                                                                                    \
+    X(struck_gather, "struck-gather")                                                                                  \
+    X(coalesced, "coalesced")                                                                                          \
+    X(negative_hits, "negative-hits")                                                                                  \
+    X(peers_lost, "peers-lost")                                                                                        \
+    X(invalidations, "invalidations")                                                                                  \
+    X(bad_messages, "bad-messages")                                                                                    \
     X(connections_lost, "connections-lost")                                                                            \
     X(reparented, "reparented")                                                                                        \
     X(retried, "retried")                                                                                              \
@@ -85,6 +108,8 @@ const char *tl_scenario_metric_name(uint32_t metric);
 void tl_scenario_run(struct tl_scenario *s, struct tl_scenario_result *out);
 /* In a child, so that an abort is a result like any other. */
 void tl_scenario_run_forked(struct tl_scenario *s, struct tl_scenario_result *out);
+/* What the lab does for it, as JSON to standard output. 0; -EINVAL with a sentence: the lab cannot do it. */
+int tl_scenario_print_plan(const struct tl_scenario *s, struct tl_error *err) TL_MUST_CHECK;
 /* tiercel-sim scenario FILE...: runs all, prints a line each. 0 all hold, 1 some do not, 2 a file is no scenario. */
 int tl_scenario_main(int argc, char **argv);
 

@@ -180,7 +180,9 @@ static void print_sums(const struct tl_seeds_options *o, const struct sums *sums
     printf("%llu seeds from %llu, %u nodes: %llu failed, %llu events, %.1f s\nin them:", (unsigned long long)o->count,
            (unsigned long long)o->from, o->nodes, (unsigned long long)sums->failed, (unsigned long long)sums->events,
            seconds);
-#define PRINT_TOTAL(field, name) printf(" %s=%llu", name, (unsigned long long)sums->totals.field);
+#define PRINT_TOTAL(field, name)                                                                                       \
+    if (sums->totals.field != 0)                                                                                       \
+        printf(" %s=%llu", name, (unsigned long long)sums->totals.field);
     TL_SCENARIO_METRICS(PRINT_TOTAL)
 #undef PRINT_TOTAL
     printf("\n");
