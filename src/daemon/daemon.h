@@ -16,6 +16,7 @@
 #include "core/node/node.h"
 #include "daemon/keeper.h"
 #include "daemon/options.h"
+#include "daemon/pressure.h"
 #include "front/front.h"
 #include "front/fuse/fuse.h"
 #include "net/transport.h"
@@ -70,6 +71,7 @@ struct tl_daemon {
     struct tl_net *net;
     struct tl_arena *arena;
     struct tl_source *source;
+    struct tl_pressure pressure;
     struct tl_link *links; /* by rank */
     struct tl_mount mounts[TL_FRONTS_MAX];
     struct tl_front_host host;
@@ -103,6 +105,7 @@ void tl_drive_event(struct tl_daemon *d, const struct tl_event *ev); /* steps th
 void tl_drive_queue(struct tl_daemon *d);                            /* runs what was queued meanwhile */
 void tl_drive_net(struct tl_daemon *d);
 void tl_drive_source(struct tl_daemon *d);
+void tl_drive_memory(struct tl_daemon *d);       /* gives way when the control group is short of it */
 uint64_t tl_drive_deadline(struct tl_daemon *d); /* ns; 0: at once */
 void tl_drive_timers(struct tl_daemon *d);
 void tl_drive_request(struct tl_daemon *d, uint32_t front, const struct tl_request *request);

@@ -396,6 +396,22 @@ void tl_drive_source(struct tl_daemon *d)
     }
 }
 
+/* ---- memory ---- */
+
+void tl_drive_memory(struct tl_daemon *d)
+{
+    struct tl_arena_stats arena;
+    tl_arena_stats(d->arena, &arena);
+    uint64_t before = d->pressure.limit_bytes;
+    if (!tl_pressure_look(&d->pressure, arena.page_bytes, tl_time_mono_ns()))
+        return;
+    uint64_t limit = tl_node_set_limit(d->node, d->pressure.limit_bytes);
+    if (limit < before)
+        tl_log("warning",
+               "the memory of the control group is short: the cache's limit goes from %llu to %llu bytes group=%s",
+               (unsigned long long)before, (unsigned long long)limit, d->pressure.dir);
+}
+
 /* ---- time ---- */
 
 uint64_t tl_drive_deadline(struct tl_daemon *d)
@@ -479,6 +495,8 @@ static int open_node(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
     config.seed = config.incarnation;
     config.cache_limit_bytes = o->cache_size_bytes;
     config.readahead_max_bytes = o->readahead_bytes;
+    config.revalidate_ns = o->revalidate_s * TL_NS_PER_S;
+    config.keep_once = o->keep_once;
     config.fetch_max = o->threads * 2;
     uint64_t objects = o->cache_size_bytes >> 14; /* an entry for each 16 KiB: files are larger on the average */
     config.object_max = objects < 4096 ? 4096 : objects > 1u << 20 ? 1u << 20 : (uint32_t)objects;
@@ -504,6 +522,7 @@ int tl_drive_open(struct tl_daemon *d, struct tl_error *err)
     const struct tl_source_config source = {
         .threads = o->threads, .queue_max = o->threads * 2, .open_files_max = 256, .chunk_size_bytes = TL_CHUNK_SIZE};
     rc = tl_source_posix_open(&d->source, &source, err);
+    tl_pressure_open(&d->pressure, o->cache_size_bytes);
     return rc == 0 ? open_node(d, job_id, err) : rc;
 }
 

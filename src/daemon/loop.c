@@ -88,6 +88,7 @@ int tl_loop_run(struct tl_daemon *d, struct tl_error *err)
             return tl_error_set(err, -errno, "epoll_wait: %s", strerror(errno));
         turn(d, events, count);
         tl_drive_timers(d);
+        tl_drive_memory(d);
         tl_fronts_reap(d);
         tl_control_tick(d);
     }

@@ -31,6 +31,8 @@ static const char usage[] =
     "  --link-rate BYTES   of a node's link a second, for auto; 100G for 800 Gbit/s\n"
     "  --storage-rate BYTES  of the storage a second, for auto\n"
     "  --readahead BYTES   files up to this size are fetched whole, or `always` (default 1M)\n"
+    "  --revalidate SECONDS  look at the storage again so often for changes (default 0: never)\n"
+    "  --keep-once         drop what programs have read, where no other node asks us: their kernel has it\n"
     "  --encrypt           encrypt what goes over the network; the same on all nodes\n"
     "  --bulk WAY          auto, tcp, or a libfabric provider such as `tcp;ofi_rxm`\n"
     "  --threads N         threads that read the source (default 16)\n"
@@ -56,6 +58,8 @@ enum {
     OPT_LINK_RATE,
     OPT_STORAGE_RATE,
     OPT_READAHEAD,
+    OPT_REVALIDATE,
+    OPT_KEEP_ONCE,
     OPT_ENCRYPT,
     OPT_BULK,
     OPT_THREADS,
@@ -83,6 +87,8 @@ static const struct option options[] = {
     {"link-rate", required_argument, NULL, OPT_LINK_RATE},
     {"storage-rate", required_argument, NULL, OPT_STORAGE_RATE},
     {"readahead", required_argument, NULL, OPT_READAHEAD},
+    {"revalidate", required_argument, NULL, OPT_REVALIDATE},
+    {"keep-once", no_argument, NULL, OPT_KEEP_ONCE},
     {"encrypt", no_argument, NULL, OPT_ENCRYPT},
     {"bulk", required_argument, NULL, OPT_BULK},
     {"threads", required_argument, NULL, OPT_THREADS},
@@ -194,6 +200,8 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
     case OPT_READAHEAD:
         o->readahead_bytes = UINT64_MAX;
         return strcmp(arg, "always") == 0 ? 0 : parse_bytes("--readahead", arg, 0, &o->readahead_bytes, err);
+    case OPT_REVALIDATE: return parse_number("--revalidate", arg, 0, 86400 * 7, &o->revalidate_s, err);
+    case OPT_KEEP_ONCE: o->keep_once = true; return 0;
     case OPT_ENCRYPT: o->encrypt = true; return 0;
     case OPT_BULK: return copy_text("--bulk", arg, o->bulk, sizeof o->bulk, err);
     case OPT_THREADS: return parse_number("--threads", arg, 1, 64, &o->threads, err);

@@ -21,6 +21,8 @@ struct tl_options {
     uint32_t *groups; /* of each node: the first node with the same group; NULL: the list names none */
     uint32_t node_count, rank, roots, arity, threads;
     uint64_t cache_size_bytes, readahead_bytes;
+    uint32_t revalidate_s; /* 0: never */
+    bool keep_once;
     bool encrypt, daemonise;
     bool keeper;      /* start a keeper, which starts the daemon */
     int keeper_fd;    /* to the keeper that started us; -1: there is none */

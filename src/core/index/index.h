@@ -43,6 +43,8 @@ struct tl_chunk {
     uint32_t flight;             /* while in flight */
     uint32_t pins;               /* present: loans and requests that need it; not evicted while > 0 */
     uint64_t answered_step;      /* the step in which its address was last handed out: not evicted within it (P-15) */
+    uint64_t read_ns;            /* when it came; the owner's */
+    uint32_t served;             /* bytes of it that programs here have been given; the owner's */
     uint64_t addr;
     uint32_t len;
     int32_t status; /* negative: the errno */

@@ -16,6 +16,7 @@
 #define REQUEST_CHUNKS_MAX    TL_ANSWER_REFS_MAX
 #define FLOODS_MAX            16u
 #define OUTDATED_MAX          64u
+#define ONCE_MAX              256u         /* chunks that may go after one step */
 #define FLOODS_KNOWN          64u          /* that are over, but may still arrive by another way */
 #define RETRY_NS              20000000u    /* pause before a refused or failed step is tried again */
 #define FLOOD_TIMEOUT_NS      10000000000u /* an operator's command is answered by then, whoever is silent */
@@ -98,6 +99,7 @@ struct tl_fetch_slot {
     uint32_t flights[TL_FETCH_CHUNKS_MAX];
     uint32_t flight_gens[TL_FETCH_CHUNKS_MAX];
     uint32_t gen;
+    uint32_t check; /* the chunk that is looked at again; TL_SLOT_NONE: an ordinary fetch */
     bool used;
 };
 
@@ -135,6 +137,7 @@ struct tl_flood_op {
     uint8_t kind;       /* enum tl_flood_kind; 0: free */
     uint8_t hops;       /* edges from where it was given */
     bool complete;
+    bool own; /* the node's: nobody waits for an answer */
 };
 
 /* A listing that named a version which is gone. */
@@ -196,6 +199,11 @@ struct tl_node {
     uint64_t floods_known[FLOODS_KNOWN];
     struct tl_outdated outdated[OUTDATED_MAX];
     uint32_t outdated_next;
+    uint32_t check_cursor, checks; /* listings that are looked at again: next slot, how many now */
+    uint64_t check_ns;
+    bool lost_watch;
+    uint32_t once[ONCE_MAX], once_count;
+    bool limit_stuck, limit_lowered;
     uint32_t flood_known_next;
 
     struct tl_forest forest;
@@ -248,6 +256,7 @@ void tl_flight_no_room(struct tl_node *n, uint32_t flight, int rc);
  * other's in a circle that leads through several trees (P-12). */
 uint32_t tl_room_flights(const struct tl_node *n, uint32_t tree);
 uint32_t tl_room_waiters(const struct tl_node *n, uint32_t tree);
+bool tl_status_lasting(int status); /* says something lasting about a name (P-8) */
 bool tl_flight_wait(struct tl_node *n, uint32_t flight, bool peer, uint32_t slot, uint32_t gen, uint64_t req);
 uint64_t tl_flight_cookie(const struct tl_node *n, uint32_t flight);
 uint32_t tl_flight_by_cookie(const struct tl_node *n, uint64_t cookie); /* TL_SLOT_NONE: that use is over */
@@ -272,7 +281,19 @@ void tl_loan_end(struct tl_node *n, uint64_t cookie, uint32_t rank, bool pull);
 void tl_loans_of_peer_end(struct tl_node *n, uint32_t rank);
 void tl_loan_timers(struct tl_node *n);
 
+/* node_revalidate.c */
+void tl_revalidate_tick(struct tl_node *n);
+void tl_revalidate_fetched(struct tl_node *n, struct tl_fetch_slot *s, const struct tl_event *ev);
+void tl_revalidate_lost(struct tl_node *n, uint32_t chunk); /* it is about to be evicted */
+void tl_revalidate_unwatched(struct tl_node *n);
+
+/* node_limit.c */
+void tl_limit_tick(struct tl_node *n);        /* goes down to the limit, a few chunks at a time */
+bool tl_limit_waits(const struct tl_node *n); /* there is more to do */
+void tl_once_served(struct tl_node *n, uint32_t chunk, uint32_t len); /* config.keep_once */
+
 /* node_source.c */
+uint32_t tl_source_slot(const struct tl_node *n); /* a free one; there is one */
 void tl_source_pump(struct tl_node *n);
 void tl_source_fetched(struct tl_node *n, const struct tl_event *ev);
 
@@ -307,6 +328,7 @@ uint32_t tl_peer_children(const struct tl_node *n);
 
 /* node_flood.c */
 void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_id, const char *path, uint16_t path_len);
+bool tl_flood_flush(struct tl_node *n, const char *path, uint16_t path_len); /* the node's own; false: no place */
 void tl_flood_received(struct tl_node *n, uint32_t rank, const struct tl_wire *m);
 void tl_flood_answered(struct tl_node *n, uint32_t peer, const struct tl_wire *m);
 void tl_flood_reported(struct tl_node *n, uint32_t peer, const struct tl_wire *m);

@@ -31,11 +31,11 @@ static bool config_valid(const struct tl_node_config *c)
 {
     return c->node_count > 0 && c->rank < c->node_count && c->arity >= 1 && c->arity <= TL_FOREST_ARITY_MAX &&
            c->roots >= 1 && c->roots <= TL_FOREST_ROOTS_MAX && c->roots <= c->node_count &&
-           c->cache_limit_bytes >= 2ull * REQUEST_CHUNKS_MAX * TL_CHUNK_SIZE && c->object_max >= 16 &&
-           c->object_max < (1u << 28) && c->flight_max >= 2 * (REQUEST_CHUNKS_MAX + c->roots) - 2 &&
-           c->flight_max < (1u << 20) && c->waiter_max >= 2 * c->roots + 14 && c->waiter_max < (1u << 20) &&
-           c->window_chunks >= 1 && c->window_chunks <= TL_FETCH_CHUNKS_MAX && c->request_timeout_ns > 0 &&
-           c->heartbeat_ns > 0 && c->fetch_max >= 1 && c->fetch_max <= 1024;
+           c->cache_limit_bytes >= tl_node_limit_min() && c->object_max >= 16 && c->object_max < (1u << 28) &&
+           c->flight_max >= 2 * (REQUEST_CHUNKS_MAX + c->roots) - 2 && c->flight_max < (1u << 20) &&
+           c->waiter_max >= 2 * c->roots + 14 && c->waiter_max < (1u << 20) && c->window_chunks >= 1 &&
+           c->window_chunks <= TL_FETCH_CHUNKS_MAX && c->request_timeout_ns > 0 && c->heartbeat_ns > 0 &&
+           c->fetch_max >= 1 && c->fetch_max <= 1024;
 }
 
 /* A step sends at most one message a waiter, a peer, a flood and a chunk of one GET, beside a bounded number of GETs. */
@@ -148,8 +148,11 @@ void tl_node_step(struct tl_node *n, uint64_t now_ns, const struct tl_event *ev)
         tl_loan_timers(n);
         tl_flood_timers(n);
     }
+    tl_limit_tick(n);
     tl_route_tick(n);
     tl_peer_tick(n);
+    tl_revalidate_tick(n);
+    tl_revalidate_unwatched(n);
     tl_request_pump(n);
     tl_route_pump(n);
     tl_source_pump(n);
@@ -186,7 +189,9 @@ uint64_t tl_node_deadline(const struct tl_node *n)
     for (uint32_t i = 0; i < FLOODS_MAX; i++)
         if (n->floods[i].kind != 0)
             at = earlier(at, n->floods[i].deadline_ns);
-    return tl_route_waits(n) ? n->now_ns : at; /* the rest of a long list goes at once */
+    if (n->config.revalidate_ns > 0)
+        at = earlier(at, n->check_ns > n->now_ns ? n->check_ns : n->now_ns + RETRY_NS);
+    return tl_route_waits(n) || tl_limit_waits(n) ? n->now_ns : at; /* the rest of a long list goes at once */
 }
 
 struct tl_action *tl_node_act(struct tl_node *n, enum tl_action_type type)
@@ -239,6 +244,7 @@ bool tl_node_evict(struct tl_node *n)
     if (victim == TL_SLOT_NONE)
         return false;
     n->counters.evictions++;
+    tl_revalidate_lost(n, victim);
     tl_node_drop_chunk(n, victim);
     return true;
 }
@@ -367,6 +373,7 @@ static void verify_memory(const struct tl_node *n)
     }
     for (uint32_t i = 0; i < n->loan_fresh; i++)
         pins -= n->loans[i].used;
+    pins -= n->checks;
     uint32_t requests = 0, parked = 0;
     for (uint32_t i = 0; i < n->request_fresh; i++) {
         const struct tl_open_request *q = &n->requests[i];
@@ -381,10 +388,11 @@ static void verify_memory(const struct tl_node *n)
         pins -= here;
         check(q->parked ? here == 0 && q->missing == 0 : here + q->missing == q->count && q->missing > 0);
     }
-    check(held == n->held_bytes && held <= n->config.cache_limit_bytes);
-    check(pins == 0); /* every pin is a loan's or a request's */
+    check(held == n->held_bytes);
+    check(held <= n->config.cache_limit_bytes || n->limit_stuck || tl_limit_waits(n));
+    check(pins == 0); /* every pin is a loan's, a request's, or a check's */
     check(requests == n->request_count && parked == n->parked.count);
-    check(reserved == n->reserved_bytes && reserved <= n->config.cache_limit_bytes / 2);
+    check(reserved == n->reserved_bytes && (reserved <= n->config.cache_limit_bytes / 2 || n->limit_lowered));
 }
 
 static void verify_peers(const struct tl_node *n)

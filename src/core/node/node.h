@@ -54,6 +54,8 @@ struct tl_node_config {
     uint64_t heartbeat_ns;              /* silence after which a neighbour is asked; 3 times: it is held for dead */
     uint64_t connect_grace_ns;          /* how long a parent may be absent at start before another is asked */
     uint32_t fetch_max;                 /* source operations in flight */
+    uint64_t revalidate_ns;             /* the storage is looked at again so often for what is held; 0: never */
+    bool keep_once;                     /* drop what programs here have read, if no other node asks us for it */
     uint64_t seed;                      /* jitter */
 };
 void tl_node_config_default(
@@ -174,6 +176,10 @@ void tl_node_free(struct tl_node *n);
 void tl_node_step(struct tl_node *n, uint64_t now_ns, const struct tl_event *ev);
 /* The next action: true with *out filled, false when there is none. */
 bool tl_node_next(struct tl_node *n, struct tl_action *out);
+/* Between steps: another limit from now on, at least tl_node_limit_min(); what is above it goes in the next steps, a little in
+ * each. Gives the limit. */
+uint64_t tl_node_set_limit(struct tl_node *n, uint64_t bytes);
+uint64_t tl_node_limit_min(void);
 /* When a TIMER event is due, UINT64_MAX: never. */
 uint64_t tl_node_deadline(const struct tl_node *n);
 

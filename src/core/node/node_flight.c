@@ -254,6 +254,7 @@ void tl_flight_land(struct tl_node *n, uint32_t flight)
     c->len = f->len;
     c->digest = f->digest;
     c->status = 0;
+    c->read_ns = n->now_ns;
     f->len = 0;
     tl_index_land_chunk(n->index, chunk, TL_CHUNK_PRESENT);
     if (tl_op_is_blob((enum tl_op)n->index->objects[object].op))
@@ -265,12 +266,17 @@ void tl_flight_land(struct tl_node *n, uint32_t flight)
     c->pins--;
 }
 
+bool tl_status_lasting(int status)
+{
+    return status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP;
+}
+
 /* Errors that say something lasting about the name itself, worth a negative entry (P-8). */
 static bool lasting(enum tl_op op, int status)
 {
     if (op == TL_OP_XATTRS && status == -EOPNOTSUPP)
         return true; /* the storage has none */
-    return tl_op_is_blob(op) && (status == -ENOENT || status == -ENOTDIR || status == -EACCES || status == -ELOOP);
+    return tl_op_is_blob(op) && tl_status_lasting(status);
 }
 
 void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
@@ -290,6 +296,7 @@ void tl_flight_fail(struct tl_node *n, uint32_t flight, int status)
     }
     bool keep = lasting((enum tl_op)o->op, status) && !f->stale;
     c->status = status;
+    c->read_ns = n->now_ns;
     tl_index_land_chunk(n->index, chunk, TL_CHUNK_NEGATIVE);
     c->pins++;
     end_flight(n, flight, status);

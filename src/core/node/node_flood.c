@@ -143,7 +143,9 @@ static void end(struct tl_node *n, struct tl_flood_op *op)
 /* Everybody behind us has answered, or never will. */
 static void finish(struct tl_node *n, struct tl_flood_op *op)
 {
-    if (op->from_rank == TL_RANK_NONE) {
+    if (op->own) {
+        /* nobody waits */
+    } else if (op->from_rank == TL_RANK_NONE) {
         bool all = op->complete && op->nodes == n->config.node_count;
         tl_answer_status(n, op->local_id, all ? 0 : -EHOSTUNREACH);
     } else {
@@ -183,6 +185,21 @@ static void spread(struct tl_node *n, struct tl_flood_op *op, const char *path, 
         finish(n, op);
 }
 
+static void begin(struct tl_node *n, struct tl_flood_op *op, enum tl_flood_kind kind, const char *path,
+                  uint16_t path_len)
+{
+    const uint64_t name[] = {n->config.rank, n->config.incarnation, n->next_flood++};
+    *op = (struct tl_flood_op){.id = tl_hash64(name, sizeof name, 0),
+                               .local_id = op->local_id,
+                               .deadline_ns = n->now_ns + FLOOD_TIMEOUT_NS,
+                               .from_rank = TL_RANK_NONE,
+                               .nodes = 1,
+                               .kind = (uint8_t)kind,
+                               .complete = true,
+                               .own = op->own};
+    spread(n, op, path, path_len);
+}
+
 void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_id, const char *path, uint16_t path_len)
 {
     struct tl_flood_op *op = new_flood(n);
@@ -190,15 +207,19 @@ void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_i
         tl_answer_status(n, local_id, op == NULL ? -EBUSY : -EINVAL);
         return;
     }
-    const uint64_t name[] = {n->config.rank, n->config.incarnation, n->next_flood++};
-    *op = (struct tl_flood_op){.id = tl_hash64(name, sizeof name, 0),
-                               .local_id = local_id,
-                               .deadline_ns = n->now_ns + FLOOD_TIMEOUT_NS,
-                               .from_rank = TL_RANK_NONE,
-                               .nodes = 1,
-                               .kind = (uint8_t)kind,
-                               .complete = true};
-    spread(n, op, path, path_len);
+    op->local_id = local_id;
+    op->own = false;
+    begin(n, op, kind, path, path_len);
+}
+
+bool tl_flood_flush(struct tl_node *n, const char *path, uint16_t path_len)
+{
+    struct tl_flood_op *op = new_flood(n);
+    if (op == NULL)
+        return false;
+    op->own = true;
+    begin(n, op, TL_FLOOD_FLUSH, path, path_len);
+    return true;
 }
 
 /* By how many ways a flood comes, it is done once: who brings it later is told that there is nothing behind us that

@@ -84,6 +84,7 @@ static void finish_request(struct tl_node *n, uint32_t slot)
     for (uint32_t i = 0; q->status == 0 && i < q->count; i++) {
         a->answer.refs[i] = part_of(n, q, i);
         n->counters.bytes_served += a->answer.refs[i].len;
+        tl_once_served(n, q->chunks[i], a->answer.refs[i].len);
         a->answer.ref_count++;
     }
     free_request(n, slot);

@@ -238,6 +238,7 @@ static void choose(struct tl_node *n, uint32_t tree, uint32_t index)
         return;
     n->counters.reparented++;
     r->current = index;
+    n->lost_watch |= index == r->candidate_count; /* we read the source now, and hold not all that others do */
     r->joined_subtree = 0;
     r->was_up = tl_route_parent(n, tree) != TL_RANK_NONE;
     r->settle_ns = n->now_ns + n->config.heartbeat_ns;

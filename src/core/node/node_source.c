@@ -6,7 +6,7 @@
 
 #include "core/node/internal.h"
 
-static uint32_t free_slot(const struct tl_node *n)
+uint32_t tl_source_slot(const struct tl_node *n)
 {
     uint32_t at = 0;
     while (at < n->config.fetch_max && n->fetches[at].used)
@@ -77,6 +77,7 @@ static void start_fetch(struct tl_node *n, uint32_t slot)
         tl_flight_no_room(n, head, rc);
         return;
     }
+    s->check = TL_SLOT_NONE;
     s->used = true;
     s->gen++;
     n->fetch_count++;
@@ -92,7 +93,7 @@ void tl_source_pump(struct tl_node *n)
 {
     uint32_t tries = n->config.fetch_max;
     while (n->lists[FLIGHT_QUEUED].count > 0 && n->fetch_count < n->config.fetch_max && tries-- > 0)
-        start_fetch(n, free_slot(n));
+        start_fetch(n, tl_source_slot(n));
 }
 
 /* The chunk of this fetch that the event is about, if its flight still waits for it. */
@@ -168,6 +169,12 @@ void tl_source_fetched(struct tl_node *n, const struct tl_event *ev)
     check(slot < n->config.fetch_max);
     struct tl_fetch_slot *s = &n->fetches[slot];
     check(s->used && s->gen == (uint32_t)(ev->cookie >> 32));
+    if (s->check != TL_SLOT_NONE) {
+        tl_revalidate_fetched(n, s, ev);
+        s->used = false;
+        n->fetch_count--;
+        return;
+    }
     uint32_t i = ev->chunk - s->fetch.first;
     if (tl_op_is_blob(s->fetch.op))
         i = 0;
