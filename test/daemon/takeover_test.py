@@ -369,10 +369,11 @@ class Ends(Case):
         self.tree(files=4)
         self.up()
         self.mount()
-        os.kill(self.keeper(), signal.SIGSTOP)  # so that it cannot start another one
-        daemon = self.daemon()
+        keeper, daemon = self.keeper(), self.daemon()
+        os.kill(keeper, signal.SIGSTOP)  # so that it cannot start another one
+        eventually(lambda: stat_field(keeper, 3) == "T", "the keeper has stopped")
         os.kill(daemon, signal.SIGKILL)
-        os.kill(self.keeper(), signal.SIGKILL)
+        os.kill(keeper, signal.SIGKILL)
         eventually(lambda: not self.mounted(), "unmounted")
         self.ended()
 
