@@ -120,12 +120,10 @@ static void accept_with_reserve(struct tcp *t)
     listen_pause(t);
 }
 
-/* Too many that have proven nothing: the oldest makes room once it had time enough to do so. */
+/* Too many, or too many that have proven nothing: the oldest of these makes room once it had time enough to prove itself. */
 static bool make_room(struct tcp *t)
 {
-    if (t->inbound_count >= t->config.inbound_max)
-        return false;
-    if (t->stranger_count < TCP_STRANGERS_MAX)
+    if (t->inbound_count < t->config.inbound_max && t->stranger_count < TCP_STRANGERS_MAX)
         return true;
     struct tcp_conn *oldest = NULL;
     for (struct tcp_conn *c = t->conns; c != NULL; c = c->next)

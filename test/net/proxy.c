@@ -12,7 +12,7 @@
 
 #include "base/check.h"
 
-static struct sockaddr_in parse(const char *address)
+struct sockaddr_in proxy_sockaddr(const char *address)
 {
     char host[LOOPBACK_ADDRESS_MAX];
     const char *colon = strrchr(address, ':');
@@ -26,7 +26,7 @@ static struct sockaddr_in parse(const char *address)
 
 int proxy_dial(const char *address)
 {
-    struct sockaddr_in a = parse(address);
+    struct sockaddr_in a = proxy_sockaddr(address);
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     check(fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
@@ -37,7 +37,7 @@ void proxy_open(struct proxy *p, const char *target)
 {
     *p = (struct proxy){.target = target, .fds = {-1, -1}};
     loopback_address(p->address);
-    struct sockaddr_in a = parse(p->address);
+    struct sockaddr_in a = proxy_sockaddr(p->address);
     int one = 1;
     p->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     check(p->listen_fd >= 0);

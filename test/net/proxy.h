@@ -6,6 +6,7 @@
 #ifndef TL_TEST_NET_PROXY_H
 #define TL_TEST_NET_PROXY_H
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,5 +36,6 @@ bool proxy_turn(struct proxy *p); /* true: something moved */
 
 /* A blocking connection to "a.b.c.d:port". */
 int proxy_dial(const char *address);
+struct sockaddr_in proxy_sockaddr(const char *address);
 
 #endif
