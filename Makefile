@@ -41,4 +41,4 @@ format:
 	@tools/check-format --fix
 
 clean:
-	rm -rf build build-clang build-asan build-tsan build-test
+	rm -rf build build-clang build-asan build-tsan build-fuzz build-test

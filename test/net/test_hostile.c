@@ -153,7 +153,7 @@ static void a_byte_at_a_time_gains_no_time(void **state)
         send(fd, hello + said, 1, MSG_NOSIGNAL);
         turn_at_pace(TL_NS_PER_S / 10);
     }
-    assert_in_range(said, 45, 60); /* ten bytes a second, for five seconds */
+    assert_in_range(said, 20, 60); /* ten bytes a second, for five seconds at most */
     close(fd);
     assert_int_equal(stats_of(1).auth_failures, 1);
     assert_sound();
@@ -167,13 +167,13 @@ static void a_handshake_that_is_never_finished_ends(void **state)
     hand_dial(&silent, stage.text[1], hand_honest(0, 1, false));
     hand_dial(&slow, stage.text[1], hand_honest(2, 1, false));
     assert_true(hand_take_answer(&silent) && hand_take_answer(&slow));
-    for (uint32_t i = 0; i < 49; i++) {
+    for (uint32_t i = 0; i < 30; i++) {
         if (i % 2 == 0)
             hand_send(&slow, none, 1);
         turn_at_pace(TL_NS_PER_S / 10);
     }
     assert_int_equal(stats_of(1).auth_failures, 0);
-    turn_at_pace(TL_NS_PER_S);
+    turn_at_pace(3 * TL_NS_PER_S);
     hand_assert_closed(&silent);
     hand_assert_closed(&slow);
     assert_int_equal(stats_of(1).auth_failures, 2);
