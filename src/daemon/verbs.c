@@ -214,12 +214,16 @@ void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl
     else if (strcmp(verb, "stat") == 0)
         tl_control_reply(c, 'r', stat_all_json(sorted, sorted == NULL ? 0 : count));
     else if (status == 0)
-        tl_control_reply(c, 'r', json_pack("{s:b}", "flushed", 1));
+        tl_control_reply(c, 'r', json_pack("{s:b}", strcmp(verb, "flush") == 0 ? "flushed" : verb, 1));
     else if (status == -EINVAL)
-        fail(c, status, "flush wants an absolute path of at most 4,095 bytes");
+        fail(c, status, "wants an absolute path of at most 4,095 bytes");
+    else if (strcmp(verb, "pin") == 0)
+        fail(
+            c, status,
+            "pinned here, perhaps not on every node: some did not answer, or have 16 pins already; see tiercel status, "
+            "then pin again");
     else
-        fail(c, status,
-             "flushed here, but not on every node: some did not answer; see tiercel status, then flush again");
+        fail(c, status, "done here, but not on every node: some did not answer; see tiercel status, then do it again");
     free(sorted);
 }
 
@@ -338,6 +342,15 @@ static void verb_flush(struct tl_daemon *d, struct tl_control *c)
     start_flood(d, c, TL_EV_FLUSH, tl_control_arg(c, 1));
 }
 
+static void verb_pin(struct tl_daemon *d, struct tl_control *c)
+{
+    bool pin = strcmp(tl_control_arg(c, 0), "pin") == 0;
+    if (tl_control_arg(c, 1) == NULL || tl_control_arg(c, 1)[0] == 0)
+        fail(c, -EINVAL, "pin and unpin want a path");
+    else
+        start_flood(d, c, pin ? TL_EV_PIN : TL_EV_UNPIN, tl_control_arg(c, 1));
+}
+
 static void verb_wait_ready(struct tl_daemon *d, struct tl_control *c)
 {
     const char *text = tl_control_arg(c, 1);
@@ -356,9 +369,11 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         const char *name;
         void (*run)(struct tl_daemon *d, struct tl_control *c);
     } verbs[] = {
-        {"status", verb_status},         {"stat", verb_stat_which}, {"flush", verb_flush},   {"mount", verb_mount},
-        {"umount", verb_umount},         {"attach", verb_attach},   {"ping", verb_ping},     {"stop", verb_stop},
-        {"wait-ready", verb_wait_ready}, {"restart", verb_restart}, {"serves", verb_serves},
+        {"status", verb_status},   {"stat", verb_stat_which}, {"flush", verb_flush},
+        {"mount", verb_mount},     {"umount", verb_umount},   {"attach", verb_attach},
+        {"ping", verb_ping},       {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
+        {"restart", verb_restart}, {"serves", verb_serves},   {"pin", verb_pin},
+        {"unpin", verb_pin},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

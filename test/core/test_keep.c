@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -90,6 +91,103 @@ static void what_a_leaf_has_read_is_dropped_and_what_others_want_is_kept(void **
     assert_int_equal(read_now(w, 2, f, 0, 4 * CHUNK), 0); /* from its parent again, not from storage */
     world_check_read_once(w);
     world_end(w);
+}
+
+/* ---- pins ---- */
+
+static uint32_t ask_pin(struct world *w, uint32_t rank, enum tl_event_type type, const char *path)
+{
+    uint32_t asked = ask_gather(w, rank); /* its place in the table; the event below is the one that is answered */
+    world_run_answered(w, S);
+    w->asked[asked].answers = 0;
+    world_step(
+        w, rank,
+        &(struct tl_event){.type = type, .id = w->asked[asked].id, .path = path, .path_len = (uint16_t)strlen(path)});
+    world_run_answered(w, S);
+    return asked;
+}
+
+static void what_is_pinned_stays_while_others_come_and_go(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, 2);
+    w->config.cache_limit_bytes = 24 * CHUNK;
+    uint32_t kept = world_file(w, "/p/kept", 4 * CHUNK), other = world_file(w, "/q", 200 * CHUNK);
+    world_start_all(w);
+    assert_int_equal(read_now(w, 2, kept, 0, 10), 0); /* before: pinned when it is next asked for */
+    uint32_t pin = ask_pin(w, 0, TL_EV_PIN, "/p");
+    assert_int_equal(w->asked[pin].status, 0);
+    assert_int_equal(read_now(w, 2, kept, 0, 4 * CHUNK), 0);
+    for (uint32_t i = 0; i < 200; i++)
+        assert_int_equal(read_now(w, 2, other, i * CHUNK, 10), 0);
+    uint64_t before = world_counters(w, 2).chunks_from_peer;
+    assert_int_equal(read_now(w, 2, kept, 0, 4 * CHUNK), 0);
+    assert_int_equal(world_counters(w, 2).chunks_from_peer, before);
+    assert_int_equal(world_reads(w, kept), 4);
+    ask_pin(w, 1, TL_EV_UNPIN, "/p");
+    for (uint32_t i = 0; i < 200; i++)
+        assert_int_equal(read_now(w, 2, other, i * CHUNK, 10), 0);
+    assert_int_equal(read_now(w, 2, kept, 0, 4 * CHUNK), 0);
+    assert_true(world_counters(w, 2).chunks_from_peer > before);
+    world_end(w);
+}
+
+static void a_pin_takes_no_more_than_half(void **state)
+{
+    (void)state;
+    struct world *w = world_new(1, 2);
+    w->config.cache_limit_bytes = 24 * CHUNK;
+    uint32_t big = world_file(w, "/p", 100 * CHUNK), other = world_file(w, "/q", 8 * CHUNK);
+    world_start_all(w);
+    ask_pin(w, 0, TL_EV_PIN, "/p");
+    for (uint32_t i = 0; i < 100; i++)
+        assert_int_equal(read_now(w, 0, big, i * CHUNK, 10), 0);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(read_now(w, 0, other, i * CHUNK, 10), 0);
+    tl_node_set_limit(w->hosts[0].node, 14 * CHUNK); /* and gives way when the limit does */
+    world_run(w, S);
+    assert_true(world_counters(w, 0).cached_bytes <= 14 * CHUNK);
+    for (uint32_t i = 0; i < 8; i++)
+        assert_int_equal(read_now(w, 0, other, i * CHUNK, 10), 0);
+    world_end(w);
+}
+
+static void a_pinned_tree_is_seen_as_it_was_and_anew_afterwards(void **state)
+{
+    (void)state;
+    for (uint32_t roots = 1; roots <= 3; roots += 2) {
+        struct world *w = world_new(5, 2);
+        w->config.roots = roots;
+        uint32_t d = world_directory(w, "/p");
+        uint32_t f = world_file(w, "/p/a", 1000);
+        world_start_all(w);
+        ask_pin(w, 3, TL_EV_PIN, "/p");
+        assert_int_equal(list_now(w, 4, d), 0);
+        assert_int_equal(read_now(w, 4, f, 0, 1000), 0);
+        struct file old = w->files[f];
+        w->files[d].generation++;
+        w->files[f].version++;
+        uint32_t flush = ask_flush(w, 0, "");
+        world_run_answered(w, S);
+        assert_int_equal(w->asked[flush].status, 0);
+        uint32_t asked = ask_list(w, 4, d);
+        world_run_answered(w, S);
+        assert_int_equal(w->asked[asked].generation, 0);
+        struct file new = w->files[f];
+        w->files[f].version = old.version; /* the version that its program knows */
+        asked = ask_read(w, 4, f, 0, 1000);
+        w->files[f] = new;
+        world_run_answered(w, S);
+        assert_int_equal(w->asked[asked].status, 0);
+        ask_pin(w, 0, TL_EV_UNPIN, "/p");
+        flush = ask_flush(w, 0, "/p");
+        world_run_answered(w, S);
+        asked = ask_list(w, 4, d);
+        world_run_answered(w, S);
+        assert_int_equal(w->asked[asked].generation, 1);
+        assert_int_equal(read_now(w, 4, f, 0, 1000), 0);
+        world_end(w);
+    }
 }
 
 /* ---- looking again ---- */
@@ -178,6 +276,9 @@ int main(void)
         cmocka_unit_test(a_lower_limit_is_reached_in_small_steps_and_a_higher_one_used),
         cmocka_unit_test(a_lower_limit_waits_for_what_is_in_use),
         cmocka_unit_test(what_a_leaf_has_read_is_dropped_and_what_others_want_is_kept),
+        cmocka_unit_test(what_is_pinned_stays_while_others_come_and_go),
+        cmocka_unit_test(a_pin_takes_no_more_than_half),
+        cmocka_unit_test(a_pinned_tree_is_seen_as_it_was_and_anew_afterwards),
         cmocka_unit_test(a_changed_listing_is_noticed_everywhere_and_an_unchanged_one_disturbs_nobody),
         cmocka_unit_test(a_source_that_cannot_be_read_changes_nothing),
         cmocka_unit_test(a_new_root_lets_everybody_ask_again),

@@ -246,7 +246,7 @@ void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
     struct tl_object *o = &x->objects[c->object];
     if (c->state == TL_CHUNK_FLIGHT)
         o->flights--;
-    else
+    else if (!c->kept)
         lru_unlink(x, c);
     if (c->object_prev != TL_SLOT_NONE)
         x->chunks[c->object_prev].object_next = c->object_next;
@@ -268,10 +268,21 @@ void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
 void tl_index_touch(struct tl_index *x, uint32_t chunk)
 {
     check(x->chunks[chunk].state == TL_CHUNK_PRESENT || x->chunks[chunk].state == TL_CHUNK_NEGATIVE);
-    if (x->lru_newest == chunk)
+    if (x->lru_newest == chunk || x->chunks[chunk].kept)
         return;
     lru_unlink(x, &x->chunks[chunk]);
     lru_append(x, chunk);
+}
+
+void tl_index_keep(struct tl_index *x, uint32_t chunk, bool keep)
+{
+    struct tl_chunk *c = &x->chunks[chunk];
+    check(c->state == TL_CHUNK_PRESENT || c->state == TL_CHUNK_NEGATIVE);
+    if (keep && !c->kept)
+        lru_unlink(x, c);
+    else if (!keep && c->kept)
+        lru_append(x, chunk);
+    c->kept = keep;
 }
 
 uint32_t tl_index_victim(const struct tl_index *x, uint64_t step)
@@ -291,7 +302,7 @@ void tl_index_verify(const struct tl_index *x)
     uint32_t listed = 0, flights = 0, used = 0, prev = TL_SLOT_NONE;
     for (uint32_t at = x->lru_oldest; at != TL_SLOT_NONE; at = x->chunks[at].lru_next) {
         check(x->chunks[at].state == TL_CHUNK_PRESENT || x->chunks[at].state == TL_CHUNK_NEGATIVE);
-        check(x->chunks[at].lru_prev == prev);
+        check(x->chunks[at].lru_prev == prev && !x->chunks[at].kept);
         prev = at;
         listed++;
         check(listed <= x->chunk_count);
@@ -302,7 +313,8 @@ void tl_index_verify(const struct tl_index *x)
         if (c->state == TL_CHUNK_FREE)
             continue;
         used++;
-        flights += c->state == TL_CHUNK_FLIGHT;
+        flights += c->state == TL_CHUNK_FLIGHT || c->kept;
+        check(!c->kept || c->state != TL_CHUNK_FLIGHT);
         check((c->flight != TL_SLOT_NONE) == (c->state == TL_CHUNK_FLIGHT));
         check(tl_index_find_chunk(x, c->object, c->number) == i);
         check(x->objects[c->object].op != 0);

@@ -50,6 +50,7 @@ struct tl_chunk {
     int32_t status; /* negative: the errno */
     struct tl_hash digest;
     uint8_t state; /* enum tl_chunk_state */
+    bool kept;     /* present or negative, but not among those that may be evicted */
 };
 
 struct tl_index {
@@ -87,6 +88,8 @@ void tl_index_land_chunk(struct tl_index *x, uint32_t chunk, enum tl_chunk_state
 void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk);
 void tl_index_touch(struct tl_index *x, uint32_t chunk);
 /* The least recently used chunk that may go now (P-16), TL_SLOT_NONE if there is none within a bounded search. */
+/* Takes a chunk that is present or negative out of those that may be evicted, or puts it back among them as the newest. */
+void tl_index_keep(struct tl_index *x, uint32_t chunk, bool keep);
 uint32_t tl_index_victim(const struct tl_index *x, uint64_t step);
 
 void tl_index_verify(const struct tl_index *x);

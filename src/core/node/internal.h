@@ -15,6 +15,7 @@
 
 #define REQUEST_CHUNKS_MAX    TL_ANSWER_REFS_MAX
 #define FLOODS_MAX            16u
+#define PINS_MAX              16u /* paths */
 #define OUTDATED_MAX          64u
 #define ONCE_MAX              256u         /* chunks that may go after one step */
 #define FLOODS_KNOWN          64u          /* that are over, but may still arrive by another way */
@@ -147,6 +148,11 @@ struct tl_outdated {
     uint64_t settled_ns; /* when another one came, or it was read again; 0: not yet */
 };
 
+struct tl_pin {
+    uint32_t path; /* in parked_paths */
+    uint16_t path_len;
+};
+
 struct list {
     uint32_t head, tail, count;
 };
@@ -204,6 +210,9 @@ struct tl_node {
     bool lost_watch;
     uint32_t once[ONCE_MAX], once_count;
     bool limit_stuck, limit_lowered;
+    struct tl_pin pins[PINS_MAX];
+    uint32_t pin_count;
+    uint64_t kept_bytes; /* rounded to pages, of chunks that are kept for a pin */
     uint32_t flood_known_next;
 
     struct tl_forest forest;
@@ -287,6 +296,14 @@ void tl_revalidate_fetched(struct tl_node *n, struct tl_fetch_slot *s, const str
 void tl_revalidate_lost(struct tl_node *n, uint32_t chunk); /* it is about to be evicted */
 void tl_revalidate_unwatched(struct tl_node *n);
 
+/* node_pin.c */
+bool tl_pin(struct tl_node *n, const char *path, uint16_t path_len); /* false: no place for another one */
+void tl_unpin(struct tl_node *n, const char *path, uint16_t path_len);
+void tl_pin_touch(struct tl_node *n, uint32_t chunk, const char *path,
+                  uint16_t path_len); /* it is here, and asked for */
+void tl_pin_dropped(struct tl_node *n, uint32_t chunk);
+void tl_pin_let_go(struct tl_node *n, uint64_t bytes); /* until no more than that is kept */
+
 /* node_limit.c */
 void tl_limit_tick(struct tl_node *n);        /* goes down to the limit, a few chunks at a time */
 bool tl_limit_waits(const struct tl_node *n); /* there is more to do */
@@ -337,7 +354,8 @@ void tl_flood_timers(struct tl_node *n);
 /* Forgets listings at and below path (and the one that holds path's own name); empty: everything. */
 void tl_flush_here(struct tl_node *n, const char *path, uint16_t path_len);
 void tl_forget_chunk(struct tl_node *n, uint32_t chunk); /* or marks it, so that what is under way is not kept */
-void tl_invalidate(struct tl_node *n, const char *path, uint16_t path_len); /* in the kernels of this node */
+void tl_invalidate(struct tl_node *n, const char *path, uint16_t path_len);           /* in the kernels of this node */
+bool tl_path_below(const char *p, uint16_t p_len, const char *top, uint16_t top_len); /* at or below top */
 uint16_t tl_path_parent_len(const char *path, uint16_t len);
 
 /* node_stale.c */

@@ -127,6 +127,8 @@ static void dispatch(struct tl_node *n, const struct tl_event *ev)
     case TL_EV_FETCHED: tl_source_fetched(n, ev); break;
     case TL_EV_TIMER: break;
     case TL_EV_FLUSH: tl_flood_start(n, TL_FLOOD_FLUSH, ev->id, ev->path, ev->path_len); break;
+    case TL_EV_PIN: tl_flood_start(n, TL_FLOOD_PIN, ev->id, ev->path, ev->path_len); break;
+    case TL_EV_UNPIN: tl_flood_start(n, TL_FLOOD_UNPIN, ev->id, ev->path, ev->path_len); break;
     case TL_EV_GATHER: tl_flood_start(n, TL_FLOOD_GATHER, ev->id, "", 0); break;
     }
 }
@@ -234,6 +236,7 @@ void tl_node_drop_chunk(struct tl_node *n, uint32_t chunk)
 {
     struct tl_chunk *c = &n->index->chunks[chunk];
     check(c->state == TL_CHUNK_PRESENT || c->state == TL_CHUNK_NEGATIVE);
+    tl_pin_dropped(n, chunk);
     tl_node_release(n, c->addr, c->len);
     tl_index_remove_chunk(n->index, chunk);
 }
@@ -279,6 +282,7 @@ int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t pa
     if (c->state != TL_CHUNK_PRESENT)
         return -ENOENT;
     tl_index_touch(n->index, chunk);
+    tl_pin_touch(n, chunk, path, path_len);
     *ref = (struct tl_ref){.addr = c->addr, .len = c->len};
     return 0;
 }
@@ -389,6 +393,7 @@ static void verify_memory(const struct tl_node *n)
         check(q->parked ? here == 0 && q->missing == 0 : here + q->missing == q->count && q->missing > 0);
     }
     check(held == n->held_bytes);
+    check(n->pin_count > 0 || n->kept_bytes == 0);
     check(held <= n->config.cache_limit_bytes || n->limit_stuck || tl_limit_waits(n));
     check(pins == 0); /* every pin is a loan's, a request's, or a check's */
     check(requests == n->request_count && parked == n->parked.count);

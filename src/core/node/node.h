@@ -74,6 +74,8 @@ enum tl_event_type {
     TL_EV_TIMER,       /* the deadline has passed, or nothing happened: always allowed */
     TL_EV_FLUSH,       /* operator: forget listings at and below path (empty: everything), on all nodes; ANSWER to
                      id */
+    TL_EV_PIN,         /* operator: keep what is read at and below path as it is, on all nodes; ANSWER to id */
+    TL_EV_UNPIN,       /* operator: the end of that */
     TL_EV_GATHER,      /* operator: counters of all nodes; REPORT actions, then ANSWER to id */
 };
 

@@ -259,6 +259,10 @@ void tl_flight_land(struct tl_node *n, uint32_t flight)
     tl_index_land_chunk(n->index, chunk, TL_CHUNK_PRESENT);
     if (tl_op_is_blob((enum tl_op)n->index->objects[object].op))
         tl_stale_settled(n, n->index->objects[object].key);
+    if (n->pin_count > 0) {
+        tl_paths_get(n->index->paths, n->index->objects[object].path, n->path, n->index->objects[object].path_len);
+        tl_pin_touch(n, chunk, n->path, n->index->objects[object].path_len);
+    }
     c->pins++; /* while it is handed out */
     end_flight(n, flight, 0);
     tl_ahead_pump(n, object);

@@ -8,8 +8,7 @@
 
 /* ---- forgetting ---- */
 
-/* Is path `p` at or below `top`? */
-static bool below(const char *p, uint16_t p_len, const char *top, uint16_t top_len)
+bool tl_path_below(const char *p, uint16_t p_len, const char *top, uint16_t top_len)
 {
     if (top_len <= 1)
         return true;
@@ -43,6 +42,8 @@ void tl_invalidate(struct tl_node *n, const char *path, uint16_t len)
 void tl_forget_chunk(struct tl_node *n, uint32_t chunk)
 {
     struct tl_chunk *c = &n->index->chunks[chunk];
+    if (c->kept)
+        return; /* pinned: as it was (P-45) */
     if (c->state == TL_CHUNK_FLIGHT) {
         struct tl_flight *f = &n->flights[c->flight];
         f->req_min = n->next_req;
@@ -72,7 +73,7 @@ void tl_flush_here(struct tl_node *n, const char *path, uint16_t path_len)
         if (o->op == TL_OP_READ)
             continue;
         tl_paths_get(n->index->paths, o->path, own, o->path_len);
-        if (below(own, o->path_len, path, path_len) || is_parent(own, o->path_len, path, path_len))
+        if (tl_path_below(own, o->path_len, path, path_len) || is_parent(own, o->path_len, path, path_len))
             tl_forget_chunk(n, i);
     }
     tl_invalidate(n, path, path_len);
@@ -164,6 +165,10 @@ static void spread(struct tl_node *n, struct tl_flood_op *op, const char *path, 
     n->floods_known[n->flood_known_next++ % FLOODS_KNOWN] = op->id;
     if (op->kind == TL_FLOOD_FLUSH) {
         tl_flush_here(n, path, path_len);
+    } else if (op->kind == TL_FLOOD_PIN) {
+        op->complete &= tl_pin(n, path, path_len);
+    } else if (op->kind == TL_FLOOD_UNPIN) {
+        tl_unpin(n, path, path_len);
     } else {
         struct tl_report own;
         tl_node_report(n, &own);

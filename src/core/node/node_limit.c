@@ -31,7 +31,7 @@ static void drop_served(struct tl_node *n)
         struct tl_chunk *c = &n->index->chunks[n->once[i]];
         if (c->answered_step == n->step) {
             n->once[left++] = n->once[i];
-        } else if (c->state == TL_CHUNK_PRESENT && c->pins == 0 && c->served >= c->len) {
+        } else if (c->state == TL_CHUNK_PRESENT && c->pins == 0 && !c->kept && c->served >= c->len) {
             n->counters.evictions++;
             tl_node_drop_chunk(n, n->once[i]);
         }
@@ -43,6 +43,8 @@ void tl_limit_tick(struct tl_node *n)
 {
     drop_served(n);
     n->limit_stuck = false;
+    if (n->kept_bytes > n->config.cache_limit_bytes / 2)
+        tl_pin_let_go(n, n->config.cache_limit_bytes / 2);
     for (uint32_t i = 0; i < EVICTIONS_PER_STEP && n->held_bytes > n->config.cache_limit_bytes; i++)
         if (!tl_node_evict(n)) {
             n->limit_stuck = true; /* all of it is in use: goes on when some of that is over */

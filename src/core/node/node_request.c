@@ -217,7 +217,7 @@ static bool span(struct tl_open_request *q, const struct tl_request *r)
 }
 
 /* Takes hold of the chunks that are there. False: one of them is an error; q->status says which. */
-static bool hold_present(struct tl_node *n, struct tl_open_request *q, uint32_t object)
+static bool hold_present(struct tl_node *n, struct tl_open_request *q, uint32_t object, const struct tl_request *r)
 {
     for (uint32_t i = 0; i < q->count; i++) {
         uint32_t chunk = tl_index_find_chunk(n->index, object, q->first + i);
@@ -229,6 +229,7 @@ static bool hold_present(struct tl_node *n, struct tl_open_request *q, uint32_t 
             q->status = n->index->chunks[chunk].status;
             return false;
         }
+        tl_pin_touch(n, chunk, r->path, r->path_len);
         hold_chunk(n, q, i, chunk);
     }
     return true;
@@ -305,7 +306,7 @@ static int try_start(struct tl_node *n, uint32_t slot, const struct tl_request *
         q->status = -ESTALE; /* one of the two has the size of another version (P-10) */
         return 0;
     }
-    if (object != TL_SLOT_NONE && !hold_present(n, q, object))
+    if (object != TL_SLOT_NONE && !hold_present(n, q, object, r))
         return 0;
     bool whole = true;
     for (uint32_t i = 0; i < q->count; i++)
