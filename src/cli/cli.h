@@ -140,6 +140,8 @@ int cmd_mount(const struct cli_verb *self, int argc, char **argv);
 int cmd_umount(const struct cli_verb *self, int argc, char **argv);
 int cmd_status(const struct cli_verb *self, int argc, char **argv);
 int cmd_stat(const struct cli_verb *self, int argc, char **argv);
+int cmd_pin(const struct cli_verb *self, int argc, char **argv);
+int cmd_unpin(const struct cli_verb *self, int argc, char **argv);
 int cmd_flush(const struct cli_verb *self, int argc, char **argv);
 int cmd_top(const struct cli_verb *self, int argc, char **argv);
 int cmd_doctor(const struct cli_verb *self, int argc, char **argv);

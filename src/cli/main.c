@@ -33,6 +33,11 @@ static const struct cli_verb verbs[] = {
     {"flush", group_use, "[OPTION]... [PATH]", "forget what is known of PATH, or everything, on all nodes",
      "After files below PATH were changed on the storage. A program that reads them again gets the new ones.",
      cmd_flush},
+    {"pin", group_use, "[OPTION]... PATH", "keep what is read at and below PATH, as it was first read, on all nodes",
+     "Within half of the cache it is not pushed out by other files, and flush passes it by: a job that began with one\n"
+     "version of its data goes on with it. What nobody read before a change gives \"Stale file handle\".",
+     cmd_pin},
+    {"unpin", group_use, "[OPTION]... PATH", "the end of that", NULL, cmd_unpin},
     {"status", group_look, "[OPTION]...", "the nodes, their tree, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},
