@@ -16,7 +16,8 @@ _tiercel()
         done
     fi
     case $prev in
-    --hostfile | -f | --cache | -c | --runtime) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    --hostfile | -f | --topology | --cache | -c | --runtime) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    --roots | --arity) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$cur") ;;
     --bulk) mapfile -t COMPREPLY < <(compgen -W "auto tcp" -- "$cur") ;;
     *)
         case $cur in

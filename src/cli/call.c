@@ -15,6 +15,19 @@ int cli_call(const char *tier, int rank, const char *const argv[], char **json, 
     return rc;
 }
 
+bool cli_ask(const char *tier, int rank, bool json, const char *const argv[], json_t **out, int *code)
+{
+    struct tiercel_error err = {0};
+    char *text = NULL;
+    int rc = json ? cli_call(tier, rank, argv, &text, &err) : cli_call_json(tier, rank, argv, out, &err);
+    if (rc < 0)
+        *code = cli_report(&err, json);
+    else if (json)
+        *code = cli_print_json_text(text);
+    tiercel_free(text);
+    return rc == 0 && !json;
+}
+
 int cli_call_json(const char *tier, int rank, const char *const argv[], json_t **out, struct tiercel_error *err)
 {
     char *text;

@@ -35,6 +35,7 @@ enum cli_kind {
     CLI_COUNT,   /* int, 1 or more */
     CLI_RANK,    /* int, 0 or more */
     CLI_SIZE,    /* const char *: digits with K, M or G, checked and handed on as text */
+    CLI_AUTO,    /* const char *: a whole number from 1, or "auto", handed on as text */
     CLI_SECONDS, /* int, ms; fractions allowed */
     CLI_LIST,    /* struct cli_list, one more item each time */
 };
@@ -129,6 +130,10 @@ int cli_path(char out[TIERCEL_PATH_SIZE], struct tiercel_error *err, const char 
 int cli_call(const char *tier, int rank, const char *const argv[], char **json, struct tiercel_error *err);
 /* The same, parsed; *out to be json_decref'd. */
 int cli_call_json(const char *tier, int rank, const char *const argv[], json_t **out, struct tiercel_error *err);
+
+/* For verbs that show an answer: true with *out to be shown, and json_decref'd; else all is done, and *code is the exit code:
+ * with json, the answer has been printed as it is; or there is none, and the reason is told. */
+bool cli_ask(const char *tier, int rank, bool json, const char *const argv[], json_t **out, int *code);
 
 /* ---- verbs ---- */
 int cmd_up(const struct cli_verb *self, int argc, char **argv);

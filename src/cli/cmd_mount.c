@@ -37,26 +37,6 @@ static int check_mount_dir(const char *dir, char path[TIERCEL_PATH_SIZE], struct
     return cli_absolute(dir, path, err);
 }
 
-int cmd_mount(const struct cli_verb *self, int argc, char **argv)
-{
-    const char *name = NULL;
-    int rank = TIERCEL_ANY_RANK;
-    bool json = false;
-    const struct cli_option options[] = {CLI_OPTION_NAME(&name), CLI_OPTION_RANK(&rank), CLI_OPTION_JSON(&json)};
-    int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 1);
-    if (go != CLI_GO)
-        return go;
-    if (argc == 0)
-        return cli_usage(self, "no directory; name an empty one");
-    char path[TIERCEL_PATH_SIZE], *result = NULL;
-    struct tiercel_error err = {0};
-    int rc = check_mount_dir(argv[0], path, &err);
-    const char *const call[] = {"mount", path, NULL};
-    if (rc == 0)
-        rc = cli_call(name, rank, call, &result, &err);
-    return rc < 0 ? cli_report(&err, json) : tell(result, json, "the tier's view of / is at %s\n", path);
-}
-
 static bool mounted_by(const char *name, int rank, const char *path)
 {
     const char *const call[] = {"status", NULL};
@@ -87,7 +67,14 @@ static int mount_owner(const char *name, const char *path)
     return owner;
 }
 
-int cmd_umount(const struct cli_verb *self, int argc, char **argv)
+/* What mount and umount differ in. */
+struct way {
+    const char *request, *none, *done; /* none: what is said without a directory; done: with it */
+    int (*path)(const char *dir, char path[TIERCEL_PATH_SIZE], struct tiercel_error *err);
+    int (*owner)(const char *name, const char *path); /* which node, when none is named; NULL: any */
+};
+
+static int change_mounts(const struct cli_verb *self, int argc, char **argv, const struct way *way)
 {
     const char *name = NULL;
     int rank = TIERCEL_ANY_RANK;
@@ -97,16 +84,30 @@ int cmd_umount(const struct cli_verb *self, int argc, char **argv)
     if (go != CLI_GO)
         return go;
     if (argc == 0)
-        return cli_usage(self, "no directory; `tiercel status` lists what is mounted");
+        return cli_usage(self, "%s", way->none);
     char path[TIERCEL_PATH_SIZE], *result = NULL;
     struct tiercel_error err = {0};
-    int rc = cli_absolute(argv[0], path, &err);
-    if (rc == 0 && rank == TIERCEL_ANY_RANK)
-        rank = mount_owner(name, path);
-    const char *const call[] = {"umount", path, NULL};
+    int rc = way->path(argv[0], path, &err);
+    if (rc == 0 && rank == TIERCEL_ANY_RANK && way->owner != NULL)
+        rank = way->owner(name, path);
+    const char *const call[] = {way->request, path, NULL};
     if (rc == 0)
         rc = cli_call(name, rank, call, &result, &err);
-    return rc < 0 ? cli_report(&err, json) : tell(result, json, "%s is unmounted\n", path);
+    return rc < 0 ? cli_report(&err, json) : tell(result, json, way->done, path);
+}
+
+int cmd_mount(const struct cli_verb *self, int argc, char **argv)
+{
+    static const struct way way = {"mount", "no directory; name an empty one", "the tier's view of / is at %s\n",
+                                   check_mount_dir, NULL};
+    return change_mounts(self, argc, argv, &way);
+}
+
+int cmd_umount(const struct cli_verb *self, int argc, char **argv)
+{
+    static const struct way way = {"umount", "no directory; `tiercel status` lists what is mounted",
+                                   "%s is unmounted\n", cli_absolute, mount_owner};
+    return change_mounts(self, argc, argv, &way);
 }
 
 int cmd_flush(const struct cli_verb *self, int argc, char **argv)

@@ -119,46 +119,35 @@ static int restart_elsewhere(const struct cli_tier *t, uint64_t deadline_ms, str
 
 int cmd_restart(const struct cli_verb *self, int argc, char **argv)
 {
-    const char *name = NULL, *runtime = NULL;
-    bool here = false, json = false;
-    int timeout_ms = TIMEOUT_MS;
-    const struct cli_option options[] = {
-        CLI_OPTION_NAME(&name),
-        {"here", 0, CLI_FLAG, &here, NULL, "only this machine's daemons"},
-        {"runtime", 0, CLI_TEXT, &runtime, "DIR", "look for the tier below DIR"},
-        {"timeout", 0, CLI_SECONDS, &timeout_ms, "S", "give up after S seconds (60)"},
-        CLI_OPTION_JSON(&json),
-    };
-    int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 0);
+    struct cli_where w = {.timeout_ms = TIMEOUT_MS};
+    int go = cli_where_parse(self, &w, "only this machine's daemons", "give up after S seconds (60)", argc, argv);
     if (go != CLI_GO)
         return go;
-    if (runtime != NULL)
-        setenv("TIERCEL_RUNTIME_DIR", runtime, 1);
     struct cli_tier t;
     struct tiercel_error err = {0};
     char program[TIERCEL_PATH_SIZE];
     unsigned count = 0;
     cli_tier_init(&t);
     cli_signals_catch();
-    uint64_t deadline = cli_now_ms() + (uint64_t)(unsigned)timeout_ms;
-    int rc = cli_tier_load(&t, name, !here, &err);
+    uint64_t deadline = cli_now_ms() + (uint64_t)(unsigned)w.timeout_ms;
+    int rc = cli_tier_load(&t, w.name, !w.here, &err);
     if (rc == 0)
         rc = cli_helper("tierceld", program, &err);
     if (rc == 0)
         rc = cli_absolute(program, t.tierceld, &err);
-    if (rc == 0 && (here || t.launcher != CLI_SLURM)) /* srun reaches this machine, too */
+    if (rc == 0 && (w.here || t.launcher != CLI_SLURM)) /* srun reaches this machine, too */
         rc = restart_here(&t, deadline, &count, &err);
-    if (rc == 0 && !here && t.launcher != CLI_LOCAL)
+    if (rc == 0 && !w.here && t.launcher != CLI_LOCAL)
         rc = restart_elsewhere(&t, deadline, &err);
     cli_progress_end();
     int code;
     if (rc < 0) {
-        code = cli_report(&err, json);
-    } else if (json) {
+        code = cli_report(&err, w.json);
+    } else if (w.json) {
         code = cli_print_json(
             json_pack("{s:s, s:i, s:s}", "tier", t.name, "restarted_here", (int)count, "program", t.tierceld));
     } else {
-        if (!here)
+        if (!w.here)
             printf("tier %s runs %s now\n", t.name, t.tierceld);
         code = cli_finish();
     }

@@ -96,17 +96,10 @@ int cmd_stat(const struct cli_verb *self, int argc, char **argv)
     if (go != CLI_GO)
         return go;
     const char *const call[] = {"stat", all ? "all" : NULL, NULL};
-    struct tiercel_error err = {0};
-    char *text = NULL;
     json_t *stat = NULL;
-    int rc = json ? cli_call(name, rank, call, &text, &err) : cli_call_json(name, rank, call, &stat, &err);
-    if (rc < 0)
-        return cli_report(&err, json);
-    if (json) {
-        int code = cli_print_json_text(text);
-        tiercel_free(text);
+    int code;
+    if (!cli_ask(name, rank, json, call, &stat, &code))
         return code;
-    }
     if (all)
         print_all(stat);
     else

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tiercel up: start a tier here, over ssh, or inside a Slurm or PBS allocation. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +72,8 @@ static int pbs_nodes(struct cli_nodes *out, struct tiercel_error *err)
     return rc;
 }
 
-static int choose_nodes(struct cli_tier *t, int here, const char *hostfile, int timeout_ms, struct tiercel_error *err)
+static int list_nodes(struct cli_tier *t, int here, const char *hostfile, uint64_t deadline_ms,
+                      struct tiercel_error *err)
 {
     if (hostfile != NULL) {
         t->launcher = CLI_SSH;
@@ -79,7 +81,7 @@ static int choose_nodes(struct cli_tier *t, int here, const char *hostfile, int 
     }
     if (here == 0 && env("SLURM_JOB_ID")) {
         t->launcher = CLI_SLURM;
-        return cli_slurm_nodes(&t->nodes, cli_now_ms() + (uint64_t)timeout_ms, err);
+        return cli_slurm_nodes(&t->nodes, deadline_ms, err);
     }
     if (here == 0 && env("PBS_NODEFILE")) {
         t->launcher = CLI_SSH;
@@ -87,6 +89,18 @@ static int choose_nodes(struct cli_tier *t, int here, const char *hostfile, int 
     }
     t->launcher = CLI_LOCAL;
     return cli_nodes_here(&t->nodes, here > 0 ? here : 1, err);
+}
+
+static int choose_nodes(struct cli_tier *t, int here, const char *hostfile, const char *topology, int timeout_ms,
+                        struct tiercel_error *err)
+{
+    uint64_t deadline_ms = cli_now_ms() + (uint64_t)timeout_ms;
+    int rc = list_nodes(t, here, hostfile, deadline_ms, err);
+    if (rc == 0 && topology != NULL)
+        rc = cli_groups_read(&t->nodes, topology, err);
+    else if (rc == 0 && t->launcher == CLI_SLURM)
+        rc = cli_slurm_groups(&t->nodes, deadline_ms, err);
+    return rc;
 }
 
 /* ---- a tier that is there already ---- */
@@ -97,7 +111,9 @@ static bool same_nodes(const struct cli_tier *wanted, const struct cli_tier *fou
         return false;
     for (size_t i = 0; wanted->launcher != CLI_LOCAL && i < wanted->nodes.count;
          i++) { /* here, ports are free to differ */
-        if (strcmp(wanted->nodes.list[i].text, found->nodes.list[i].text) != 0)
+        const struct cli_node *a = &wanted->nodes.list[i], *b = &found->nodes.list[i];
+        bool same_group = a->group == NULL || b->group == NULL ? a->group == b->group : strcmp(a->group, b->group) == 0;
+        if (strcmp(a->text, b->text) != 0 || !same_group)
             return false;
     }
     return true;
@@ -150,16 +166,22 @@ static int tell(const struct cli_tier *t, bool already, bool json)
 
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
-    const char *name = NULL, *hostfile = NULL;
+    const char *name = NULL, *hostfile = NULL, *topology = NULL;
     struct cli_daemon_options o = {0};
+    char rate[24];
     int here = 0, timeout_ms = TIMEOUT_MS;
     bool json = false;
     const struct cli_option options[] = {
         {"nodes", 'N', CLI_COUNT, &here, "N", "N daemons on this machine, on free ports of 127.0.0.1"},
-        {"hostfile", 'f', CLI_TEXT, &hostfile, "FILE", "one daemon a line of FILE (host[:port]), started over ssh"},
+        {"hostfile", 'f', CLI_TEXT, &hostfile, "FILE",
+         "one daemon a line of FILE (host[:port] [group]), started over ssh"},
+        {"topology", 0, CLI_TEXT, &topology, "FILE", "which hosts are near each other: `group host...` a line"},
         CLI_OPTION_NAME(&name),
         {"cache-size", 0, CLI_SIZE, &o.cache_size, "SIZE", "memory for cached files on each node, like 4G"},
-        {"arity", 0, CLI_COUNT, &o.arity, "N", "children of a node in the tree"},
+        {"roots", 0, CLI_AUTO, &o.roots, "N", "nodes that read the storage, each its share (auto)"},
+        {"arity", 0, CLI_AUTO, &o.arity, "N", "children of a node in a tree (auto)"},
+        {"link-rate", 0, CLI_SIZE, &o.link_rate, "SIZE", "of a node's link a second, for auto (this machine's)"},
+        {"storage-rate", 0, CLI_SIZE, &o.storage_rate, "SIZE", "of the storage a second, for auto"},
         {"readahead", 0, CLI_TEXT, &o.readahead, "SIZE",
          "files up to SIZE are read whole at first touch; or \"always\""},
         {"encrypt", 0, CLI_FLAG, &o.encrypt, NULL, "encrypt everything between nodes"},
@@ -177,7 +199,7 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
     struct cli_tier t;
     struct tiercel_error err = {0};
     cli_tier_init(&t);
-    int rc = choose_nodes(&t, here, hostfile, timeout_ms, &err);
+    int rc = choose_nodes(&t, here, hostfile, topology, timeout_ms, &err);
     if (rc == 0)
         rc = cli_tier_make(&t, name, t.launcher != CLI_LOCAL, &err);
     bool already = false;
@@ -185,6 +207,10 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         rc = meet_existing(&t, &err);
         already = rc == 1;
     }
+    uint64_t measured = rc == 0 && o.link_rate == NULL ? cli_link_rate(&t.nodes) : 0;
+    snprintf(rate, sizeof rate, "%" PRIu64, measured);
+    if (measured > 0)
+        o.link_rate = rate;
     if (rc == 0)
         rc = cli_up(&t, &o, timeout_ms, CLI_CLEAR_BUT_LOGS, &err);
     int code = rc < 0 ? cli_report(&err, json) : tell(&t, already, json);

@@ -12,8 +12,9 @@ static const char group_look[] = "looking";
 static const struct cli_verb verbs[] = {
     {"up", group_tier, "[-N N | --hostfile FILE] [OPTION]...", "start a tier: here, over ssh, or in a Slurm or PBS job",
      "Without -N and --hostfile: inside a Slurm or PBS allocation a daemon on each of its nodes, else one here.\n"
-     "In FILE each line is a host[:port]; '#' begins a comment. The hosts must be reachable by ssh without a\n"
-     "question, and have Tiercel installed at the same path. $TIERCEL_SSH replaces the command `ssh`.",
+     "In FILE each line is a host[:port] and perhaps a group of hosts near each other; '#' begins a comment. The\n"
+     "hosts must be reachable by ssh without a question, and have Tiercel installed at the same path. $TIERCEL_SSH\n"
+     "replaces the command `ssh`.",
      cmd_up},
     {"down", group_tier, "[OPTION]...", "end a tier", NULL, cmd_down},
     {"restart", group_tier, "[OPTION]...", "put this version's daemon in the place of each that runs; mounts stay",
@@ -38,7 +39,7 @@ static const struct cli_verb verbs[] = {
      "version of its data goes on with it. What nobody read before a change gives \"Stale file handle\".",
      cmd_pin},
     {"unpin", group_use, "[OPTION]... PATH", "the end of that", NULL, cmd_unpin},
-    {"status", group_look, "[OPTION]...", "the nodes, their tree, the mounts", NULL, cmd_status},
+    {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},
     {"doctor", group_look, "[OPTION]...", "what this machine allows, and how `run` will serve", NULL, cmd_doctor},

@@ -22,6 +22,7 @@ void cli_nodes_fini(struct cli_nodes *nodes)
     for (size_t i = 0; i < nodes->count; i++) {
         free(nodes->list[i].text);
         free(nodes->list[i].host);
+        free(nodes->list[i].group);
     }
     free(nodes->list);
     *nodes = (struct cli_nodes){0};
@@ -32,7 +33,7 @@ static int out_of_memory(struct tiercel_error *err, const char *what)
     return cli_error(err, -ENOMEM, "%s: out of memory", what);
 }
 
-static int add(struct cli_nodes *nodes, const char *text, const char *host, size_t host_len)
+static int add(struct cli_nodes *nodes, const char *text, const char *host, size_t host_len, const char *group)
 {
     if ((nodes->count & (nodes->count - 1)) == 0) { /* at powers of two the list doubles */
         size_t room = nodes->count == 0 ? 1 : 2 * nodes->count;
@@ -44,7 +45,8 @@ static int add(struct cli_nodes *nodes, const char *text, const char *host, size
     struct cli_node *n = &nodes->list[nodes->count++];
     n->text = strdup(text);
     n->host = strndup(host, host_len);
-    return n->text != NULL && n->host != NULL ? 0 : -ENOMEM;
+    n->group = *group != '\0' ? strdup(group) : NULL;
+    return n->text != NULL && n->host != NULL && (*group == '\0' || n->group != NULL) ? 0 : -ENOMEM;
 }
 
 /* ---- one line ---- */
@@ -97,6 +99,14 @@ static const char *check_node(const char *text, const char **host, size_t *host_
     return colon != NULL ? check_port(colon + 1) : NULL;
 }
 
+const char *cli_group_check(const char *name)
+{
+    for (const char *p = name; *p != '\0'; p++)
+        if (!isalnum((unsigned char)*p) && strchr(".-_:/", *p) == NULL)
+            return "a group's name has letters, digits and \".-_:/\" only";
+    return strlen(name) > 64 ? "a group's name has at most 64 letters" : NULL;
+}
+
 /* ---- a file ---- */
 
 struct parser {
@@ -113,7 +123,7 @@ static int bad_line(const struct parser *p, struct tiercel_error *err, const cha
     return cli_error(err, -EINVAL, "%s:%u: %.100s: %s", p->from, p->line, text, what);
 }
 
-static int add_line(struct parser *p, const char *text, struct tiercel_error *err)
+static int add_line(struct parser *p, const char *text, const char *group, struct tiercel_error *err)
 {
     const char *host = NULL;
     size_t host_len = 0;
@@ -131,7 +141,7 @@ static int add_line(struct parser *p, const char *text, struct tiercel_error *er
     if (p->nodes->count == CLI_NODES_MAX)
         return cli_error(err, -E2BIG, "%s: more than %d nodes; split them into several tiers", p->from, CLI_NODES_MAX);
     size_t rank = p->nodes->count;
-    if (add(p->nodes, text, host, host_len) < 0)
+    if (add(p->nodes, text, host, host_len, group) < 0)
         return out_of_memory(err, p->from);
     p->lines[rank] = p->line;
     ENTRY entry = {.key = p->nodes->list[rank].text, .data = (void *)rank};
@@ -147,14 +157,35 @@ static int parse_line(struct parser *p, char *line, struct tiercel_error *err)
     if (*text == '\0')
         return 0;
     char *end = text + strcspn(text, space);
-    char *more = end + strspn(end, space);
+    char *group = end + strspn(end, space);
     *end = '\0';
-    if (*more != '\0') {
+    end = group + strcspn(group, space);
+    char *more = end + strspn(end, space);
+    const char *what = *more != '\0' ? more : cli_group_check((*end = '\0', group)) != NULL ? group : NULL;
+    if (what != NULL) {
         char why[160];
-        snprintf(why, sizeof why, "\"%.60s\" follows; write one host[:port] a line and nothing else", more);
+        snprintf(why, sizeof why, "\"%.60s\" follows; write one host[:port] a line, and perhaps the name of a group",
+                 what);
         return bad_line(p, err, text, why);
     }
-    return add_line(p, text, err);
+    return add_line(p, text, group, err);
+}
+
+/* All nodes have a group, or none: else nobody knows what is meant. */
+static int check_groups(const struct parser *p, struct tiercel_error *err)
+{
+    size_t with = 0;
+    const struct cli_node *without = NULL;
+    for (size_t i = 0; i < p->nodes->count; i++) {
+        with += p->nodes->list[i].group != NULL;
+        if (p->nodes->list[i].group == NULL && without == NULL)
+            without = &p->nodes->list[i];
+    }
+    return with == 0 || without == NULL
+               ? 0
+               : cli_error(err, -EINVAL,
+                           "%s: %s has no group, and %zu of %zu nodes have one; name it for all, or for none", p->from,
+                           without->text, with, p->nodes->count);
 }
 
 static int parse_lines(struct parser *p, char *text, struct tiercel_error *err)
@@ -170,7 +201,7 @@ static int parse_lines(struct parser *p, char *text, struct tiercel_error *err)
     }
     if (rc == 0 && p->nodes->count == 0)
         rc = cli_error(err, -EINVAL, "%s: no host in it; write one host[:port] a line", p->from);
-    return rc;
+    return rc == 0 ? check_groups(p, err) : rc;
 }
 
 int cli_nodes_parse(struct cli_nodes *out, const char *text, const char *from, bool once, struct tiercel_error *err)
@@ -195,7 +226,7 @@ int cli_nodes_parse(struct cli_nodes *out, const char *text, const char *from, b
     return rc;
 }
 
-int cli_nodes_read(struct cli_nodes *out, const char *path, struct tiercel_error *err)
+int cli_text_read(char **out, const char *path, const char *what, struct tiercel_error *err)
 {
     FILE *f = fopen(path, "re");
     struct stat st;
@@ -203,7 +234,7 @@ int cli_nodes_read(struct cli_nodes *out, const char *path, struct tiercel_error
         int code = f == NULL ? errno : EISDIR;
         if (f != NULL)
             fclose(f);
-        return cli_error(err, -code, "%s: %s; name a file with one host[:port] a line", path, strerror(code));
+        return cli_error(err, -code, "%s: %s; name a %s", path, strerror(code), what);
     }
     char *text = malloc(FILE_SIZE_MAX + 1);
     size_t len = text != NULL ? fread(text, 1, FILE_SIZE_MAX + 1, f) : 0;
@@ -211,14 +242,25 @@ int cli_nodes_read(struct cli_nodes *out, const char *path, struct tiercel_error
     if (rc == 0 && ferror(f))
         rc = cli_error(err, -EIO, "%s: cannot be read", path);
     else if (rc == 0 && len > FILE_SIZE_MAX)
-        rc = cli_error(err, -EFBIG, "%s: larger than 16 MiB; is it a host file?", path);
+        rc = cli_error(err, -EFBIG, "%s: larger than 16 MiB; is it a %s?", path, what);
     else if (rc == 0 && memchr(text, '\0', len) != NULL)
-        rc = cli_error(err, -EINVAL, "%s: has NUL bytes in it; is it a host file?", path);
+        rc = cli_error(err, -EINVAL, "%s: has NUL bytes in it; is it a %s?", path, what);
     fclose(f);
     if (rc == 0) {
         text[len] = '\0';
-        rc = cli_nodes_parse(out, text, path, false, err);
+        *out = text;
+    } else {
+        free(text);
     }
+    return rc;
+}
+
+int cli_nodes_read(struct cli_nodes *out, const char *path, struct tiercel_error *err)
+{
+    char *text = NULL;
+    int rc = cli_text_read(&text, path, "host file", err);
+    if (rc == 0)
+        rc = cli_nodes_parse(out, text, path, false, err);
     free(text);
     return rc;
 }
@@ -257,7 +299,7 @@ int cli_nodes_here(struct cli_nodes *out, int n, struct tiercel_error *err)
         }
         held++;
         snprintf(text, sizeof text, "127.0.0.1:%u", port);
-        if (add(&nodes, text, "127.0.0.1", 9) < 0)
+        if (add(&nodes, text, "127.0.0.1", 9, "") < 0)
             rc = out_of_memory(err, "node list");
     }
     for (int i = 0; i < held; i++)
@@ -274,12 +316,14 @@ char *cli_nodes_text(const struct cli_nodes *nodes)
 {
     size_t size = 1;
     for (size_t i = 0; i < nodes->count; i++)
-        size += strlen(nodes->list[i].text) + 1;
+        size += strlen(nodes->list[i].text) + (nodes->list[i].group != NULL ? strlen(nodes->list[i].group) : 0) + 2;
     char *text = malloc(size), *p = text;
     if (text == NULL)
         return NULL;
     for (size_t i = 0; i < nodes->count; i++) {
         p = stpcpy(p, nodes->list[i].text);
+        if (nodes->list[i].group != NULL)
+            p = stpcpy(stpcpy(p, " "), nodes->list[i].group);
         *p++ = '\n';
     }
     *p = '\0';

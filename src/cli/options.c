@@ -79,6 +79,12 @@ static bool is_size(const char *text)
     return *unit == '\0' || (strchr("KMG", *unit) != NULL && unit[1] == '\0');
 }
 
+static bool is_auto(const char *text)
+{
+    int ignored;
+    return strcmp(text, "auto") == 0 || parse_int(text, 1, &ignored);
+}
+
 static bool parse_seconds(const char *text, int *out_ms)
 {
     char *end;
@@ -98,6 +104,7 @@ static const char *store(const struct cli_option *o, const char *text)
     case CLI_COUNT: return parse_int(text, 1, o->out) ? NULL : "a whole number from 1";
     case CLI_RANK: return parse_int(text, 0, o->out) ? NULL : "a whole number from 0";
     case CLI_SIZE: *(const char **)o->out = text; return is_size(text) ? NULL : "a size, like 512M or 4G";
+    case CLI_AUTO: *(const char **)o->out = text; return is_auto(text) ? NULL : "a whole number from 1, or auto";
     case CLI_SECONDS: return parse_seconds(text, o->out) ? NULL : "seconds, like 30 or 1.5";
     case CLI_LIST: return list_add(o->out, text) == 0 ? NULL : "something that memory can hold";
     }

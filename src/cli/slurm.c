@@ -44,6 +44,19 @@ int cli_slurm_nodes(struct cli_nodes *out, uint64_t deadline_ms, struct tiercel_
     return rc;
 }
 
+int cli_slurm_groups(struct cli_nodes *nodes, uint64_t deadline_ms, struct tiercel_error *err)
+{
+    struct cli_job job = {0};
+    cli_args_add(&job.args, "scontrol");
+    cli_args_add(&job.args, "show");
+    cli_args_add(&job.args, "topology");
+    int rc = cli_jobs_run(&job, 1, 1, deadline_ms, "asking Slurm for its switches", err);
+    if (rc == 0 && job.status == 0 && job.out != NULL)
+        rc = cli_groups_switches(nodes, job.out, err);
+    cli_job_fini(&job);
+    return rc < 0 ? rc : 0;
+}
+
 /* Key and node list as a file without a name: srun reads it at its own pace, and nobody else can. */
 static int input_file(const struct cli_tier *t, struct tiercel_error *err)
 {

@@ -15,8 +15,9 @@
 /* ---- node lists (nodes.c) ---- */
 
 struct cli_node {
-    char *text; /* "host", "host:port", "[v6]:port": as in the node list */
-    char *host; /* without port and brackets */
+    char *text;  /* "host", "host:port", "[v6]:port": as in the node list */
+    char *host;  /* without port and brackets */
+    char *group; /* of nodes that are near each other; NULL: none */
 };
 
 struct cli_nodes {
@@ -24,8 +25,10 @@ struct cli_nodes {
     size_t count;
 };
 
-/* Reads a host file: one host[:port] a line, '#' begins a comment. Errors name the line. 0, -errno. */
+/* Reads a host file: one host[:port] a line, and perhaps a group; '#' begins a comment. Errors name the line. 0, -errno. */
 int cli_nodes_read(struct cli_nodes *out, const char *path, struct tiercel_error *err);
+/* A whole text file of at most 16 MiB; *text is malloc'd. */
+int cli_text_read(char **text, const char *path, const char *what, struct tiercel_error *err);
 /* From text of the same form; `from` names it in sentences. With `once`, a host that comes again is left out (PBS
  * lists a host once for each of its processors) instead of refused. */
 int cli_nodes_parse(struct cli_nodes *out, const char *text, const char *from, bool once, struct tiercel_error *err);
@@ -34,6 +37,21 @@ int cli_nodes_here(struct cli_nodes *out, int n, struct tiercel_error *err);
 /* The list as text, a line a node, malloc'd; NULL: no memory. */
 char *cli_nodes_text(const struct cli_nodes *nodes);
 void cli_nodes_fini(struct cli_nodes *nodes);
+/* What is wrong with a group's name, or NULL. */
+const char *cli_group_check(const char *name);
+
+/* ---- which nodes are near each other, and how fast their links are (groups.c, links.c) ---- */
+
+/* Groups from a topology file: `group host...` a line. It must name every host of the list once, no other, and not
+ * contradict groups that the list has. */
+int cli_groups_read(struct cli_nodes *nodes, const char *path, struct tiercel_error *err);
+/* Groups from what `scontrol show topology` prints: a leaf switch, a group. Without a tree of switches, or with nodes
+ * below none, the list stays as it is. 1: it has groups now; 0; -errno. */
+int cli_groups_switches(struct cli_nodes *nodes, const char *text, struct tiercel_error *err);
+/* Whether a host is one of a list as Slurm writes it, like `n[1-4,09],login`. */
+bool cli_hostlist_has(const char *list, size_t list_len, const char *host);
+/* Bytes a second of the link that carries this machine's address of the list; 0: not known. */
+uint64_t cli_link_rate(const struct cli_nodes *nodes);
 
 /* ---- programs run side by side (jobs.c) ---- */
 
@@ -113,8 +131,9 @@ void cli_show_tail(const char *path, int lines);
 /* ---- starting and stopping (launch.c, slurm.c, stop.c, ready.c) ---- */
 
 struct cli_daemon_options {
-    const char *cache_size, *readahead, *bulk;
-    int arity, threads;
+    const char *cache_size, *readahead, *bulk, *roots, *arity, *link_rate,
+        *storage_rate; /* NULL: the daemon's default */
+    int threads;
     bool encrypt;
 };
 
@@ -132,6 +151,8 @@ int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t 
 int cli_launch_slurm(struct cli_tier *t, const struct cli_daemon_options *o, struct tiercel_error *err);
 /* Node list of the allocation, by `scontrol show hostnames`. */
 int cli_slurm_nodes(struct cli_nodes *out, uint64_t deadline_ms, struct tiercel_error *err);
+/* Its groups, by `scontrol show topology`; Slurm that does not tell is no error. */
+int cli_slurm_groups(struct cli_nodes *nodes, uint64_t deadline_ms, struct tiercel_error *err);
 
 /* Waits until the tier is ready, as seen from the best node on this machine; shows progress. With nodes elsewhere only,
  * asks there. On a timeout says who is missing. */
@@ -150,5 +171,17 @@ uint64_t cli_process_started(pid_t pid);
  * what on_failure says. */
 int cli_up(struct cli_tier *t, const struct cli_daemon_options *o, int timeout_ms, enum cli_clear on_failure,
            struct tiercel_error *err);
+
+/* ---- verbs that begin or end daemons (where.c) ---- */
+
+/* Which tier's, and how far a verb goes. */
+struct cli_where {
+    const char *name, *runtime;
+    bool here, json;
+    int timeout_ms;
+};
+/* Parses a verb's options, which are these alone; the two texts are their help. As cli_parse. */
+int cli_where_parse(const struct cli_verb *self, struct cli_where *w, const char *here_help, const char *timeout_help,
+                    int argc, char **argv);
 
 #endif

@@ -141,37 +141,77 @@ static json_t *mounts_json(struct tl_daemon *d)
     return list;
 }
 
+static json_t *rank_json(uint32_t rank)
+{
+    return rank == TL_RANK_NONE ? json_null() : json_integer(rank);
+}
+
+/* The trees by their roots, and whom this node asks in each now. */
+static json_t *trees_json(struct tl_daemon *d, const struct tl_forest *f)
+{
+    json_t *list = json_array();
+    for (uint32_t tree = 0; tree < tl_forest_trees(f); tree++) {
+        bool large = tree >= f->roots;
+        json_array_append_new(list,
+                              json_pack("{s:i, s:i, s:i, s:s, s:o}", "tree", tree, "root", tl_forest_at(f, tree, 0),
+                                        "arity", large ? TL_LARGE_ARITY : f->arity, "for",
+                                        large                           ? "large"
+                                        : tl_forest_trees(f) > f->roots ? "small"
+                                                                        : "all",
+                                        "parent", rank_json(tl_node_parent(d->node, tree))));
+    }
+    return list;
+}
+
+/* Where a node stands in each tree when all are up. */
+static json_t *parents_json(const struct tl_forest *f, uint32_t rank)
+{
+    json_t *list = json_array();
+    for (uint32_t tree = 0; tree < tl_forest_trees(f); tree++)
+        json_array_append_new(list, rank_json(tl_forest_parent(f, tree, rank)));
+    return list;
+}
+
 static json_t *member_json(struct tl_daemon *d, uint32_t rank, const struct tl_report *r)
 {
     json_t *m = json_pack("{s:i, s:s, s:s}", "rank", rank, "address", d->options.addresses[rank], "state",
                           r != NULL ? "up" : "down");
     if (r == NULL)
         return m;
-    json_object_set_new(m, "parent", r->parent == UINT32_MAX ? json_null() : json_integer(r->parent));
+    json_object_set_new(m, "parent", rank_json(r->parent));
     json_object_set_new(m, "children", json_integer(r->children));
     json_object_set_new(m, "subtree", json_integer(r->subtree));
     json_object_set_new(m, "cached_bytes", json_integer((json_int_t)r->counters.cached_bytes));
     return m;
 }
 
-static json_t *status_json(struct tl_daemon *d, const struct tl_report *reports, size_t count)
+/* all_trees: with each node's parents. */
+static json_t *status_json(struct tl_daemon *d, const struct tl_report *reports, size_t count, bool all_trees)
 {
     const struct tl_options *o = &d->options;
+    const struct tl_forest forest = {
+        .node_count = o->node_count, .roots = o->roots, .arity = o->arity, .topology = d->topology};
     const struct tl_report **by_rank = calloc(o->node_count, sizeof(void *));
     json_t *members = json_array();
     for (size_t i = 0; by_rank != NULL && i < count; i++)
         if (reports[i].rank < o->node_count)
             by_rank[reports[i].rank] = &reports[i];
-    for (uint32_t rank = 0; by_rank != NULL && rank < o->node_count; rank++)
-        json_array_append_new(members, member_json(d, rank, by_rank[rank]));
+    for (uint32_t rank = 0; by_rank != NULL && rank < o->node_count; rank++) {
+        json_t *m = member_json(d, rank, by_rank[rank]);
+        if (all_trees)
+            json_object_set_new(m, "parents", parents_json(&forest, rank));
+        if (o->groups != NULL)
+            json_object_set_new(m, "group", json_integer(o->groups[rank]));
+        json_array_append_new(members, m);
+    }
     free(by_rank);
     uint64_t uptime = (tl_time_mono_ns() - d->started_ns) / TL_NS_PER_S;
     bool ready = count == o->node_count;
-    return json_pack("{s:s, s:i, s:i, s:b, s:i, s:i, s:i, s:s, s:I, s:I, s:s, s:b, s:o, s:o}", "tier", o->tier, "rank",
-                     o->rank, "nodes", o->node_count, "ready", ready, "root", 0, "roots", o->roots, "arity", o->arity,
-                     "version", TIERCEL_VERSION, "uptime_s", (json_int_t)uptime, "pid", (json_int_t)getpid(),
-                     "transport", d->net->ops->name, "encrypted", o->encrypt, "members", members, "mounts",
-                     mounts_json(d));
+    return json_pack("{s:s, s:i, s:i, s:b, s:i, s:i, s:i, s:s, s:I, s:I, s:s, s:b, s:o, s:o, s:o}", "tier", o->tier,
+                     "rank", o->rank, "nodes", o->node_count, "ready", ready, "root", tl_forest_at(&forest, 0, 0),
+                     "roots", o->roots, "arity", o->arity, "version", TIERCEL_VERSION, "uptime_s", (json_int_t)uptime,
+                     "pid", (json_int_t)getpid(), "transport", d->net->ops->name, "encrypted", o->encrypt, "trees",
+                     trees_json(d, &forest), "members", members, "mounts", mounts_json(d));
 }
 
 static json_t *stat_all_json(const struct tl_report *reports, size_t count)
@@ -185,8 +225,7 @@ static json_t *stat_all_json(const struct tl_report *reports, size_t count)
             to[k] += from[k];
         json_t *node =
             json_pack("{s:i, s:o}", "rank", reports[i].rank, "counters", counters_json(&reports[i].counters));
-        json_object_set_new(node, "parent",
-                            reports[i].parent == UINT32_MAX ? json_null() : json_integer(reports[i].parent));
+        json_object_set_new(node, "parent", rank_json(reports[i].parent));
         json_array_append_new(nodes, node);
     }
     return json_pack("{s:o, s:o}", "nodes", nodes, "total", counters_json(&total));
@@ -201,7 +240,8 @@ static int by_rank(const void *a, const void *b)
 void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl_report *reports, size_t count,
                       int status)
 {
-    const char *verb = tl_control_arg(c, 0);
+    const char *verb = tl_control_arg(c, 0), *which = tl_control_arg(c, 1);
+    bool all_trees = which != NULL && strcmp(which, "trees") == 0;
     struct tl_report *sorted = count > 0 ? malloc(count * sizeof *sorted) : NULL;
     if (sorted != NULL) {
         memcpy(sorted, reports, count * sizeof *sorted);
@@ -210,7 +250,7 @@ void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl
     if (status == -EBUSY)
         fail(c, status, "too many commands to all nodes at once; try again");
     else if (strcmp(verb, "status") == 0)
-        tl_control_reply(c, 'r', status_json(d, sorted, sorted == NULL ? 0 : count));
+        tl_control_reply(c, 'r', status_json(d, sorted, sorted == NULL ? 0 : count, all_trees));
     else if (strcmp(verb, "stat") == 0)
         tl_control_reply(c, 'r', stat_all_json(sorted, sorted == NULL ? 0 : count));
     else if (status == 0)

@@ -4,99 +4,19 @@
 
     cli_test.py [CLASS[.test]]...
 
-Environment: TIERCEL the command, FAKE_LIBEXEC the folder with the stand-in tierceld, FAKE_BIN that with srun and so on.
+Environment: see case.py. Host files and batch systems are in hosts_test.py, terminals in terminal_test.py.
 """
 import fcntl
 import json
 import os
-import pty
 import re
-import select
-import shutil
 import signal
 import stat
-import struct
 import subprocess
 import sys
-import tempfile
-import termios
-import time
 import unittest
 
-TIERCEL = os.environ["TIERCEL"]
-FAKE_LIBEXEC = os.environ["FAKE_LIBEXEC"]
-FAKE_BIN = os.environ["FAKE_BIN"]
-
-
-class Result:
-    def __init__(self, p):
-        self.code, self.out, self.err = p.returncode, p.stdout, p.stderr
-
-    def __str__(self):
-        return f"exit code {self.code}\n--- out\n{self.out}--- err\n{self.err}"
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as f:
-            return f.read().rsplit(")", 1)[1].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.dir = tempfile.mkdtemp(prefix="tc-")
-        self.runtime = self.dir + "/rt"
-        clean = ("TIERCEL_", "SLURM_", "PBS_", "FAKE_TIERCELD", "XDG_RUNTIME_DIR")
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith(clean)}
-        self.env.update(TIERCEL_LIBEXEC=FAKE_LIBEXEC, TIERCEL_RUNTIME_DIR=self.runtime,
-                        TIERCEL_SSH=FAKE_BIN + "/fake_ssh.sh", FAKE_SSH_LOG=self.dir + "/ssh.log")
-        self.pids = set()
-
-    def tearDown(self):
-        if os.path.isdir(self.runtime):
-            for name in os.listdir(self.runtime):
-                self.tiercel("down", "--here", "--timeout", "0", "--name", name)
-        shutil.rmtree(self.dir)
-        for pid in self.pids:
-            self.assertFalse(alive(pid), f"process {pid} is still there")
-
-    def tiercel(self, *args, env=None, stdout=subprocess.PIPE, **more):
-        p = subprocess.run([TIERCEL, *args], env={**self.env, **(env or {})}, stdout=stdout, stderr=subprocess.PIPE,
-                           text=True, timeout=50, stdin=subprocess.DEVNULL, **more)
-        for name in self.files("pid"):  # whoever we ever saw must be gone at the end
-            try:
-                with open(name) as f:
-                    self.pids.add(int(f.read()))
-            except (FileNotFoundError, ValueError):
-                pass
-        return Result(p)
-
-    def files(self, suffix):
-        found = []
-        for folder, _, names in os.walk(self.runtime):
-            found += [f"{folder}/{n}" for n in names if n.endswith("." + suffix)]
-        return sorted(found)
-
-    def ok(self, *args, **more):
-        r = self.tiercel(*args, **more)
-        self.assertEqual(r.code, 0, f"{args}: {r}")
-        return r
-
-    def bad(self, code, *args, says=(), **more):
-        r = self.tiercel(*args, **more)
-        self.assertEqual(r.code, code, f"{args}: {r}")
-        for text in [says] if isinstance(says, str) else says:
-            self.assertIn(text, r.err, f"{args}: {r}")
-        return r
-
-    def write(self, name, text, mode=0o644):
-        path = f"{self.dir}/{name}"
-        with open(path, "w") as f:
-            f.write(text)
-        os.chmod(path, mode)
-        return path
+from case import TIERCEL, Case
 
 
 class Words(Case):
@@ -191,10 +111,7 @@ class Local(Case):
 
     def test_a_dead_tier_is_cleared_away(self):
         self.ok("up", "-N", "2")
-        for pid in self.pids:
-            os.kill(pid, signal.SIGKILL)
-        while any(alive(pid) for pid in self.pids):
-            time.sleep(0.01)
+        self.kill(*self.pids)
         self.bad(1, "status", says="its daemon is gone")
         self.ok("up", "-N", "3")
         self.assertEqual(len(self.files("sock")), 3)
@@ -261,17 +178,6 @@ class Local(Case):
         os.close(fd)
         self.ok("up")
 
-    def test_interrupting_up_takes_everything_down(self):
-        p = subprocess.Popen([TIERCEL, "up", "-N", "3"], env={**self.env, "FAKE_TIERCELD": "silent=2"},
-                             stderr=subprocess.PIPE, text=True)
-        while len(self.files("sock")) < 2:
-            time.sleep(0.01)
-        time.sleep(0.2)  # into wait-ready; earlier is as good
-        p.send_signal(signal.SIGINT)
-        _, err = p.communicate(timeout=30)
-        self.assertEqual(p.returncode, 1, err)
-        self.assertEqual(self.files("sock"), [], err)
-
     def test_a_daemon_of_another_protocol_is_told(self):
         self.ok("up")
         self.tiercel("down")
@@ -293,6 +199,13 @@ class Verbs(Case):
         self.assertRegex(out, r"(?m)^ +0 +127\.0\.0\.1:\d+ +up +- +2 +3$")
         data = json.loads(self.ok("status", "--json", "--rank", "2").out)
         self.assertEqual((data["rank"], len(data["members"])), (2, 3))
+
+    def test_status_shows_the_parents_in_all_trees(self):
+        out = self.ok("status", "--trees").out
+        self.assertIn("root is node 0, arity 2", out)
+        self.assertRegex(out, r"(?m)^ +0 +0 +2 +all +-$")
+        self.assertRegex(out, r"(?m)^ +2 +0$")
+        self.assertEqual([m["parents"] for m in json.loads(self.ok("status", "--json").out)["members"]], [[None], [0], [0]])
 
     def test_stat_shows_a_node_or_all(self):
         out = self.ok("stat", "--rank", "1").out
@@ -333,117 +246,6 @@ class Verbs(Case):
     def test_wait_returns_when_ready(self):
         self.assertEqual(json.loads(self.ok("wait", "--json").out)["ready"], True)
         self.bad(1, "wait", "--name", "none", says="no tier")
-
-
-class Hosts(Case):
-    """Host files, ssh, PBS, Slurm."""
-
-    def hosts(self, text):
-        return self.write("hosts", text)
-
-    def test_a_bad_host_file_names_line_and_reason(self):
-        for text, says in (
-                ("a\nb:\n", ":2: b:: a port must be a number"),
-                ("a\nb:70000\n", ":2: b:70000: a port"),
-                ("a slots=4\n", ':1: a: "slots=4" follows; write one host[:port] a line'),
-                ("\n# c\na\nb\n a # again\n", ":5: a: is on line 3 already"),
-                ("::1\n", "an IPv6 address needs brackets"),
-                ("[::1\n", "write [address] or [address]:port"),
-                ("[::1]x\n", "after ']' only :port"),
-                ("[hello]:1\n", "not an IPv6 address"),
-                ("-oProxyCommand=x\n", "cannot begin with '-'"),
-                ("a;b\n", "letters, digits"),
-                (":12\n", "the host is missing"),
-                ("# nothing\n", "no host in it"),
-                ("", "no host in it"),
-                ("a\0b\n", "NUL bytes")):
-            with self.subTest(text=text):
-                self.bad(1, "up", "--hostfile", self.hosts(text), says=says)
-        self.bad(1, "up", "--hostfile", self.dir + "/none", says="No such file")
-        self.bad(1, "up", "--hostfile", self.dir, says="Is a directory")
-        self.assertEqual(self.files("sock"), [])
-
-    def test_up_and_down_over_ssh(self):
-        path = self.hosts("one # the root\ntwo:4000\n\n  127.0.0.1\n[::1]:5000")
-        out = self.ok("up", "--hostfile", path, "--arity", "4", "--cache-size", "1G").out
-        self.assertIn("tier default is up: 4 nodes", out)
-        with open(self.dir + "/ssh.log") as f:
-            calls = f.read()
-        self.assertEqual(sorted(line.split(": ")[0] for line in calls.splitlines()), ["127.0.0.1", "::1", "one", "two"])
-        self.assertIn("'--arity' '4'", calls)
-        with open(self.runtime + "/default/key") as f:
-            self.assertNotIn(f.read().strip(), calls, "the key is no argument")
-        self.assertEqual(json.loads(self.ok("status", "--json").out)["nodes"], 4)
-        self.assertIn("already up", self.ok("up", "--hostfile", path).out)
-        self.bad(1, "up", "--hostfile", self.hosts("one\ntwo\n"), says="up already, with 4 nodes (ssh)")
-        self.ok("down")
-        self.assertEqual(os.listdir(self.runtime), [])
-        with open(self.dir + "/ssh.log") as f:
-            self.assertEqual(f.read().count("'down' '--here'"), 4)
-
-    def test_hosts_that_fail_are_explained_and_the_rest_taken_down(self):
-        r = self.bad(1, "up", "--hostfile", self.hosts("one\ndown1\nbare1\ntwo\n"),
-                     says=["down1: ssh: ssh: connect to host down1 port 22: No route to host",
-                           "`ssh -oBatchMode=yes down1 true` must work without a question",
-                           "bare1: no ", "install Tiercel at the same path", "one of 2 nodes of 4"])
-        self.assertEqual(self.files("sock"), [], str(r))
-
-    def test_many_hosts_start_side_by_side(self):
-        names = [f"h{i}" for i in range(40)]
-        self.ok("up", "--hostfile", self.hosts("\n".join(names)))
-        self.assertEqual(json.loads(self.ok("status", "--json").out)["nodes"], 40)
-        self.ok("down")
-
-    def test_a_pbs_job_starts_a_node_a_host(self):
-        env = {"PBS_JOBID": "12.srv", "PBS_NODEFILE": self.write("pbs", "a\na\nb\na\nb\n")}
-        data = json.loads(self.ok("up", "--json", env=env).out)
-        self.assertEqual((data["tier"], data["nodes"], data["launcher"]), ("pbs-12.srv", 2, "ssh"))
-        self.ok("down", env=env)
-        self.bad(1, "up", env={"PBS_NODEFILE": "/nonexistent"}, says=["$PBS_NODEFILE", "--hostfile"])
-
-    def slurm(self, nodelist="n[1-3]"):
-        for name in ("srun", "scontrol"):
-            if not os.path.exists(f"{self.dir}/{name}"):
-                os.symlink(f"{FAKE_BIN}/fake_{name}.sh", f"{self.dir}/{name}")
-        return {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": nodelist, "FAKE_SRUN_LOG": self.dir + "/srun.log",
-                "SLURMD_NODENAME": "n1", "PATH": self.dir + ":" + self.env["PATH"]}
-
-    def test_a_slurm_job_starts_a_step(self):
-        env = self.slurm()
-        data = json.loads(self.ok("up", "--json", env=env).out)
-        self.assertEqual((data["tier"], data["nodes"], data["launcher"]), ("slurm-77", 3, "slurm"))
-        with open(self.dir + "/srun.log") as f:
-            calls = f.read()
-        self.assertIn("--overlap --nodes=3 --ntasks=3 --ntasks-per-node=1", calls)
-        with open(self.runtime + "/slurm-77/key") as f:
-            self.assertNotIn(f.read().strip(), calls)
-        with open(self.runtime + "/slurm-77/launch.json") as f:
-            self.pids.add(json.load(f)["srun_pid"])
-        self.ok("status", env=env)
-        self.ok("down", env=env)
-        self.assertEqual(os.listdir(self.runtime), [])
-
-    def test_a_slurm_job_is_waited_for_from_outside_its_nodes(self):
-        env = self.slurm()
-        del env["SLURMD_NODENAME"]  # as under salloc, on the login node
-        self.ok("up", env=env)
-        with open(self.dir + "/srun.log") as f:
-            self.assertIn("--nodelist=n1", f.read())
-        self.assertEqual(json.loads(self.ok("status", "--json", env=env).out)["ready"], True)
-        self.ok("down", env=env)
-        self.bad(1, "up", "--timeout", "1", env={**env, "FAKE_TIERCELD": "silent=1"}, says="not ready in time")
-        self.assertEqual(self.files("sock"), [])
-
-    def test_slurm_that_fails_is_explained(self):
-        self.bad(1, "up", env=self.slurm("bad[1-2]"), says=["Unable to contact slurm controller", "--hostfile"])
-        env = self.slurm()
-        os.unlink(self.dir + "/srun")
-        self.write("srun", "#!/bin/sh\necho 'srun: error: Unable to create step: Job has expired' >&2\nexit 1\n", 0o755)
-        self.bad(1, "up", "--timeout", "5", env=env, says="Job has expired")
-        self.bad(1, "up", env={"SLURM_JOB_ID": "5"}, says="SLURM_JOB_NODELIST")
-
-    def test_inside_a_job_n_still_means_here(self):
-        self.assertEqual(json.loads(self.ok("up", "-N", "2", "--json", env=self.slurm()).out)["launcher"], "local")
 
 
 class Run(Case):
@@ -495,100 +297,6 @@ class Run(Case):
         self.bad(127, "run", "-c", "/usr", "--", "/none/such", env=env, says="cannot be run")
         self.bad(126, "run", "-c", "/usr", "--", "/etc/passwd", env=env, says="cannot be run")
         self.assertEqual(os.listdir(self.runtime), [])
-
-
-class Terminal(Case):
-    """What is drawn on a terminal."""
-
-    def spawn(self, *args, lines=24, columns=80, env=None):
-        pid, fd = pty.fork()
-        if pid == 0:
-            os.execve(TIERCEL, [TIERCEL, *args], {**self.env, "TERM": "xterm", **(env or {})})
-        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-        return pid, fd
-
-    def read_until(self, fd, pattern, seconds=20):
-        text, end = "", time.monotonic() + seconds
-        while not re.search(pattern, text):
-            ready, _, _ = select.select([fd], [], [], max(0, end - time.monotonic()))
-            self.assertTrue(ready, f"no {pattern!r} in {text!r}")
-            try:
-                text += os.read(fd, 65536).decode()
-            except OSError:
-                break
-        return text
-
-    def finish(self, pid, fd):
-        rest = ""
-        while True:
-            try:
-                got = os.read(fd, 65536).decode()
-            except OSError:
-                break
-            if not got:
-                break
-            rest += got
-        os.close(fd)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), rest
-
-    def test_top_draws_and_puts_the_terminal_back(self):
-        self.ok("up", "-N", "3")
-        for end in ("q", signal.SIGTERM, signal.SIGINT):
-            pid, fd = self.spawn("top")
-            before = termios.tcgetattr(fd)
-            text = self.read_until(fd, r"requests/s(?s:.*)requests/s")
-            self.assertIn("\033[?1049h", text)
-            self.assertIn("3 of 3 nodes up", text)
-            self.assertFalse(termios.tcgetattr(fd)[3] & termios.ICANON)
-            if end == "q":
-                os.write(fd, b"sq")
-            else:
-                os.kill(pid, end)
-            rest = self.read_until(fd, r"\x1b\[\?1049l")
-            after = termios.tcgetattr(fd)
-            code, _ = self.finish(pid, fd)
-            self.assertEqual(code, 128 + end if end == signal.SIGTERM else 0)
-            self.assertIn("\033[?25h", rest)
-            self.assertEqual(after[3], before[3])
-
-    def test_top_fits_the_window_and_follows_its_size(self):
-        self.ok("up", "-N", "3")
-        pid, fd = self.spawn("top", lines=24, columns=80)
-        self.read_until(fd, "nodes 1 to 3 of 3")
-        for lines, columns in ((9, 40), (50, 200)):
-            fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-            os.kill(pid, signal.SIGWINCH)
-            text = self.read_until(fd, rf"\x1b\[{lines};1H(?s:.*)\x1b\[{lines};1H")
-            frame = text.split("\033[H")[-1] if f"\033[{lines};1H" in text.split("\033[H")[-1] else text.split("\033[H")[-2]
-            rows = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", frame).replace("\r", "").split("\n")
-            self.assertLessEqual(len(rows), lines)
-            self.assertLessEqual(max(map(len, rows)), columns)
-        os.write(fd, b"q")
-        self.assertEqual(self.finish(pid, fd)[0], 0)
-
-    def test_top_says_when_the_tier_goes_and_finds_it_again(self):
-        self.ok("up", "-N", "2")
-        pid, fd = self.spawn("top")
-        self.read_until(fd, "2 of 2 nodes up")
-        self.ok("down")
-        self.read_until(fd, "no tier of that name|went away")
-        self.ok("up", "-N", "2")
-        self.read_until(fd, r"2 of 2 nodes up(?s:.*)requests/s(?s:.*)2 of 2 nodes up")
-        os.write(fd, b"q")
-        self.assertEqual(self.finish(pid, fd)[0], 0)
-
-    def test_top_needs_a_terminal_and_a_tier(self):
-        self.bad(1, "top", says="needs a terminal")
-        pid, fd = self.spawn("top")
-        text = self.read_until(fd, "no tier of that name")
-        self.assertNotIn("\033[?1049h", text)
-        self.assertEqual(self.finish(pid, fd)[0], 1)
-
-    def test_up_shows_progress_on_a_terminal_only(self):
-        pid, fd = self.spawn("up", "-N", "3", "--timeout", "1", env={"FAKE_TIERCELD": "silent=1"})
-        self.read_until(fd, "2 of 3 nodes ready")
-        self.assertEqual(self.finish(pid, fd)[0], 1)
-        self.assertEqual(self.ok("up", "-N", "3").err, "")
 
 
 class Doctor(Case):

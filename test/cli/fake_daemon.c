@@ -102,6 +102,9 @@ static void parse(int argc, char **argv)
                                             {"daemonise", 0, NULL, DAEMONISE},
                                             {"cache-size", 1, NULL, IGNORED},
                                             {"arity", 1, NULL, IGNORED},
+                                            {"roots", 1, NULL, IGNORED},
+                                            {"link-rate", 1, NULL, IGNORED},
+                                            {"storage-rate", 1, NULL, IGNORED},
                                             {"readahead", 1, NULL, IGNORED},
                                             {"encrypt", 0, NULL, IGNORED},
                                             {"keeper", 0, NULL, IGNORED},
@@ -166,7 +169,7 @@ static void read_nodes(void)
     while (fgets(line, sizeof line, in) != NULL && d.nodes < NODES_MAX) {
         if (out != NULL)
             fputs(line, out);
-        line[strcspn(line, "\n")] = '\0';
+        line[strcspn(line, " \n")] = '\0'; /* without the group */
         d.addresses[d.nodes++] = strdup(line);
     }
     if (out != NULL)
@@ -285,18 +288,21 @@ static json_t *status(void)
     for (unsigned i = 0; i < d.nodes; i++) {
         unsigned children = (2 * i + 1 < d.nodes ? 1u : 0u) + (2 * i + 2 < d.nodes ? 1u : 0u);
         json_t *parent = i > 0 ? json_integer((i - 1) / 2) : json_null();
-        json_array_append_new(members, json_pack("{s:i, s:s, s:s, s:o, s:i, s:i}", "rank", i, "address", d.addresses[i],
-                                                 "state", node_up(i) ? "up" : "down", "parent", parent, "subtree",
-                                                 (int)children + 1, "children", children));
+        json_array_append_new(members,
+                              json_pack("{s:i, s:s, s:s, s:O, s:i, s:i, s:[o]}", "rank", i, "address", d.addresses[i],
+                                        "state", node_up(i) ? "up" : "down", "parent", parent, "subtree",
+                                        (int)children + 1, "children", children, "parents", parent));
     }
     for (unsigned i = 0; i < MOUNTS_MAX; i++) {
         if (d.mounts[i][0] != '\0')
             json_array_append_new(mounts,
                                   json_pack("{s:s, s:s, s:i}", "path", d.mounts[i], "source", "/", "requests", 12345));
     }
-    return json_pack("{s:s, s:i, s:i, s:b, s:i, s:i, s:s, s:I, s:o, s:o}", "tier", d.name, "rank", d.rank, "nodes",
-                     d.nodes, "ready", nodes_up() == d.nodes, "root", 0, "arity", 2, "version", "0.1.0-fake",
-                     "uptime_s", (json_int_t)(time(NULL) - d.started), "members", members, "mounts", mounts);
+    json_t *tree = json_pack("{s:i, s:i, s:i, s:s, s:n}", "tree", 0, "root", 0, "arity", 2, "for", "all", "parent");
+    return json_pack("{s:s, s:i, s:i, s:b, s:i, s:i, s:i, s:s, s:I, s:[o], s:o, s:o}", "tier", d.name, "rank", d.rank,
+                     "nodes", d.nodes, "ready", nodes_up() == d.nodes, "root", 0, "roots", 1, "arity", 2, "version",
+                     "0.1.0-fake", "uptime_s", (json_int_t)(time(NULL) - d.started), "trees", tree, "members", members,
+                     "mounts", mounts);
 }
 
 static json_t *counters(unsigned rank)
