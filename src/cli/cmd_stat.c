@@ -81,20 +81,37 @@ static void print_all(const json_t *stat)
     cli_table_print(t);
 }
 
+static int print_prometheus(const char *name, int rank)
+{
+    const char *const call[] = {"metrics", NULL};
+    json_t *answer = NULL;
+    int code;
+    if (!cli_ask(name, rank, false, call, &answer, &code))
+        return code;
+    fputs(cli_json_text(answer, "text"), stdout);
+    json_decref(answer);
+    return cli_finish();
+}
+
 int cmd_stat(const struct cli_verb *self, int argc, char **argv)
 {
     const char *name = NULL;
     int rank = TIERCEL_ANY_RANK;
-    bool json = false, all = false;
+    bool json = false, all = false, prometheus = false;
     const struct cli_option options[] = {
         CLI_OPTION_NAME(&name),
         CLI_OPTION_RANK(&rank),
         {"all", 'a', CLI_FLAG, &all, NULL, "all nodes, a row each, and their sum"},
+        {"prometheus", 0, CLI_FLAG, &prometheus, NULL, "one node's, in Prometheus' text format"},
         CLI_OPTION_JSON(&json),
     };
     int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 0);
     if (go != CLI_GO)
         return go;
+    if (prometheus && (json || all))
+        return cli_usage(self, "--prometheus shows one node, and not as JSON; see `tiercel up --metrics`");
+    if (prometheus)
+        return print_prometheus(name, rank);
     const char *const call[] = {"stat", all ? "all" : NULL, NULL};
     json_t *stat = NULL;
     int code;

@@ -164,6 +164,14 @@ static int tell(const struct cli_tier *t, bool already, bool json)
                                     t->dir, "members", members));
 }
 
+static bool is_metrics(const char *where)
+{
+    size_t digits = strspn(where, "0123456789");
+    unsigned long port = strtoul(where, NULL, 10);
+    bool is_port = digits > 0 && digits < 6 && where[digits] == '\0' && port >= 1 && port <= 65535;
+    return is_port || strcmp(where, "unix") == 0 || strcmp(where, "off") == 0;
+}
+
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
     const char *name = NULL, *hostfile = NULL, *topology = NULL;
@@ -184,6 +192,7 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         {"storage-rate", 0, CLI_SIZE, &o.storage_rate, "SIZE", "of the storage a second, for auto"},
         {"readahead", 0, CLI_TEXT, &o.readahead, "SIZE",
          "files up to SIZE are read whole at first touch; or \"always\""},
+        {"metrics", 0, CLI_TEXT, &o.metrics, "WHERE", "counters for Prometheus: a port of 127.0.0.1, unix, or off"},
         {"encrypt", 0, CLI_FLAG, &o.encrypt, NULL, "encrypt everything between nodes"},
         {"bulk", 0, CLI_TEXT, &o.bulk, "HOW", "auto, tcp, or a libfabric provider"},
         {"threads", 0, CLI_COUNT, &o.threads, "N", "threads that read the source, on each node"},
@@ -193,6 +202,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
     int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 0);
     if (go != CLI_GO)
         return go;
+    if (o.metrics != NULL && !is_metrics(o.metrics))
+        return cli_usage(self, "--metrics %s: must be a port from 1 to 65535, unix, or off", o.metrics);
     if (here > 0 && hostfile != NULL)
         return cli_usage(self, "-N and --hostfile exclude each other; -N is for this machine alone");
 

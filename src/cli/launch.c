@@ -103,6 +103,21 @@ void cli_remote_args(struct cli_args *a, const struct cli_tier *t, const char *h
     add_command(a, t, verb, timeout_ms);
 }
 
+/* Where a node tells its counters: nodes of one machine have ports that follow each other. */
+static void add_metrics(struct cli_args *a, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank)
+{
+    if (o->metrics == NULL)
+        return;
+    cli_args_add(a, "--metrics");
+    unsigned long port = strtoul(o->metrics, NULL, 10);
+    for (size_t i = 0; port > 0 && i < rank; i++)
+        port += strcmp(t->nodes.list[i].host, t->nodes.list[rank].host) == 0;
+    if (port > 0)
+        cli_args_add(a, "%lu", port);
+    else
+        cli_args_add(a, "%s", o->metrics);
+}
+
 /* One node's daemon on this machine. */
 static void job_here(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank)
 {
@@ -116,6 +131,7 @@ static void job_here(struct cli_job *job, const struct cli_tier *t, const struct
     cli_args_add(a, "%s/key", t->dir);
     cli_args_add(a, "--log");
     cli_args_add(a, "%s/node-%zu.log", t->dir, rank);
+    add_metrics(a, t, o, rank);
     cli_args_add(a, "--daemonise");
 }
 
@@ -133,6 +149,7 @@ static void job_ssh(struct cli_job *job, const struct cli_tier *t, const struct 
     cli_args_add(&command, "-");
     cli_args_add(&command, "--log");
     cli_args_add(&command, "%s/node-%zu.log", t->dir, rank);
+    add_metrics(&command, t, o, rank);
     cli_args_add(&command, "--daemonise");
     cli_ssh_args(&job->args, t->nodes.list[rank].host);
     add_shell_line(&job->args, &command);

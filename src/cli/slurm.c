@@ -93,6 +93,10 @@ static void srun_args(struct cli_args *a, const struct cli_tier *t, const struct
     cli_args_add(a, "0");
     cli_args_add(a, "--nodes");
     cli_args_add(a, "-");
+    if (o->metrics != NULL) { /* a node a machine: the same port on all */
+        cli_args_add(a, "--metrics");
+        cli_args_add(a, "%s", o->metrics);
+    }
     cli_args_add(a, "--foreground");
     cli_args_add(a, "--keeper");
 }

@@ -131,6 +131,7 @@ void cli_show_tail(const char *path, int lines);
 /* ---- starting and stopping (launch.c, slurm.c, stop.c, ready.c) ---- */
 
 struct cli_daemon_options {
+    const char *metrics; /* a port, "unix", or "off"; NULL: off */
     const char *cache_size, *readahead, *bulk, *roots, *arity, *link_rate,
         *storage_rate; /* NULL: the daemon's default */
     int threads;

@@ -35,7 +35,8 @@ enum tl_watch_kind {
     TL_WATCH_CONTROL,
     TL_WATCH_SIGNAL,
     TL_WATCH_MOUNTS,
-    TL_WATCH_KEEPER
+    TL_WATCH_KEEPER,
+    TL_WATCH_METRICS
 };
 
 struct tl_mount {
@@ -63,6 +64,7 @@ struct tl_link {
 };
 
 struct tl_control; /* a connection to the control socket; control.c */
+struct tl_metrics; /* metrics.c */
 
 struct tl_daemon {
     struct tl_options options;
@@ -75,6 +77,8 @@ struct tl_daemon {
     struct tl_link *links; /* by rank */
     struct tl_mount mounts[TL_FRONTS_MAX];
     struct tl_front_host host;
+    struct tl_fuse_stats past;  /* of mounts that have ended */
+    struct tl_metrics *metrics; /* NULL: off */
     struct tl_control *controls[TL_CONTROLS_MAX];
     uint64_t no_memory_said_ns;
     uint8_t *queue; /* requests of fronts and synthesised events, run after the present one */
@@ -125,8 +129,9 @@ void tl_fronts_answer(struct tl_daemon *d, const struct tl_answer *answer);
 void tl_fronts_invalidate(struct tl_daemon *d, const char *path, uint16_t path_len);
 /* Those that the daemon before served. Fails only if the keeper has a better program for them. */
 int tl_fronts_take_over(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;
-uint32_t tl_fronts_count_of(const struct tl_daemon *d, int pid); /* that live in this holder's namespace */
-void tl_fronts_reap(struct tl_daemon *d);                        /* frees those that have ended */
+void tl_fronts_stats(const struct tl_daemon *d, struct tl_fuse_stats *sum); /* of all mounts, ended ones too */
+uint32_t tl_fronts_count_of(const struct tl_daemon *d, int pid);            /* that live in this holder's namespace */
+void tl_fronts_reap(struct tl_daemon *d);                                   /* frees those that have ended */
 
 /* kept.c. Without a keeper none of them does anything. */
 int tl_kept_take(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK; /* what the daemon before left */
@@ -159,6 +164,15 @@ void tl_control_fail(struct tl_control *c, const struct tl_error *err);
 uint64_t tl_control_begin(struct tl_daemon *d, struct tl_control *c, uint64_t timeout_ns);
 int tl_control_take_fd(struct tl_control *c); /* the descriptor that came along, -1; the caller's */
 const char *tl_control_arg(const struct tl_control *c, unsigned i); /* NULL: not given */
+
+/* metrics.c, exposition.c */
+int tl_metrics_open(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;
+void tl_metrics_close(struct tl_daemon *d);
+void tl_metrics_ready(struct tl_daemon *d, uint32_t index, uint32_t events);
+void tl_metrics_tick(struct tl_daemon *d);
+uint64_t tl_metrics_deadline(const struct tl_daemon *d);
+/* This node's counters in Prometheus' text format; *text is malloc'd. 0, -ENOMEM. */
+int tl_exposition(struct tl_daemon *d, char **text, size_t *len) TL_MUST_CHECK;
 
 /* verbs.c */
 void tl_verb_run(struct tl_daemon *d, struct tl_control *c);

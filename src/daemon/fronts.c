@@ -149,11 +149,41 @@ int tl_fronts_watch(struct tl_daemon *d, struct tl_error *err)
     return rc == 0 ? 0 : tl_error_set(err, rc, "/proc/self/mountinfo: %s", strerror(-rc));
 }
 
+static void add_stats(struct tl_fuse_stats *sum, const struct tl_fuse_stats *one)
+{
+    const uint64_t *from = (const uint64_t *)one;
+    uint64_t *to = (uint64_t *)sum;
+    for (size_t k = 0; k < sizeof *sum / sizeof *to; k++)
+        to[k] += from[k];
+}
+
+void tl_fronts_stats(const struct tl_daemon *d, struct tl_fuse_stats *sum)
+{
+    *sum = d->past;
+    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++) {
+        struct tl_fuse_stats one;
+        if (d->mounts[i].fuse == NULL)
+            continue;
+        tl_fuse_stats(d->mounts[i].fuse, &one);
+        add_stats(sum, &one);
+    }
+}
+
+/* Counters never go back, also when a mount ends. */
+static void keep_stats(struct tl_daemon *d, struct tl_fuse *fuse)
+{
+    struct tl_fuse_stats last;
+    tl_fuse_stats(fuse, &last);
+    last.inodes = 0;
+    add_stats(&d->past, &last);
+}
+
 static void free_mount(struct tl_daemon *d, uint32_t front)
 {
     struct tl_mount *m = &d->mounts[front];
     if (m->fuse != NULL) {
         tl_loop_unwatch(d, tl_fuse_fd(m->fuse));
+        keep_stats(d, m->fuse);
         tl_fuse_close(m->fuse);
         tl_kept_drop(d, front);
         if (m->pid == 0)

@@ -43,6 +43,7 @@ static void dispatch(struct tl_daemon *d, const struct epoll_event *ev)
     case TL_WATCH_SIGNAL: take_signal(d); break;
     case TL_WATCH_MOUNTS: tl_fronts_mounts_changed(d); break;
     case TL_WATCH_KEEPER: tl_kept_lost(d); break;
+    case TL_WATCH_METRICS: tl_metrics_ready(d, index, ev->events); break;
     }
 }
 
@@ -66,8 +67,10 @@ static void turn(struct tl_daemon *d, const struct epoll_event *events, int coun
 /* Milliseconds until something is due, rounded up: never a turn too early. */
 static int timeout_ms(struct tl_daemon *d)
 {
-    uint64_t at = tl_drive_deadline(d), control = tl_control_deadline(d), now = tl_time_mono_ns();
+    uint64_t at = tl_drive_deadline(d), control = tl_control_deadline(d), metrics = tl_metrics_deadline(d),
+             now = tl_time_mono_ns();
     at = control < at ? control : at;
+    at = metrics < at ? metrics : at;
     if (at == UINT64_MAX)
         return -1;
     if (at <= now)
@@ -91,6 +94,7 @@ int tl_loop_run(struct tl_daemon *d, struct tl_error *err)
         tl_drive_memory(d);
         tl_fronts_reap(d);
         tl_control_tick(d);
+        tl_metrics_tick(d);
     }
     return 0;
 }

@@ -123,6 +123,8 @@ static int start(struct tl_daemon *d, struct tl_error *err)
     if (rc == 0)
         rc = tl_drive_open(d, err);
     if (rc == 0)
+        rc = tl_metrics_open(d, err);
+    if (rc == 0)
         rc = tl_loop_watch(d, tl_source_fd(d->source), TL_WATCH_SOURCE, 0, EPOLLIN);
     if (rc == 0)
         rc = tl_fronts_take_over(d, err);
@@ -141,6 +143,7 @@ static void stop(struct tl_daemon *d)
     if (d->source != NULL && !d->restarting)
         tl_fronts_close(d);
     tl_control_close(d);
+    tl_metrics_close(d);
     if (d->pid_path[0] != 0)
         unlink(d->pid_path);
     tl_drive_close(d);

@@ -30,6 +30,8 @@ static const char usage[] =
     "  --arity N|auto      children a node (default auto); the same on all nodes\n"
     "  --link-rate BYTES   of a node's link a second, for auto; 100G for 800 Gbit/s\n"
     "  --storage-rate BYTES  of the storage a second, for auto\n"
+    "  --metrics WHERE     counters for Prometheus: a port of 127.0.0.1, unix (node-RANK.metrics in the\n"
+    "                      runtime folder), unix:/PATH, or off (default)\n"
     "  --readahead BYTES   files up to this size are fetched whole, or `always` (default 1M)\n"
     "  --revalidate SECONDS  look at the storage again so often for changes (default 0: never)\n"
     "  --keep-once         drop what programs have read, where no other node asks us: their kernel has it\n"
@@ -57,6 +59,7 @@ enum {
     OPT_ARITY,
     OPT_LINK_RATE,
     OPT_STORAGE_RATE,
+    OPT_METRICS,
     OPT_READAHEAD,
     OPT_REVALIDATE,
     OPT_KEEP_ONCE,
@@ -86,6 +89,7 @@ static const struct option options[] = {
     {"arity", required_argument, NULL, OPT_ARITY},
     {"link-rate", required_argument, NULL, OPT_LINK_RATE},
     {"storage-rate", required_argument, NULL, OPT_STORAGE_RATE},
+    {"metrics", required_argument, NULL, OPT_METRICS},
     {"readahead", required_argument, NULL, OPT_READAHEAD},
     {"revalidate", required_argument, NULL, OPT_REVALIDATE},
     {"keep-once", no_argument, NULL, OPT_KEEP_ONCE},
@@ -174,6 +178,16 @@ static int parse_auto(const char *option, const char *arg, uint32_t max, uint32_
     return strcmp(arg, "auto") == 0 ? 0 : parse_number(option, arg, 1, max, out, err);
 }
 
+static int parse_metrics(const char *arg, struct tl_options *o, struct tl_error *err)
+{
+    uint32_t port;
+    bool path = strncmp(arg, "unix:/", 6) == 0, word = strcmp(arg, "off") == 0 || strcmp(arg, "unix") == 0;
+    if (!path && !word && parse_number("--metrics", arg, 1, 65535, &port, err) != 0)
+        return tl_error_set(err, -EINVAL, "--metrics %s: must be a port from 1 to 65535, unix, unix:/PATH, or off",
+                            arg);
+    return copy_text("--metrics", arg, o->metrics, sizeof o->metrics, err);
+}
+
 static int take_option(struct tl_options *o, struct raw *raw, int option, const char *arg, struct tl_error *err)
 {
     uint32_t number = 0;
@@ -197,6 +211,7 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
     case OPT_ARITY: return parse_auto("--arity", arg, TL_FOREST_ARITY_MAX, &o->arity, err);
     case OPT_LINK_RATE: return parse_bytes("--link-rate", arg, 1, &raw->speeds.link_bytes_per_s, err);
     case OPT_STORAGE_RATE: return parse_bytes("--storage-rate", arg, 1, &raw->speeds.storage_bytes_per_s, err);
+    case OPT_METRICS: return parse_metrics(arg, o, err);
     case OPT_READAHEAD:
         o->readahead_bytes = UINT64_MAX;
         return strcmp(arg, "always") == 0 ? 0 : parse_bytes("--readahead", arg, 0, &o->readahead_bytes, err);
@@ -380,6 +395,7 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
 {
     *o = (struct tl_options){.tier = "default",
                              .bulk = "auto",
+                             .metrics = "off",
                              .threads = 16,
                              .ready_fd = -1,
                              .keeper_fd = -1,

@@ -29,23 +29,15 @@ static json_t *counters_json(const struct tl_counters *k)
     ADD(cached_objects)
     ADD(open_flights)
     ADD(open_requests)
+    ADD(slow_children)
 #undef ADD
     return o;
 }
 
 static json_t *fuse_json(struct tl_daemon *d)
 {
-    struct tl_fuse_stats sum = {0};
-    for (uint32_t i = 0; i < TL_FRONTS_MAX; i++) {
-        if (d->mounts[i].fuse == NULL)
-            continue;
-        struct tl_fuse_stats one;
-        tl_fuse_stats(d->mounts[i].fuse, &one);
-        const uint64_t *from = (const uint64_t *)&one;
-        uint64_t *to = (uint64_t *)&sum;
-        for (size_t k = 0; k < sizeof sum / sizeof *to; k++)
-            to[k] += from[k];
-    }
+    struct tl_fuse_stats sum;
+    tl_fronts_stats(d, &sum);
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "lookups",
                      (json_int_t)sum.lookups, "getattrs", (json_int_t)sum.getattrs, "readdirs",
                      (json_int_t)sum.readdirs, "reads", (json_int_t)sum.reads, "read_bytes", (json_int_t)sum.read_bytes,
@@ -377,6 +369,18 @@ static void verb_stat_which(struct tl_daemon *d, struct tl_control *c)
         verb_stat(d, c);
 }
 
+/* The node's counters as Prometheus has them: {"text": ...}. */
+static void verb_metrics(struct tl_daemon *d, struct tl_control *c)
+{
+    char *text = NULL;
+    size_t len;
+    if (tl_exposition(d, &text, &len) != 0)
+        fail(c, -ENOMEM, "out of memory for the counters");
+    else
+        tl_control_reply(c, 'r', json_pack("{s:s}", "text", text));
+    free(text);
+}
+
 static void verb_flush(struct tl_daemon *d, struct tl_control *c)
 {
     start_flood(d, c, TL_EV_FLUSH, tl_control_arg(c, 1));
@@ -413,7 +417,7 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         {"mount", verb_mount},     {"umount", verb_umount},   {"attach", verb_attach},
         {"ping", verb_ping},       {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
         {"restart", verb_restart}, {"serves", verb_serves},   {"pin", verb_pin},
-        {"unpin", verb_pin},
+        {"unpin", verb_pin},       {"metrics", verb_metrics},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

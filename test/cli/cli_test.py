@@ -216,6 +216,12 @@ class Verbs(Case):
         self.assertEqual(len({len(line) for line in out}), 1, "aligned")
         self.assertEqual(len(json.loads(self.ok("stat", "--all", "--json").out)["nodes"]), 3)
 
+    def test_stat_in_the_text_format_of_prometheus(self):
+        self.assertEqual(self.ok("stat", "--prometheus").out, "# TYPE fake gauge\nfake 1\n")
+        self.bad(2, "stat", "--prometheus", "--all", says="shows one node")
+        for where in ("0", "70000", "12x", "tcp", ""):
+            self.bad(2, "up", "--metrics", where, says="a port from 1 to 65535")
+
     def test_flush_sends_a_real_path(self):
         os.mkdir(self.dir + "/a")
         os.symlink("a", self.dir + "/link")

@@ -102,6 +102,7 @@ static void parse(int argc, char **argv)
                                             {"daemonise", 0, NULL, DAEMONISE},
                                             {"cache-size", 1, NULL, IGNORED},
                                             {"arity", 1, NULL, IGNORED},
+                                            {"metrics", 1, NULL, IGNORED},
                                             {"roots", 1, NULL, IGNORED},
                                             {"link-rate", 1, NULL, IGNORED},
                                             {"storage-rate", 1, NULL, IGNORED},
@@ -360,6 +361,8 @@ static void answer(struct connection *c, char **args, int count)
                    json_pack("{s:i, s:o, s:{s:i, s:i}, s:{s:I, s:I}}", "rank", d.rank, "counters", counters(d.rank),
                              "fuse", "lookups", 1234567, "inodes", 77, "memory", "rss_bytes", (json_int_t)7 << 20,
                              "cached_bytes", (json_int_t)300 << 20));
+    } else if (strcmp(verb, "metrics") == 0) {
+        send_frame(c->fd, 'r', json_pack("{s:s}", "text", "# TYPE fake gauge\nfake 1\n"));
     } else if (strcmp(verb, "flush") == 0) {
         send_frame(c->fd, 'r', json_pack("{s:s, s:i}", "path", arg, "nodes", d.nodes));
     } else if (strcmp(verb, "mount") == 0 || strcmp(verb, "umount") == 0) {

@@ -6,6 +6,7 @@
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import unittest
@@ -133,6 +134,14 @@ class Hosts(Case):
             self.assertEqual(calls.count(words), 3, calls)
         self.assertIn("already up", self.ok("up", "--hostfile", path).out)
         self.bad(1, "up", "--hostfile", self.hosts("one:1 r1\ntwo r2\nthree r2\n"), says="up already")
+        self.ok("down")
+
+    def test_nodes_of_one_machine_tell_their_counters_on_ports_of_their_own(self):
+        path = self.hosts("one:1\ntwo:1\none:2\none:3\n")
+        self.ok("up", "--hostfile", path, "--metrics", "9100")
+        with open(self.dir + "/ssh.log") as f:
+            ports = sorted(re.findall(r"^(\w+): .*'--metrics' '(\d+)'", f.read(), re.M))
+        self.assertEqual(ports, [("one", "9100"), ("one", "9101"), ("one", "9102"), ("two", "9100")])
         self.ok("down")
 
     def nodes(self, tier="default"):

@@ -255,8 +255,16 @@ static void a_loan_that_is_never_given_back_ends_with_its_lease(void **state)
         assert_int_equal(read_now(w, 1, f, i * CHUNK, 1), 0);
     assert_int_equal(w->hook_left, 0);
     uint64_t before_ns = w->now_ns;
+    struct tl_report report;
+    tl_node_report(w->hosts[0].node, &report);
+    assert_int_equal(report.counters.slow_children, 0);
+    world_run(w, 4 * S);
+    tl_node_report(w->hosts[0].node, &report);
+    assert_int_equal(report.counters.slow_children, 1);
     assert_int_equal(read_now(w, 0, f, 50 * CHUNK, 1), 0);
     assert_true(w->now_ns - before_ns > 10 * S && w->now_ns - before_ns < 60 * S);
+    tl_node_report(w->hosts[0].node, &report);
+    assert_true(report.counters.slow_pulls > 0);
     world_end(w);
 }
 

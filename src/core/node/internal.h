@@ -289,6 +289,7 @@ void tl_data_pulled(struct tl_node *n, uint64_t cookie, int status);
 void tl_loan_end(struct tl_node *n, uint64_t cookie, uint32_t rank, bool pull);
 void tl_loans_of_peer_end(struct tl_node *n, uint32_t rank);
 void tl_loan_timers(struct tl_node *n);
+uint32_t tl_slow_children(const struct tl_node *n);
 
 /* node_revalidate.c */
 void tl_revalidate_tick(struct tl_node *n);

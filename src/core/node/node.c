@@ -299,6 +299,7 @@ void tl_node_report(const struct tl_node *n, struct tl_report *out)
     out->counters.cached_objects = n->index->object_count;
     out->counters.open_flights = n->flight_count;
     out->counters.open_requests = n->request_count;
+    out->counters.slow_children = tl_slow_children(n);
 }
 
 uint32_t tl_node_parent(const struct tl_node *n, uint32_t tree)

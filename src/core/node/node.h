@@ -133,7 +133,7 @@ struct tl_fetch {
     X(flights_retried) X(chunks_from_peer) X(chunks_from_source) X(bytes_from_peer) X(bytes_from_source)              \
     X(bytes_to_peers) X(bytes_served) X(source_lists) X(source_opens) X(source_reads) X(evictions)                    \
     X(digest_failures) X(messages_in) X(messages_out) X(bad_messages) X(meta_requests_up) X(data_requests_up)         \
-    X(peers_lost) X(reparented) X(stale) X(busy) X(invalidations)
+    X(peers_lost) X(reparented) X(stale) X(busy) X(invalidations) X(slow_pulls)
 // clang-format on
 
 struct tl_counters {
@@ -142,6 +142,7 @@ struct tl_counters {
 #undef TL_COUNTER_FIELD
     /* gauges */
     uint64_t cached_bytes, cached_objects, open_flights, open_requests;
+    uint64_t slow_children; /* that have been pulling a chunk for longer than a heartbeat */
 };
 
 struct tl_report {

@@ -4,6 +4,8 @@
 
 #include "core/node/internal.h"
 
+#define SLOW_CHILDREN_MAX 64u /* more are not told apart */
+
 /* ---- loans (P-17): ordered by age, which is the order of their deadlines ---- */
 
 static void append_loan(struct tl_node *n, uint32_t at)
@@ -29,6 +31,26 @@ static void unlink_loan(struct tl_node *n, const struct tl_loan *loan)
         n->loans[loan->next].prev = loan->prev;
     else
         n->loan_ages.tail = loan->prev;
+}
+
+/* A chunk takes milliseconds: whoever has pulled one for a heartbeat is slow. */
+static bool is_slow(const struct tl_node *n, const struct tl_loan *loan)
+{
+    uint64_t lease = n->config.request_timeout_ns * PULLS_DEADLINE_FACTOR * 2;
+    return n->now_ns + lease > loan->deadline_ns + n->config.heartbeat_ns;
+}
+
+uint32_t tl_slow_children(const struct tl_node *n)
+{
+    uint32_t ranks[SLOW_CHILDREN_MAX], count = 0, at = n->loan_ages.head;
+    for (; at != TL_SLOT_NONE && count < SLOW_CHILDREN_MAX && is_slow(n, &n->loans[at]); at = n->loans[at].next) {
+        uint32_t i = 0;
+        while (i < count && ranks[i] != n->loans[at].rank)
+            i++;
+        if (i == count)
+            ranks[count++] = n->loans[at].rank;
+    }
+    return count;
 }
 
 static uint32_t new_loan(struct tl_node *n, uint32_t chunk, uint32_t rank, bool pull)
@@ -74,8 +96,10 @@ void tl_loan_end(struct tl_node *n, uint64_t cookie, uint32_t rank, bool pull)
     if (at >= n->loan_fresh)
         return;
     const struct tl_loan *loan = &n->loans[at];
-    if (loan->used && loan->gen == (uint32_t)(cookie >> 32) && loan->pull == pull && (!pull || loan->rank == rank))
-        free_loan(n, at);
+    if (!loan->used || loan->gen != (uint32_t)(cookie >> 32) || loan->pull != pull || (pull && loan->rank != rank))
+        return;
+    n->counters.slow_pulls += pull && is_slow(n, loan) ? 1u : 0u;
+    free_loan(n, at);
 }
 
 void tl_loans_of_peer_end(struct tl_node *n, uint32_t rank)
@@ -90,8 +114,10 @@ void tl_loans_of_peer_end(struct tl_node *n, uint32_t rank)
 
 void tl_loan_timers(struct tl_node *n)
 {
-    while (n->loan_ages.head != TL_SLOT_NONE && n->loans[n->loan_ages.head].deadline_ns <= n->now_ns)
+    while (n->loan_ages.head != TL_SLOT_NONE && n->loans[n->loan_ages.head].deadline_ns <= n->now_ns) {
+        n->counters.slow_pulls++;
         free_loan(n, n->loan_ages.head);
+    }
 }
 
 /* ---- sending ---- */

@@ -61,10 +61,13 @@ void tl_fuse_answer(struct tl_fuse *f, const struct tl_answer *answer);
 /* Entries at and below path (absolute source path; empty: all) may have changed: the kernel forgets them. */
 void tl_fuse_invalidate(struct tl_fuse *f, const char *path, uint16_t path_len);
 
+#define TL_LATENCY_BUCKETS 24u /* of answers in less than 2^i microseconds; the last one: all others */
+
 struct tl_fuse_stats {
     uint64_t lookups, getattrs, readdirs, reads, read_bytes, ioctls, xattrs, others, forgets, errors, interrupts;
-    uint64_t given_up; /* requests that killed daemons */
-    uint64_t inodes;   /* gauge */
+    uint64_t given_up;                                /* requests that killed daemons */
+    uint64_t inodes;                                  /* gauge */
+    uint64_t latency[TL_LATENCY_BUCKETS], latency_ns; /* answers to programs by how long they took, and in all */
 };
 void tl_fuse_stats(struct tl_fuse *f, struct tl_fuse_stats *out);
 

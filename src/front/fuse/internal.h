@@ -48,6 +48,7 @@ struct tl_fuse {
     struct tl_pending pending;
     struct tl_notify notify;
     struct tl_fuse_stats stats;
+    uint64_t began_ns; /* when the request came that is being handled now */
 };
 
 extern const struct fuse_lowlevel_ops tl_fuse_ops;
@@ -71,7 +72,7 @@ void tl_fuse_resume(struct tl_fuse *f);
 /* ops.c: handles a request for names or attributes: from the listing at hand, or by asking the node for it. */
 void tl_fuse_begin(struct tl_fuse *f, struct tl_fuse_op *op);
 /* Registers op and sends its request; replies itself when that cannot be done. request->id is filled in. */
-void tl_fuse_ask(struct tl_fuse *f, const struct tl_fuse_op *op, struct tl_request *request);
+void tl_fuse_ask(struct tl_fuse *f, struct tl_fuse_op *op, struct tl_request *request);
 /* Replies with -status, counted. */
 void tl_fuse_fail(struct tl_fuse *f, fuse_req_t req, int status);
 

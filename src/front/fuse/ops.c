@@ -39,8 +39,9 @@ static void on_interrupt(fuse_req_t req, void *data)
     f->host.cancel(f->host.ctx, f->front, (uint64_t)(uintptr_t)data);
 }
 
-void tl_fuse_ask(struct tl_fuse *f, const struct tl_fuse_op *op, struct tl_request *request)
+void tl_fuse_ask(struct tl_fuse *f, struct tl_fuse_op *op, struct tl_request *request)
 {
+    op->began_ns = f->began_ns;
     int rc = tl_pending_put(&f->pending, op, &request->id);
     if (rc != 0) {
         tl_fuse_fail(f, op->req, rc);
@@ -165,6 +166,7 @@ void tl_fuse_answer(struct tl_fuse *f, const struct tl_answer *answer)
     if (!tl_pending_take(&f->pending, answer->id, &op))
         return; /* over already: only after a close has begun */
     check(answer->status <= 0 && answer->ref_count <= TL_ANSWER_REFS_MAX);
+    f->began_ns = op.began_ns;
     if (op.kind == TL_FUSE_READ) {
         tl_fuse_reply_read(f, &op, answer);
     } else {

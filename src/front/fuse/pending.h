@@ -36,6 +36,7 @@ struct tl_fuse_op {
     uint32_t size_bytes;  /* READ, READDIR, xattrs: at most */
     uint64_t offset;      /* READ, READDIR */
     uint64_t inode;       /* node id; LOOKUP: of the directory */
+    uint64_t began_ns;    /* when it came */
     struct fuse_req *req; /* replied to exactly once */
     char name[TL_NAME_MAX + 1];
 };

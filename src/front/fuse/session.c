@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/time.h"
 #include "front/fuse/internal.h"
 #include "front/fuse/ops_write.h"
 
@@ -49,6 +50,14 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     f->inited = true;
 }
 
+static void count_answer(struct tl_fuse *f)
+{
+    uint64_t ns = tl_time_mono_ns() - f->began_ns, us = ns / TL_NS_PER_US;
+    uint32_t bucket = us == 0 ? 0 : 64u - (uint32_t)__builtin_clzll(us);
+    f->stats.latency[bucket < TL_LATENCY_BUCKETS ? bucket : TL_LATENCY_BUCKETS - 1]++;
+    f->stats.latency_ns += ns;
+}
+
 /* libfuse reads and writes the device through these. Before 3.17 it takes the wish for PARALLEL_DIROPS and does not pass
  * it on (libfuse pull request 861): without it, look-ups in one directory queue behind each other, and a node's twelve
  * processes start one after the other. So the flag is put into the answer to INIT here: the first thing written. */
@@ -58,8 +67,10 @@ static ssize_t device_writev(int fd, struct iovec *iov, int count, void *userdat
     const struct fuse_out_header *header = iov[0].iov_base;
     struct fuse_init_out out;
     struct iovec changed[2];
-    if (header->unique != 0)
+    if (header->unique != 0) {
         tl_guard_end(&f->guard, header->unique);
+        count_answer(f);
+    }
     if (header->unique != 0 && f->parallel_dirops) { /* unique 0: a notification, from the helper thread */
         f->parallel_dirops = false;
         if (header->error == 0 && count == 2 && iov[1].iov_len <= sizeof out) {
@@ -281,6 +292,7 @@ static void process(struct tl_fuse *f, void *message, size_t size)
     const struct fuse_in_header *in = message;
     struct fuse_buf buf = {.mem = message, .size = size};
     bool answered = in->opcode != FUSE_FORGET && in->opcode != FUSE_BATCH_FORGET && in->opcode != FUSE_INTERRUPT;
+    f->began_ns = tl_time_mono_ns();
     if (in->opcode == FUSE_INIT)
         tl_fuse_keep_init(f, message, size);
     switch (answered ? tl_guard_begin(&f->guard, in->unique) : TL_GUARD_SERVE) {
