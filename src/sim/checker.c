@@ -52,6 +52,18 @@ static void check_trees(struct tl_cluster *c, uint32_t rank)
         check_cycles(c, rank, tree);
 }
 
+/* Remembers in which trees the node has nobody to ask now, having lost them. */
+static void note_alone(struct tl_cluster *c, uint32_t rank)
+{
+    const struct tl_forest f = forest(c);
+    struct tl_host *h = &c->hosts[rank];
+    struct tl_report report;
+    tl_node_report(h->node, &report);
+    for (uint32_t tree = 0; tree < tl_forest_trees(&f) && report.counters.reparented > 0; tree++)
+        if (tl_node_parent(h->node, tree) == UINT32_MAX)
+            h->alone_ns[tree] = c->world.now_ns;
+}
+
 /* May this node ask storage for this? It is the root of its tree, had nobody to ask there a moment ago, or was not helped. */
 static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const struct tl_fetch *fetch)
 {
@@ -64,10 +76,7 @@ static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const 
     if (tl_forest_place(&f, tree, rank) == 0)
         return true;
     c->checker.alone++;
-    if (tl_node_parent(h->node, tree) == UINT32_MAX && report.counters.reparented > 0) {
-        h->alone_ns[tree] = c->world.now_ns;
-        return true;
-    }
+    note_alone(c, rank);
     bool not_helped =
         report.counters.digest_failures >= DAMAGED_MAX || (object != TL_CATALOG_NONE && c->storage.eio_of[object] > 0);
     return not_helped || (h->alone_ns[tree] != 0 && c->world.now_ns <= h->alone_ns[tree] + QUEUE_NS);
@@ -112,8 +121,8 @@ static void check_messages(struct tl_cluster *c)
     uint64_t links = c->config.nodes + counters.peers_lost + counters.reparented;
     uint64_t beats = c->world.now_ns / c->config.node.heartbeat_ns + 1;
     const struct tl_forest f = forest(c);
-    uint64_t each =
-        3 + tl_forest_trees(&f); /* a PING, a PONG, or a JOIN in every tree; a flood goes along every edge */
+    /* To the parent in each tree a JOIN and a PING, which is answered; a flood goes along every edge, and reports come back. */
+    uint64_t each = 1 + 3 * (uint64_t)tl_forest_trees(&f);
     uint64_t most = MESSAGES_A_FLIGHT * flights + MESSAGES_A_LINK * links * 8 + each * beats * c->config.nodes +
                     each * (uint64_t)c->config.nodes * c->checker.operators;
     if (c->fabric.messages > most)
@@ -126,6 +135,8 @@ void tl_checker_step(struct tl_cluster *c, uint32_t rank)
 {
     struct tl_host *h = &c->hosts[rank];
     c->checker.steps++;
+    if (c->config.plan != NULL && tl_storage_fetches_of(&c->storage, rank, h->epoch) > 0)
+        note_alone(c, rank); /* what is to be read now may have to wait for a slot */
     if (c->checker.steps % (MESSAGES_EVERY * c->config.nodes) == 0)
         check_messages(c);
     if (h->arena.live_bytes > c->checker.peak_bytes)
