@@ -26,7 +26,8 @@ void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct 
                  {"--roots", o->roots},
                  {"--arity", o->arity},
                  {"--link-rate", o->link_rate},
-                 {"--storage-rate", o->storage_rate}};
+                 {"--storage-rate", o->storage_rate},
+                 {"--revalidate", o->revalidate}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].value == NULL)
             continue;
@@ -37,6 +38,8 @@ void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct 
         cli_args_add(a, "--threads");
         cli_args_add(a, "%d", o->threads);
     }
+    if (o->keep_once)
+        cli_args_add(a, "--keep-once");
     if (o->encrypt)
         cli_args_add(a, "--encrypt");
 }

@@ -135,6 +135,8 @@ struct cli_daemon_options {
     const char *cache_size, *readahead, *bulk, *roots, *arity, *link_rate,
         *storage_rate; /* NULL: the daemon's default */
     int threads;
+    const char *revalidate; /* seconds */
+    bool keep_once;
     bool encrypt;
 };
 
