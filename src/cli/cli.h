@@ -138,6 +138,7 @@ bool cli_ask(const char *tier, int rank, bool json, const char *const argv[], js
 /* ---- verbs ---- */
 int cmd_up(const struct cli_verb *self, int argc, char **argv);
 int cmd_down(const struct cli_verb *self, int argc, char **argv);
+int cmd_rekey(const struct cli_verb *self, int argc, char **argv);
 int cmd_restart(const struct cli_verb *self, int argc, char **argv);
 int cmd_wait(const struct cli_verb *self, int argc, char **argv);
 int cmd_run(const struct cli_verb *self, int argc, char **argv);

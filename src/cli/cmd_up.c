@@ -174,7 +174,7 @@ static bool is_metrics(const char *where)
 
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
-    const char *name = NULL, *hostfile = NULL, *topology = NULL;
+    const char *name = NULL, *hostfile = NULL, *topology = NULL, *lifetime = NULL;
     struct cli_daemon_options o = {0};
     char rate[24];
     int here = 0, timeout_ms = TIMEOUT_MS;
@@ -199,6 +199,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         {"encrypt", 0, CLI_FLAG, &o.encrypt, NULL, "encrypt everything between nodes"},
         {"bulk", 0, CLI_TEXT, &o.bulk, "HOW", "auto, tcp, or a libfabric provider"},
         {"threads", 0, CLI_COUNT, &o.threads, "N", "threads that read the source, on each node"},
+        {"key-lifetime", 0, CLI_TEXT, &lifetime, "TIME",
+         "the key expires after TIME, like 8h, unless `rekey` gives another"},
         {"timeout", 0, CLI_SECONDS, &timeout_ms, "S", "give up when not ready after S seconds (60)"},
         CLI_OPTION_JSON(&json),
     };
@@ -213,7 +215,9 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
     struct cli_tier t;
     struct tiercel_error err = {0};
     cli_tier_init(&t);
-    int rc = choose_nodes(&t, here, hostfile, topology, timeout_ms, &err);
+    int rc = lifetime != NULL ? cli_lifetime(lifetime, &t.key_lifetime_s, &err) : 0;
+    if (rc == 0)
+        rc = choose_nodes(&t, here, hostfile, topology, timeout_ms, &err);
     if (rc == 0)
         rc = cli_tier_make(&t, name, t.launcher != CLI_LOCAL, &err);
     bool already = false;

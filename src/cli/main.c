@@ -21,6 +21,10 @@ static const struct cli_verb verbs[] = {
      "After an upgrade, or to try again with a daemon that behaves oddly. Programs that use a mount notice a short\n"
      "delay; the caches start empty. A daemon that cannot go on with the mounts leaves them to the one before.",
      cmd_restart},
+    {"rekey", group_tier, "[OPTION]...", "give a tier a new key; connections and mounts stay",
+     "All nodes accept the new key before any uses it, and use it before the old one is refused. When a node cannot\n"
+     "be reached, nothing is refused; run it again when it is back.",
+     cmd_rekey},
     {"wait", group_tier, "[OPTION]...", "wait until this machine's part of a tier is ready", NULL, cmd_wait},
     {"run", group_use, "--cache PATH [--cache PATH]... [OPTION]... -- COMMAND [ARGUMENT]...",
      "run COMMAND with PATHs served by the tier",

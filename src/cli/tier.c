@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TRIES_MAX      10
@@ -115,7 +116,20 @@ static int write_file(const struct cli_tier *t, const char *name, const char *te
     return code == 0 ? 0 : cli_error(err, -code, "%s: cannot be written: %s", path, strerror(code));
 }
 
-static int make_key(struct cli_tier *t, struct tiercel_error *err)
+int cli_lifetime(const char *text, uint64_t *out_s, struct tiercel_error *err)
+{
+    static const char units[] = "smhd";
+    static const uint64_t seconds[] = {1, 60, 3600, 86400};
+    char *end = NULL;
+    unsigned long long n = strtoull(text, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end) : units;
+    if (text[0] < '0' || text[0] > '9' || n == 0 || n > 100000000 || unit == NULL || (*end != '\0' && end[1] != '\0'))
+        return cli_error(err, -EINVAL, "%.40s: a key's lifetime is seconds, or with m, h or d, like 8h", text);
+    *out_s = n * seconds[unit - units];
+    return 0;
+}
+
+int cli_tier_make_key(struct cli_tier *t, struct tiercel_error *err)
 {
     static const char digits[] = "0123456789abcdef";
     unsigned char raw[32];
@@ -126,9 +140,16 @@ static int make_key(struct cli_tier *t, struct tiercel_error *err)
         t->key[2 * i + 1] = digits[raw[i] & 15];
     }
     explicit_bzero(raw, sizeof raw);
-    t->key[64] = '\n';
-    t->key[65] = '\0';
+    if (t->key_lifetime_s > 0)
+        snprintf(t->key + 64, sizeof t->key - 64, " %llu\n", (unsigned long long)time(NULL) + t->key_lifetime_s);
+    else
+        snprintf(t->key + 64, sizeof t->key - 64, "\n");
     return 0;
+}
+
+int cli_tier_write_key(const struct cli_tier *t, struct tiercel_error *err)
+{
+    return write_file(t, "key", t->key, err);
 }
 
 int cli_tier_write_launch(const struct cli_tier *t, struct tiercel_error *err)
@@ -147,9 +168,9 @@ int cli_tier_write_launch(const struct cli_tier *t, struct tiercel_error *err)
 int cli_tier_write(struct cli_tier *t, struct tiercel_error *err)
 {
     char *nodes = cli_nodes_text(&t->nodes);
-    int rc = nodes != NULL ? make_key(t, err) : cli_error(err, -ENOMEM, "node list: out of memory");
+    int rc = nodes != NULL ? cli_tier_make_key(t, err) : cli_error(err, -ENOMEM, "node list: out of memory");
     if (rc == 0)
-        rc = write_file(t, "key", t->key, err);
+        rc = cli_tier_write_key(t, err);
     if (rc == 0)
         rc = write_file(t, "nodes", nodes, err);
     if (rc == 0)

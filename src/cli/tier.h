@@ -98,7 +98,8 @@ struct cli_tier {
     int lock_fd;
     enum cli_launcher launcher;
     struct cli_nodes nodes;
-    char key[66]; /* 64 hex digits, newline */
+    char key[96];            /* 64 hex digits, when it expires if it does, newline */
+    uint64_t key_lifetime_s; /* of the keys that are made; 0: without end */
     char tierceld[TIERCEL_PATH_SIZE];
     pid_t srun_pid;        /* Slurm: the step's srun, which stays */
     uint64_t srun_started; /* its start time in /proc, so that nobody else is taken for it */
@@ -110,6 +111,12 @@ void cli_tier_fini(struct cli_tier *t);
 int cli_tier_make(struct cli_tier *t, const char *name, bool lasting, struct tiercel_error *err);
 /* Locks the directory of a tier that is there and reads launch.json and nodes. With lock false: does not lock. */
 int cli_tier_load(struct cli_tier *t, const char *name, bool lock, struct tiercel_error *err);
+/* "90", "30m", "8h", "7d" to seconds. 0, -EINVAL with a sentence. */
+int cli_lifetime(const char *text, uint64_t *out_s, struct tiercel_error *err);
+/* A new key, in t->key only. */
+int cli_tier_make_key(struct cli_tier *t, struct tiercel_error *err);
+/* The key file with t->key. */
+int cli_tier_write_key(const struct cli_tier *t, struct tiercel_error *err);
 /* A new key, the node list and launch.json. */
 int cli_tier_write(struct cli_tier *t, struct tiercel_error *err);
 int cli_tier_write_launch(const struct cli_tier *t, struct tiercel_error *err);

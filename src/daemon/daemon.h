@@ -63,6 +63,11 @@ struct tl_link {
     struct tl_unsent *first, *last;
 };
 
+struct tl_daemon_key {
+    uint8_t bytes[TL_KEY_SIZE];
+    uint64_t expires_s; /* seconds since 1970; 0: never */
+};
+
 struct tl_control; /* a connection to the control socket; control.c */
 struct tl_metrics; /* metrics.c */
 
@@ -94,6 +99,8 @@ struct tl_daemon {
         int fds[2]; /* -1: none */
         char *text; /* where it is mounted, if it is ours to unmount; NULL: not */
     } kept[TL_KEEPER_HOLDS];
+    struct tl_daemon_key keys[TL_NET_KEYS_MAX]; /* keys.c; the first is the one that we prove */
+    uint32_t key_count;
     uint32_t restarts;
     bool after_crash, may_refuse;
     char socket_path[4200], pid_path[4200];
@@ -164,6 +171,13 @@ void tl_control_fail(struct tl_control *c, const struct tl_error *err);
 uint64_t tl_control_begin(struct tl_daemon *d, struct tl_control *c, uint64_t timeout_ns);
 int tl_control_take_fd(struct tl_control *c); /* the descriptor that came along, -1; the caller's */
 const char *tl_control_arg(const struct tl_control *c, unsigned i); /* NULL: not given */
+
+/* keys.c */
+int tl_keys_open(struct tl_daemon *d,
+                 struct tl_error *err) TL_MUST_CHECK; /* from the options, or from the daemon before */
+void tl_keys_apply(struct tl_daemon *d);              /* to the transport */
+void tl_keys_wipe(struct tl_daemon *d);
+void tl_verb_rekey(struct tl_daemon *d, struct tl_control *c);
 
 /* metrics.c, exposition.c */
 int tl_metrics_open(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK;

@@ -450,8 +450,11 @@ static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
                                    .listening = &listening};
     if (d->kept[TL_KEEPER_PEERS].fds[0] >= 0)
         config.listen_fd = d->kept[TL_KEEPER_PEERS].fds[0];
-    memcpy(config.job_key, o->key, sizeof config.job_key);
-    int rc = -ENOTSUP;
+    int rc = tl_keys_open(d, err);
+    if (rc != 0)
+        return rc;
+    memcpy(config.job_key, d->keys[0].bytes, sizeof config.job_key);
+    rc = -ENOTSUP;
     if (strcmp(o->bulk, "tcp") != 0) {
         rc = tl_net_ofi_open(&d->net, &config, o->bulk, err);
         if (rc == -ENOTSUP && strcmp(o->bulk, "auto") != 0)
@@ -462,6 +465,8 @@ static int open_net(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
     if (rc == 0 && listening >= 0)
         tl_kept_hold(d, TL_KEEPER_PEERS, listening, -1, NULL);
     explicit_bzero(&config.job_key, sizeof config.job_key);
+    if (rc == 0)
+        tl_keys_apply(d);
     return rc;
 }
 

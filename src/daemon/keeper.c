@@ -126,6 +126,8 @@ static int make_input(struct keeper *k)
         return -errno;
     for (size_t i = 0; i < sizeof k->o->key; i++)
         fprintf(f, "%02x", k->o->key[i]);
+    if (k->o->key_expires_s != 0) /* a daemon of an earlier release knows no such keys */
+        fprintf(f, " %llu", (unsigned long long)k->o->key_expires_s);
     fputc('\n', f);
     fputs(k->o->nodes_text, f);
     bool failed = ferror(f) != 0;

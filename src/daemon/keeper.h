@@ -19,6 +19,7 @@
 #define TL_KEEPER_VERSION 1u   /* keeper and daemon may be of two versions of Tiercel */
 #define TL_KEEPER_HOLDS   128u /* ids: fronts by their number, and: */
 #define TL_KEEPER_LISTEN  127u /* the control socket */
+#define TL_KEEPER_KEYS    125u /* the job's keys, once they are others than those it was started with (keys.c) */
 #define TL_KEEPER_PEERS   126u /* the socket that peers connect to */
 #define TL_EXIT_REFUSED   3    /* exit code: what was handed over cannot be gone on with */
 

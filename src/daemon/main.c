@@ -153,6 +153,7 @@ static void stop(struct tl_daemon *d)
         close(d->signal_fd);
     if (d->epoll_fd >= 0)
         close(d->epoll_fd);
+    tl_keys_wipe(d);
     tl_options_fini(&d->options);
 }
 

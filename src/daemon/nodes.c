@@ -22,7 +22,8 @@ static int hex_value(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-int tl_parse_key(const char *text, uint8_t key[TL_KEY_SIZE])
+/* Its end is the first byte behind the digits. */
+static int parse_digits(const char *text, uint8_t key[TL_KEY_SIZE], const char **end)
 {
     for (size_t i = 0; i < TL_KEY_SIZE; i++) {
         int high = hex_value(text[2 * i]);
@@ -31,8 +32,40 @@ int tl_parse_key(const char *text, uint8_t key[TL_KEY_SIZE])
             return -EINVAL;
         key[i] = (uint8_t)(high << 4 | low);
     }
-    const char *rest = text + 2 * TL_KEY_SIZE;
-    return rest[0] == 0 || (rest[0] == '\n' && rest[1] == 0) ? 0 : -EINVAL;
+    *end = text + 2 * TL_KEY_SIZE;
+    return 0;
+}
+
+static bool line_ends(const char *text)
+{
+    return text[0] == 0 || (text[0] == '\n' && text[1] == 0);
+}
+
+int tl_parse_key(const char *text, uint8_t key[TL_KEY_SIZE])
+{
+    const char *end;
+    int rc = parse_digits(text, key, &end);
+    return rc != 0 || line_ends(end) ? rc : -EINVAL;
+}
+
+int tl_parse_key_line(const char *text, uint8_t key[TL_KEY_SIZE], uint64_t *expires_s)
+{
+    const char *end;
+    uint64_t expires = 0;
+    int rc = parse_digits(text, key, &end);
+    if (rc != 0)
+        return rc;
+    if (*end == ' ') {
+        const char *digits = ++end;
+        for (; *end >= '0' && *end <= '9' && end - digits < 12; end++)
+            expires = expires * 10 + (uint64_t)(*end - '0');
+        if (end == digits)
+            return -EINVAL;
+    }
+    if (!line_ends(end))
+        return -EINVAL;
+    *expires_s = expires;
+    return 0;
 }
 
 uint16_t tl_default_port(const uint8_t key[TL_KEY_SIZE])

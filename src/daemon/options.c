@@ -21,7 +21,8 @@ static const char usage[] =
     "\n"
     "  --nodes FILE        node list: host[:port] [group] a line (-: standard input)\n"
     "  --rank N|auto       our line in it, from 0 (auto: by host name or address)\n"
-    "  --key FILE          the job's key: 64 hex digits, mode 0600\n"
+    "  --key FILE          the job's key: 64 hex digits, and when it expires if it does (seconds since 1970); mode "
+    "0600\n"
     "  --key-fd N          read the key from this descriptor instead\n"
     "  --name TIER         name of the tier (default: default)\n"
     "  --runtime DIR       where sockets, logs and keys of tiers lie\n"
@@ -306,7 +307,7 @@ static int read_key(struct tl_options *o, const struct raw *raw, char **rest, st
         *rest = strdup(line_end + 1);
         line_end[1] = 0;
     }
-    if (tl_parse_key(text, o->key) != 0)
+    if (tl_parse_key_line(text, o->key, &o->key_expires_s) != 0)
         rc = tl_error_set(err, -EINVAL,
                           "key %s: must be 64 hex digits on one line; make one with: "
                           "(umask 077; od -An -tx1 -N32 /dev/urandom | tr -d ' \\n' > FILE)",

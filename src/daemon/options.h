@@ -17,8 +17,9 @@ struct tl_options {
     char tier[TL_TIER_NAME_MAX];
     char runtime[4096]; /* folder of the tier: <runtime>/<tier> */
     uint8_t key[TL_KEY_SIZE];
-    char **addresses; /* node_count strings "host:port" */
-    uint32_t *groups; /* of each node: the first node with the same group; NULL: the list names none */
+    uint64_t key_expires_s; /* seconds since 1970; 0: never */
+    char **addresses;       /* node_count strings "host:port" */
+    uint32_t *groups;       /* of each node: the first node with the same group; NULL: the list names none */
     uint32_t node_count, rank, roots, arity, threads;
     uint64_t cache_size_bytes, readahead_bytes;
     uint32_t revalidate_s; /* 0: never */
@@ -42,6 +43,8 @@ void tl_options_fini(struct tl_options *o);
 int tl_parse_size(const char *text, uint64_t *out) TL_MUST_CHECK;
 /* 32 bytes from 64 hex digits, followed by nothing or a newline. 0, -EINVAL. */
 int tl_parse_key(const char *text, uint8_t key[TL_KEY_SIZE]) TL_MUST_CHECK;
+/* The same, and after the digits perhaps a blank and when the key expires, in seconds since 1970 (0: never). */
+int tl_parse_key_line(const char *text, uint8_t key[TL_KEY_SIZE], uint64_t *expires_s) TL_MUST_CHECK;
 /* The port that all nodes without one use: derived from the key, so that nobody has to agree on it. */
 uint16_t tl_default_port(const uint8_t key[TL_KEY_SIZE]);
 /* Parses a node list: a node a line, `host[:port] [group]`, '#' comments. Fills addresses, groups and node_count; name is for

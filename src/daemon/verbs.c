@@ -417,7 +417,7 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         {"mount", verb_mount},     {"umount", verb_umount},   {"attach", verb_attach},
         {"ping", verb_ping},       {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
         {"restart", verb_restart}, {"serves", verb_serves},   {"pin", verb_pin},
-        {"unpin", verb_pin},       {"metrics", verb_metrics},
+        {"unpin", verb_pin},       {"metrics", verb_metrics}, {"rekey", tl_verb_rekey},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

@@ -40,7 +40,7 @@ void tl_hello_put(uint8_t out[TL_HELLO_SIZE], const struct tl_hello *hello)
     tl_put_u16(out + 18, (uint16_t)hello->refusal);
     tl_put_u32(out + 20, hello->rank);
     tl_put_u32(out + 24, hello->target);
-    tl_put_u32(out + 28, 0);
+    tl_put_u32(out + 28, hello->key_id);
     tl_put_u64(out + 32, hello->job_id);
     tl_put_u64(out + 40, hello->instance);
     tl_put_u64(out + 48, hello->known);
@@ -60,7 +60,7 @@ int tl_hello_get(const uint8_t *bytes, size_t len, struct tl_hello *out)
         return 0;
     uint8_t listener = tl_get_u8(bytes + 16), encrypt = tl_get_u8(bytes + 17);
     uint16_t refusal = tl_get_u16(bytes + 18);
-    if (listener > 1 || encrypt > 1 || refusal > TL_REFUSE_DUPLICATE || tl_get_u32(bytes + 28) != 0)
+    if (listener > 1 || encrypt > 1 || refusal > TL_REFUSE_LAST)
         return -EBADMSG;
     if (hello.prefix.len != (listener ? TL_ANSWER_SIZE : TL_HELLO_SIZE))
         return -EBADMSG;
@@ -69,6 +69,7 @@ int tl_hello_get(const uint8_t *bytes, size_t len, struct tl_hello *out)
     hello.refusal = (enum tl_refusal)refusal;
     hello.rank = tl_get_u32(bytes + 20);
     hello.target = tl_get_u32(bytes + 24);
+    hello.key_id = tl_get_u32(bytes + 28);
     hello.job_id = tl_get_u64(bytes + 32);
     hello.instance = tl_get_u64(bytes + 40);
     hello.known = tl_get_u64(bytes + 48);
@@ -89,7 +90,7 @@ int tl_verdict_get(const uint8_t *bytes, size_t len, struct tl_verdict *out)
     if (len < TL_VERDICT_SIZE)
         return 0;
     uint32_t refusal = tl_get_u32(bytes);
-    if (refusal > TL_REFUSE_DUPLICATE)
+    if (refusal > TL_REFUSE_LAST)
         return -EBADMSG;
     *out = (struct tl_verdict){.refusal = (enum tl_refusal)refusal, .proof = bytes + 4};
     return (int)TL_VERDICT_SIZE;

@@ -26,7 +26,7 @@
 #include "net/transport.h"
 
 /* The layout of everything after the prefix; a change here is a change of version, too. */
-#define TL_WIRE_VERSION 1u
+#define TL_WIRE_VERSION 2u
 
 #define TL_HELLO_PREFIX_SIZE 16u
 #define TL_HELLO_SIZE        120u /* prefix included */
@@ -54,6 +54,8 @@ enum tl_refusal {
     TL_REFUSE_TARGET = 5,    /* the dialler wanted another rank than the one that listens here */
     TL_REFUSE_KEY = 6,       /* the proof is wrong: another job key */
     TL_REFUSE_DUPLICATE = 7, /* another connection between the two lives, or is about to */
+    TL_REFUSE_EXPIRED = 8,   /* the key's time is over */
+    TL_REFUSE_LAST = TL_REFUSE_EXPIRED,
 };
 
 struct tl_hello_prefix {
@@ -68,6 +70,7 @@ struct tl_hello {
     bool encrypt;
     enum tl_refusal refusal; /* the listener's, not authenticated */
     uint32_t rank, target;   /* the sender's, and the one it believes to talk to */
+    uint32_t key_id;         /* which of the job's keys the dialler proves (secret.h); the listener says it again */
     uint64_t job_id;
     uint64_t instance; /* drawn at open: tells a restarted process from the same one */
     uint64_t known;    /* the dialler's last live connection to this peer, 0: none (see tcp_handshake.c) */

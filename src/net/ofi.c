@@ -72,6 +72,12 @@ static void ofi_caps(struct tl_net *net, struct tl_net_caps *out)
     *out = (struct tl_net_caps){.one_sided = ofi_of(net)->hardware, .down_reliable = true};
 }
 
+static void ofi_keys(struct tl_net *net, const struct tl_net_key *keys, uint32_t count)
+{
+    const struct ofi *o = ofi_of(net);
+    o->tcp->ops->keys(o->tcp, keys, count);
+}
+
 static void ofi_stats(struct tl_net *net, struct tl_net_stats *out)
 {
     const struct ofi *o = ofi_of(net);
@@ -204,6 +210,7 @@ static const struct tl_net_ops ofi_ops = {
     .close = ofi_close,
     .caps = ofi_caps,
     .stats = ofi_stats,
+    .keys = ofi_keys,
     .connect = ofi_connect,
     .drop = ofi_drop,
     .send = ofi_send,

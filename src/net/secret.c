@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 
 /* Labels keep the uses of the job's key apart; they are hashed with their terminating NUL. */
-static const char proof_label[] = "tiercel proof 1", keys_label[] = "tiercel keys 1";
+static const char proof_label[] = "tiercel proof 1", keys_label[] = "tiercel keys 1", id_label[] = "tiercel key id 1";
 
 int tl_secret_start(void)
 {
@@ -29,6 +29,13 @@ void tl_secret_draw(struct tl_secret_draw *out)
 void tl_secret_wipe(void *p, size_t len)
 {
     sodium_memzero(p, len);
+}
+
+uint32_t tl_secret_key_id(const uint8_t job_key[TL_JOB_KEY_SIZE])
+{
+    uint8_t id[crypto_generichash_BYTES_MIN];
+    crypto_generichash(id, sizeof id, (const uint8_t *)id_label, sizeof id_label, job_key, TL_JOB_KEY_SIZE);
+    return tl_get_u32(id);
 }
 
 int tl_secret_agree(struct tl_secret_session *out, const uint8_t job_key[TL_JOB_KEY_SIZE],

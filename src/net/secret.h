@@ -45,6 +45,9 @@ void tl_secret_random(void *out, size_t len);
 void tl_secret_draw(struct tl_secret_draw *out);
 void tl_secret_wipe(void *p, size_t len);
 
+/* A key's name on the wire: tells it from the others that a job has at the time, and nothing about its bytes. */
+uint32_t tl_secret_key_id(const uint8_t job_key[TL_JOB_KEY_SIZE]);
+
 /* Transcript and session keys from our draw and both hellos as they were sent. 0, -EBADMSG: the peer's public key is
  * one that gives away the secret. */
 int tl_secret_agree(struct tl_secret_session *out, const uint8_t job_key[TL_JOB_KEY_SIZE],

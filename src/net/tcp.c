@@ -116,7 +116,7 @@ static void tcp_close(struct tl_net *net)
     close_fd(t->reserve_fd);
     if (t->config.epoll_fd == 0)
         close_fd(t->epoll_fd);
-    tl_secret_wipe(t->config.job_key, sizeof t->config.job_key);
+    tl_secret_wipe(t->keys, sizeof t->keys);
     free(t);
 }
 
@@ -125,11 +125,23 @@ void tcp_side_enable(struct tl_net *net)
     tcp_of(net)->side_enabled = true;
 }
 
+static void tcp_keys(struct tl_net *net, const struct tl_net_key *keys, uint32_t count)
+{
+    struct tcp *t = tcp_of(net);
+    check(count >= 1 && count <= TL_NET_KEYS_MAX);
+    tl_secret_wipe(t->keys, sizeof t->keys);
+    memcpy(t->keys, keys, count * sizeof *keys);
+    for (uint32_t i = 0; i < count; i++)
+        t->key_ids[i] = tl_secret_key_id(keys[i].bytes);
+    t->key_count = count;
+}
+
 static const struct tl_net_ops tcp_ops = {
     .name = "tcp",
     .close = tcp_close,
     .caps = tcp_caps,
     .stats = tcp_stats,
+    .keys = tcp_keys,
     .connect = tcp_connect,
     .drop = tcp_drop,
     .send = tcp_send,
@@ -145,7 +157,12 @@ static const struct tl_net_ops tcp_ops = {
 
 static int copy_config(struct tcp *t, const struct tl_net_config *config, struct tl_error *err)
 {
+    struct tl_net_key key = {0};
     t->config = *config;
+    memcpy(key.bytes, config->job_key, sizeof key.bytes);
+    tcp_keys(&t->base, &key, 1);
+    tl_secret_wipe(&key, sizeof key);
+    tl_secret_wipe(t->config.job_key, sizeof t->config.job_key);
     t->addresses = calloc(config->node_count, sizeof *t->addresses);
     t->peers = calloc(config->node_count, sizeof *t->peers);
     if (t->addresses == NULL || t->peers == NULL)

@@ -113,7 +113,8 @@ struct tcp_handshake {
     uint8_t ours[TL_HELLO_SIZE], theirs[TL_ANSWER_SIZE];
     uint32_t have; /* bytes of theirs, or of verdict */
     uint8_t verdict[TL_VERDICT_SIZE];
-    struct tl_hello hello; /* theirs, decoded */
+    struct tl_hello hello;        /* theirs, decoded */
+    uint8_t key[TL_JOB_KEY_SIZE]; /* the one that both prove; the node's may change meanwhile */
 };
 
 struct tcp_receiver {
@@ -179,6 +180,8 @@ struct tcp_region {
 struct tcp {
     struct tl_net base;          /* first */
     struct tl_net_config config; /* addresses: our own copy */
+    struct tl_net_key keys[TL_NET_KEYS_MAX];
+    uint32_t key_ids[TL_NET_KEYS_MAX], key_count;
     char **addresses;
     int epoll_fd, listen_fd, reserve_fd, side_fd; /* epoll_fd: config.epoll_fd, if that is given */
     bool side_enabled, side_ready; /* a stacked transport: gets SIDE events; its descriptor is readable */
@@ -214,7 +217,8 @@ void tcp_linger_ready(struct tcp_conn *c);
 int tcp_record_send(struct tcp_conn *c, const void *bytes, size_t len); /* 0, -errno */
 /* Fills into[*have..want). 0: all there; -EAGAIN, -ECONNRESET (end), -errno. */
 int tcp_record_receive(struct tcp_conn *c, uint8_t *into, uint32_t *have, uint32_t want);
-void tcp_hello_fill(struct tcp_conn *c, uint32_t target, enum tl_refusal refusal); /* draws, encodes into shake->ours */
+/* Draws, encodes into shake->ours. */
+void tcp_hello_fill(struct tcp_conn *c, uint32_t target, uint32_t key_id, enum tl_refusal refusal);
 
 /* tcp_handshake_dial.c */
 void tcp_handshake_dial(struct tcp_conn *c); /* TCP is connected: say hello */
@@ -289,6 +293,11 @@ int tcp_side_watch(struct tl_net *net, int fd);
 static inline struct tcp *tcp_of(struct tl_net *net)
 {
     return (struct tcp *)net;
+}
+
+static inline bool tcp_key_expired(const struct tcp *t, uint32_t i)
+{
+    return t->keys[i].expires_ns != 0 && t->now_ns >= t->keys[i].expires_ns;
 }
 
 static inline bool tcp_lower(const struct tcp *t, uint32_t rank)

@@ -37,7 +37,7 @@ int tcp_record_receive(struct tcp_conn *c, uint8_t *into, uint32_t *have, uint32
     return *have == want ? 0 : -EAGAIN;
 }
 
-void tcp_hello_fill(struct tcp_conn *c, uint32_t target, enum tl_refusal refusal)
+void tcp_hello_fill(struct tcp_conn *c, uint32_t target, uint32_t key_id, enum tl_refusal refusal)
 {
     struct tcp *t = c->net;
     tl_secret_draw(&c->shake->draw);
@@ -50,6 +50,7 @@ void tcp_hello_fill(struct tcp_conn *c, uint32_t target, enum tl_refusal refusal
         .refusal = refusal,
         .rank = t->config.rank,
         .target = target,
+        .key_id = key_id,
         .job_id = t->config.job_id,
         .instance = t->instance,
         .known = c->dialler ? t->peers[target].known : 0,
@@ -95,22 +96,38 @@ static enum tl_refusal listener_judge(const struct tcp *t, const struct tl_hello
     return h->target == t->config.rank ? TL_REFUSE_NONE : TL_REFUSE_TARGET;
 }
 
+/* The key that the dialler is going to prove, into the handshake. */
+static enum tl_refusal listener_choose_key(struct tcp *t, struct tcp_handshake *s)
+{
+    for (uint32_t i = 0; i < t->key_count; i++) {
+        if (t->key_ids[i] != s->hello.key_id)
+            continue;
+        if (tcp_key_expired(t, i))
+            return TL_REFUSE_EXPIRED;
+        memcpy(s->key, t->keys[i].bytes, sizeof s->key);
+        return TL_REFUSE_NONE;
+    }
+    return TL_REFUSE_KEY;
+}
+
 /* The dialler's hello is there: ours goes out, with our proof or a refusal. */
 static void listener_answer(struct tcp_conn *c)
 {
     struct tcp *t = c->net;
     struct tcp_handshake *s = c->shake;
     enum tl_refusal refusal = listener_judge(t, &s->hello);
-    tcp_hello_fill(c, s->hello.rank, refusal);
+    if (refusal == TL_REFUSE_NONE)
+        refusal = listener_choose_key(t, s);
+    tcp_hello_fill(c, s->hello.rank, s->hello.key_id, refusal);
     uint8_t answer[TL_ANSWER_SIZE] = {0};
     memcpy(answer, s->ours, TL_HELLO_SIZE);
     if (refusal == TL_REFUSE_NONE) {
-        if (tl_secret_agree(&s->session, t->config.job_key, &s->draw, s->hello.public_key, s->theirs, s->ours) != 0) {
+        if (tl_secret_agree(&s->session, s->key, &s->draw, s->hello.public_key, s->theirs, s->ours) != 0) {
             t->stats.auth_failures++;
             tcp_conn_discard(c);
             return;
         }
-        tl_secret_prove(answer + TL_HELLO_SIZE, t->config.job_key, TL_SECRET_LISTENER, s->session.transcript, 0);
+        tl_secret_prove(answer + TL_HELLO_SIZE, s->key, TL_SECRET_LISTENER, s->session.transcript, 0);
     }
     if (tcp_record_send(c, answer, sizeof answer) != 0) {
         tcp_conn_discard(c);
@@ -196,15 +213,15 @@ static void listener_verdict_ready(struct tcp_conn *c)
         tcp_conn_discard(c); /* gone, as a dial that lost against ours is */
         return;
     }
-    bool proven = v.refusal == TL_REFUSE_NONE &&
-                  tl_secret_proven(v.proof, t->config.job_key, TL_SECRET_DIALLER, s->session.transcript, 0);
+    bool proven =
+        v.refusal == TL_REFUSE_NONE && tl_secret_proven(v.proof, s->key, TL_SECRET_DIALLER, s->session.transcript, 0);
     uint32_t gen = 0;
     enum tl_refusal refusal = !proven ? TL_REFUSE_KEY : survives(c, &gen) ? TL_REFUSE_NONE : TL_REFUSE_DUPLICATE;
     if (!proven)
         t->stats.auth_failures++;
     uint8_t verdict[TL_VERDICT_SIZE];
     tl_verdict_put(verdict, refusal);
-    tl_secret_prove(verdict + 4, t->config.job_key, TL_SECRET_VERDICT, s->session.transcript, (uint32_t)refusal);
+    tl_secret_prove(verdict + 4, s->key, TL_SECRET_VERDICT, s->session.transcript, (uint32_t)refusal);
     rc = tcp_record_send(c, verdict, sizeof verdict);
     if (refusal != TL_REFUSE_NONE) {
         listener_linger(c);

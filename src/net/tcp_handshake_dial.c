@@ -21,6 +21,14 @@ static void dial_refused(struct tcp_conn *c, enum tl_refusal refusal)
                       "same tier",
                       rank, theirs, ours);
         return;
+    case TL_REFUSE_EXPIRED:
+        t->stats.auth_failures++;
+        tcp_conn_fail(
+            c, -EKEYEXPIRED, -EKEYEXPIRED,
+            "the tier's key has expired, so node %u at %s and this node at %s do not connect any more: give the "
+            "tier a new one with `tiercel rekey`",
+            rank, theirs, ours);
+        return;
     case TL_REFUSE_JOB:
         tcp_conn_fail(c, -EPROTO, -EPROTO,
                       "the daemon at %s belongs to another tier, or has another node list than this node at %s: give "
@@ -75,12 +83,17 @@ static void dial_lost(struct tcp_conn *c, int status)
 
 void tcp_handshake_dial(struct tcp_conn *c)
 {
+    if (tcp_key_expired(c->net, 0)) {
+        dial_refused(c, TL_REFUSE_EXPIRED);
+        return;
+    }
     c->send_blocked = false;
     c->state = TCP_HELLO;
     c->shake = calloc(1, sizeof *c->shake);
     int rc = c->shake == NULL ? -ENOMEM : tcp_conn_watch(c);
     if (rc == 0) {
-        tcp_hello_fill(c, c->peer.rank, TL_REFUSE_NONE);
+        memcpy(c->shake->key, c->net->keys[0].bytes, sizeof c->shake->key);
+        tcp_hello_fill(c, c->peer.rank, c->net->key_ids[0], TL_REFUSE_NONE);
         rc = tcp_record_send(c, c->shake->ours, TL_HELLO_SIZE);
     }
     if (rc != 0)
@@ -104,14 +117,13 @@ static void dial_answered(struct tcp_conn *c)
         refusal = TL_REFUSE_ENCRYPT;
     else if (h->rank != c->peer.rank || h->target != t->config.rank)
         refusal = TL_REFUSE_TARGET;
-    else if (tl_secret_agree(&s->session, t->config.job_key, &s->draw, h->public_key, s->ours, s->theirs) != 0 ||
-             !tl_secret_proven(s->theirs + TL_HELLO_SIZE, t->config.job_key, TL_SECRET_LISTENER, s->session.transcript,
-                               0))
+    else if (tl_secret_agree(&s->session, s->key, &s->draw, h->public_key, s->ours, s->theirs) != 0 ||
+             !tl_secret_proven(s->theirs + TL_HELLO_SIZE, s->key, TL_SECRET_LISTENER, s->session.transcript, 0))
         refusal = TL_REFUSE_KEY;
     uint8_t verdict[TL_VERDICT_SIZE];
     tl_verdict_put(verdict, refusal);
     if (refusal == TL_REFUSE_NONE)
-        tl_secret_prove(verdict + 4, t->config.job_key, TL_SECRET_DIALLER, s->session.transcript, 0);
+        tl_secret_prove(verdict + 4, s->key, TL_SECRET_DIALLER, s->session.transcript, 0);
     int rc = tcp_record_send(c, verdict, sizeof verdict); /* a refusal is told, too: the other side counts it */
     if (refusal != TL_REFUSE_NONE) {
         dial_refused(c, refusal);
@@ -156,7 +168,6 @@ void tcp_dial_hello_ready(struct tcp_conn *c)
 
 void tcp_dial_verdict_ready(struct tcp_conn *c)
 {
-    struct tcp *t = c->net;
     struct tcp_handshake *s = c->shake;
     int rc = tcp_record_receive(c, s->verdict, &s->have, TL_VERDICT_SIZE);
     if (rc == -EAGAIN)
@@ -170,7 +181,7 @@ void tcp_dial_verdict_ready(struct tcp_conn *c)
         dial_stranger(c);
         return;
     }
-    if (!tl_secret_proven(v.proof, t->config.job_key, TL_SECRET_VERDICT, s->session.transcript, (uint32_t)v.refusal)) {
+    if (!tl_secret_proven(v.proof, s->key, TL_SECRET_VERDICT, s->session.transcript, (uint32_t)v.refusal)) {
         dial_refused(c, TL_REFUSE_KEY);
         return;
     }

@@ -36,6 +36,13 @@
 #define TL_MSG_HEADER_MAX 8192u
 #define TL_MSG_SIZE_MAX   65536u
 #define TL_JOB_KEY_SIZE   32u
+#define TL_NET_KEYS_MAX   4u
+
+/* A job's key, and until when it counts; connections that are up outlive it. */
+struct tl_net_key {
+    uint8_t bytes[TL_JOB_KEY_SIZE];
+    uint64_t expires_ns; /* on poll()'s clock; 0: never */
+};
 
 /* A peer: rank in the node list, and which connection to it this is. gen changes with every connection. */
 struct tl_peer {
@@ -47,7 +54,7 @@ enum tl_net_event_type {
     TL_NET_UP = 1,   /* peer usable; by our connect() or theirs. At most one live connection a rank. */
     TL_NET_DOWN,     /* that connection is gone; status says why. Also the answer to a connect() that failed
                         (gen is then the one connect() returned; status -ECONNREFUSED, -ETIMEDOUT, -EKEYREJECTED:
-                        the job's key     does not match, -EPROTO: another version, -EPROTONOSUPPORT...); text in
+                        the job's key does not match, -EKEYEXPIRED, -EPROTO: another version, -EPROTONOSUPPORT...); text in
                         `why` */
     TL_NET_MESSAGE,  /* header and payload valid until release() */
     TL_NET_SENT,     /* payload of send(cookie) is free again; status 0 or the error */
@@ -83,8 +90,8 @@ struct tl_net_config {
     uint32_t node_count;
     const char *const
         *addresses; /* node_count strings "host:port" or "[v6]:port"; index = rank; ours is where we listen */
-    uint8_t job_key[TL_JOB_KEY_SIZE];
-    uint64_t job_id; /* hash of name and node list; both sides must agree */
+    uint8_t job_key[TL_JOB_KEY_SIZE]; /* until keys() gives others */
+    uint64_t job_id;                  /* hash of name and node list; both sides must agree */
     uint32_t protocol_version;
     bool encrypt;         /* both sides must agree, else the connection is refused */
     uint32_t inbound_max; /* connections accepted at once, 0 = default */
@@ -113,6 +120,9 @@ struct tl_net_ops {
     void (*close)(struct tl_net *net); /* NULL is fine; outstanding operations end without events */
     void (*caps)(struct tl_net *net, struct tl_net_caps *out);
     void (*stats)(struct tl_net *net, struct tl_net_stats *out);
+    /* Proves keys[0] from now on, and accepts proofs of all of them: 1 to TL_NET_KEYS_MAX. What is up or on its way stays.
+     * NULL for sim. */
+    void (*keys)(struct tl_net *net, const struct tl_net_key *keys, uint32_t count);
     /* Starts connecting to rank. 0 with *out set (UP or DOWN will follow), -EALREADY (connected or
      * connecting), -EINVAL. */
     int (*connect)(struct tl_net *net, uint32_t rank, uint64_t now_ns, struct tl_peer *out);

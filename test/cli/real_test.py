@@ -105,6 +105,62 @@ class Local(Case):
             if not with_tier:
                 self.assertEqual(os.listdir(self.runtime), [])
 
+    def key(self):
+        with open(self.runtime + "/default/key") as f:
+            return f.read()
+
+    def keys(self, nodes):
+        return [json.loads(self.ok("call", "--rank", str(r), "rekey")) for r in range(nodes)]
+
+    def test_a_tier_gets_a_new_key_and_keeps_its_connections(self):
+        self.ok("up", "-N", "4", "--arity", "2", "--cache-size", "64M", "--bulk", "tcp", "--key-lifetime", "1h")
+        old, before = self.key(), self.keys(4)
+        self.assertTrue(all(k["expires_s"] > 0 and k["accepted"] == 1 for k in before), before)
+        connects = [self.data("stat", "--rank", str(r))["net"]["connects"] for r in range(4)]
+        self.ok("rekey")
+        after = self.keys(4)
+        self.assertEqual({k["key"] for k in after}, {after[0]["key"]})
+        self.assertNotEqual(after[0]["key"], before[0]["key"])
+        self.assertTrue(all(k["expires_s"] == 0 and k["accepted"] == 1 for k in after), after)
+        self.assertNotEqual(self.key(), old)
+        self.assertTrue(self.data("status")["ready"])
+        self.assertEqual([self.data("stat", "--rank", str(r))["net"]["connects"] for r in range(4)], connects)
+        # A daemon that is started anew has the key that its tier has now; one with the old key is refused.
+        self.ok("restart")
+        self.ok("wait")
+        self.assertEqual(self.keys(4), after)
+        self.assertEqual([m["state"] for m in self.data("status")["members"]], ["up"] * 4)
+
+    def test_a_rekey_that_cannot_reach_all_changes_nothing(self):
+        self.ok("up", "-N", "2", "--cache-size", "64M", "--bulk", "tcp")
+        old, before = self.key(), self.keys(2)
+        sock = self.runtime + "/default/node-1.sock"
+        os.rename(sock, sock + "-")
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(sock)  # nobody listens
+        p = self.tiercel("rekey", "--timeout", "2")
+        os.rename(sock + "-", sock)
+        self.assertEqual(p.returncode, 1, p.both)
+        self.assertIn("the key is as before", p.stderr)
+        self.assertEqual(self.key(), old)
+        after = self.keys(2)
+        self.assertEqual([k["key"] for k in after], [k["key"] for k in before])
+        self.ok("rekey")
+        self.assertEqual({k["accepted"] for k in self.keys(2)}, {1})
+
+    def test_an_expired_key_is_refused(self):
+        self.ok("up", "-N", "2", "--cache-size", "64M", "--bulk", "tcp", "--key-lifetime", "1")
+        p = self.tiercel("up", "--key-lifetime", "soon")
+        self.assertEqual(p.returncode, 1, p.both)
+        self.assertIn("like 8h", p.stderr)
+        with open(self.dir + "/key", "w") as f:
+            f.write("ab" * 32 + " 1000000000\n")
+        os.chmod(self.dir + "/key", 0o600)
+        p = subprocess.run([TIERCELD, "--nodes", self.runtime + "/default/nodes", "--key", self.dir + "/key", "--rank", "0",
+                            "--name", "other", "--runtime", self.runtime], capture_output=True, text=True, timeout=20)
+        self.assertNotEqual(p.returncode, 0)
+        self.assertIn("expired at 2001-09-09", p.stderr)
+
     def test_a_wrong_key_is_refused(self):
         self.ok("up")
         os.chmod(self.runtime + "/default/key", 0o644)

@@ -31,6 +31,8 @@ static void key(const char *text)
     uint64_t number;
     if (tl_parse_key(text, bytes) == 0)
         check(strlen(text) >= 64);
+    if (tl_parse_key_line(text, bytes, &number) == 0)
+        check(strlen(text) >= 64 && number < 1000000000000u);
     if (tl_parse_size(text, &number) == 0)
         check(text[0] >= '0' || text[0] == ' ' || (text[0] >= '\t' && text[0] <= '\r'));
 }

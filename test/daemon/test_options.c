@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <errno.h>
 
 #include "daemon/options.h"
 
@@ -48,6 +49,35 @@ static void a_key_is_64_hex_digits(void **state)
     assert_true(tl_parse_key(changed, key) < 0);
     snprintf(changed, sizeof changed, "g%s", key_text + 1);
     assert_true(tl_parse_key(changed, key) < 0);
+}
+
+static void a_key_may_say_when_it_expires(void **state)
+{
+    (void)state;
+    uint8_t key[TL_KEY_SIZE];
+    uint64_t expires = 7;
+    char line[160];
+    const struct {
+        const char *behind;
+        int rc;
+        uint64_t expires;
+    } lines[] = {{"", 0, 0},
+                 {"\n", 0, 0},
+                 {" 1700000000\n", 0, 1700000000},
+                 {" 0", 0, 0},
+                 {" ", -EINVAL, 0},
+                 {" x\n", -EINVAL, 0},
+                 {" -1", -EINVAL, 0},
+                 {" 12 \n", -EINVAL, 0},
+                 {" 1700000000\n\n", -EINVAL, 0},
+                 {"1700000000", -EINVAL, 0},
+                 {" 99999999999999999999", -EINVAL, 0}};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        snprintf(line, sizeof line, "%s%s", key_text, lines[i].behind);
+        assert_int_equal(tl_parse_key_line(line, key, &expires), lines[i].rc);
+        if (lines[i].rc == 0)
+            assert_int_equal(expires, lines[i].expires);
+    }
 }
 
 static int parse_list(struct tl_options *o, const char *text, struct tl_error *err)
@@ -244,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_have_units_and_limits),
         cmocka_unit_test(a_key_is_64_hex_digits),
+        cmocka_unit_test(a_key_may_say_when_it_expires),
         cmocka_unit_test(a_node_list_is_a_host_a_line),
         cmocka_unit_test(groups_are_named_behind_the_hosts),
         cmocka_unit_test(a_bad_line_is_named),

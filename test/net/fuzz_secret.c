@@ -26,6 +26,11 @@ void tl_secret_wipe(void *p, size_t len)
     memset(p, 0, len);
 }
 
+uint32_t tl_secret_key_id(const uint8_t job_key[TL_JOB_KEY_SIZE])
+{
+    return job_key[0];
+}
+
 int tl_secret_agree(struct tl_secret_session *out, const uint8_t job_key[TL_JOB_KEY_SIZE],
                     const struct tl_secret_draw *draw, const uint8_t peer_public[32],
                     const uint8_t dialler_hello[TL_HELLO_SIZE], const uint8_t listener_hello[TL_HELLO_SIZE])

@@ -19,6 +19,7 @@ struct tl_hello hand_honest(uint32_t rank, uint32_t target, bool listener)
         .encrypt = stage_encrypt,
         .rank = rank,
         .target = target,
+        .key_id = tl_secret_key_id(hand_key),
         .job_id = 1,
         .instance = 77,
     };

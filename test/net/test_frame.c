@@ -24,6 +24,7 @@ static void hellos_survive(void **state)
                           .encrypt = true,
                           .rank = 10623,
                           .target = 0,
+                          .key_id = 5,
                           .job_id = UINT64_MAX,
                           .instance = 1,
                           .known = 2};
@@ -37,6 +38,7 @@ static void hellos_survive(void **state)
     assert_int_equal(tl_hello_get(bytes, sizeof bytes, &out), TL_HELLO_SIZE);
     assert_int_equal(out.prefix.version, 3);
     assert_int_equal(out.rank, in.rank);
+    assert_int_equal(out.key_id, in.key_id);
     assert_int_equal(out.job_id, in.job_id);
     assert_int_equal(out.known, in.known);
     assert_true(out.encrypt && !out.listener);
@@ -181,7 +183,7 @@ static void decode_all(const uint8_t *bytes, size_t len, uint32_t data_len)
     n = tl_hello_get(bytes, len, &hello);
     assert_true(n == -EBADMSG || n == 0 || (n == (int)TL_HELLO_SIZE && len >= TL_HELLO_SIZE));
     if (n > 0)
-        assert_true(hello.refusal <= TL_REFUSE_DUPLICATE);
+        assert_true(hello.refusal <= TL_REFUSE_LAST);
     n = tl_verdict_get(bytes, len, &verdict);
     assert_true(n <= 0 || (verdict.proof >= bytes && verdict.proof + TL_PROOF_SIZE <= bytes + len));
     for (int encrypted = 0; encrypted < 2; encrypted++) {
