@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Scenarios as text: read and written. The grammar is docs/scenarios.md. No I/O: a fuzzer lives on this file. */
+/* Scenarios as text, read. No I/O: a fuzzer lives on this file. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -7,100 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/time.h"
-#include "sim/scenario.h"
+#include "sim/scenario_words.h"
 
 #define LINE_MAX_BYTES 16384u
 #define WORDS_MAX      24u
 #define MANY           4294967295ull
-#define HOUR_NS        (3600 * TL_NS_PER_S)
-
-enum unit { UNIT_NUMBER, UNIT_BYTES, UNIT_TIME, UNIT_SWITCH };
-
-/* A line `NAME VALUE` for each. */
-struct setting {
-    const char *name;
-    size_t offset, size;
-    enum unit unit;
-    uint64_t min, max;
-};
-#define SETTING(name, field, unit, min, max)                                                                           \
-    {                                                                                                                  \
-        name, offsetof(struct tl_scenario, field), sizeof(((struct tl_scenario *)NULL)->field), unit, min, max         \
-    }
-
-static const struct setting settings[] = {
-    SETTING("nodes", config.nodes, UNIT_NUMBER, 1, TL_SCENARIO_NODES_MAX),
-    SETTING("seed", config.seed, UNIT_NUMBER, 0, UINT64_MAX),
-    SETTING("arity", config.node.arity, UNIT_NUMBER, 1, TL_FOREST_ARITY_MAX),
-    SETTING("roots", config.node.roots, UNIT_NUMBER, 1, TL_FOREST_ROOTS_MAX),
-    SETTING("groups", config.groups, UNIT_NUMBER, 0, TL_SCENARIO_NODES_MAX),
-    SETTING("cache", config.node.cache_limit_bytes, UNIT_BYTES, 12u << 20, 1ull << 40),
-    SETTING("objects", config.node.object_max, UNIT_NUMBER, 16, 1u << 24),
-    SETTING("flights", config.node.flight_max, UNIT_NUMBER, 16, 1u << 16),
-    SETTING("waiters", config.node.waiter_max, UNIT_NUMBER, 16, 1u << 16),
-    SETTING("read-ahead", config.node.readahead_max_bytes, UNIT_BYTES, 0, UINT64_MAX),
-    SETTING("read-window", config.node.window_chunks, UNIT_NUMBER, 1, TL_FETCH_CHUNKS_MAX),
-    SETTING("request-timeout", config.node.request_timeout_ns, UNIT_TIME, TL_NS_PER_MS, HOUR_NS),
-    SETTING("heartbeat", config.node.heartbeat_ns, UNIT_TIME, TL_NS_PER_MS, HOUR_NS),
-    SETTING("grace", config.node.connect_grace_ns, UNIT_TIME, 0, HOUR_NS),
-    SETTING("fetches", config.node.fetch_max, UNIT_NUMBER, 1, 1024),
-    SETTING("jitter", config.fabric.jitter_ns, UNIT_TIME, 0, TL_NS_PER_S),
-    SETTING("connect-timeout", config.fabric.connect_timeout_ns, UNIT_TIME, TL_NS_PER_MS, HOUR_NS),
-    SETTING("user-timeout", config.fabric.user_timeout_ns, UNIT_TIME, TL_NS_PER_MS, HOUR_NS),
-    SETTING("one-sided", config.fabric.one_sided, UNIT_SWITCH, 0, 1),
-    SETTING("verify", config.verify_ppm, UNIT_NUMBER, 0, 1000000),
-    SETTING("skew", config.start_skew_ns, UNIT_TIME, 0, HOUR_NS),
-    SETTING("wait-ready", config.wait_ready, UNIT_SWITCH, 0, 1),
-    SETTING("steps", steps, UNIT_NUMBER, 1, 100000),
-    SETTING("processes", processes, UNIT_NUMBER, 1, 64),
-    SETTING("files", files, UNIT_NUMBER, 1, 10000),
-    SETTING("file-size", file_bytes, UNIT_BYTES, 0, 64u << 20),
-    SETTING("gap", gap_ns, UNIT_TIME, 0, HOUR_NS),
-    SETTING("limit", limit_ns, UNIT_TIME, TL_NS_PER_MS, HOUR_NS),
-    SETTING("chances-until", plan.window_ns, UNIT_TIME, 0, HOUR_NS),
-    SETTING("delay-most", plan.delay_max_ns, UNIT_TIME, 1, HOUR_NS),
-};
-#define SETTING_COUNT (sizeof settings / sizeof settings[0])
-
-static const struct {
-    const char *name;
-    size_t offset;
-} chances[] = {
-#define CHANCE_LINE(field, name) {name, offsetof(struct tl_fault_chances, field##_ppm)},
-    TL_FAULT_CHANCES(CHANCE_LINE)
-#undef CHANCE_LINE
-};
-#define CHANCE_COUNT (sizeof chances / sizeof chances[0])
-
-static const struct {
-    const char *name, *takes, *a, *b;
-} acts[] = {
-#define ACT_LINE(id, name, takes, a, b) {name, takes, a, b},
-    TL_FAULT_ACTS(ACT_LINE)
-#undef ACT_LINE
-};
-
-static const char *const metrics[] = {
-#define METRIC_LINE(field, name) name,
-    TL_SCENARIO_METRICS(METRIC_LINE)
-#undef METRIC_LINE
-};
-#define METRIC_COUNT (sizeof metrics / sizeof metrics[0])
-
-static const char *const plants[] = {
-#define PLANT_NAME(id, name, what) name,
-    TL_PLANTS(PLANT_NAME)
-#undef PLANT_NAME
-};
+#define HOUR_NS        TL_SCENARIO_HOUR_NS
 
 static const char *const workloads[] = {"random", "imports", "stream", "files"};
-static const char *const hows[] = {"<=", ">=", "="};
-static const struct {
-    const char *name;
-    uint64_t factor;
-} times[] = {{"s", TL_NS_PER_S}, {"ms", TL_NS_PER_MS}, {"us", TL_NS_PER_US}, {"ns", 1}},
-  sizes[] = {{"G", 1u << 30}, {"M", 1u << 20}, {"K", 1u << 10}, {"", 1}};
 
 const char *tl_scenario_metric_name(uint32_t metric)
 {
@@ -524,131 +438,4 @@ int tl_scenario_parse(struct tl_scenario *s, const char *file, const char *text,
         at += line_len + 1;
     }
     return rc != 0 ? rc : check_whole(&r);
-}
-
-/* ---- writing ---- */
-
-struct writer {
-    char *out;
-    size_t max, used;
-};
-
-__attribute__((format(printf, 2, 3))) static void put(struct writer *w, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    int n = vsnprintf(w->used < w->max ? w->out + w->used : NULL, w->used < w->max ? w->max - w->used : 0, fmt, args);
-    va_end(args);
-    w->used += n > 0 ? (size_t)n : 0;
-}
-
-static void put_value(struct writer *w, enum unit unit, uint64_t value)
-{
-    uint32_t i = 0;
-    switch (unit) {
-    case UNIT_SWITCH: put(w, "%s", value != 0 ? "on" : "off"); break;
-    case UNIT_TIME:
-        while (i < 3 && value % times[i].factor != 0)
-            i++;
-        put(w, "%llu%s", (unsigned long long)(value / times[i].factor), times[i].name);
-        break;
-    case UNIT_BYTES:
-        while (i < 3 && (value == 0 || value % sizes[i].factor != 0))
-            i++;
-        put(w, "%llu%s", (unsigned long long)(value / sizes[i].factor), sizes[i].name);
-        break;
-    case UNIT_NUMBER: put(w, "%llu", (unsigned long long)value); break;
-    }
-}
-
-static uint64_t setting_of(const struct tl_scenario *s, const struct setting *t)
-{
-    const char *from = (const char *)s + t->offset;
-    uint64_t value = 0;
-    uint32_t value32 = 0;
-    if (t->size == sizeof value) {
-        memcpy(&value, from, sizeof value);
-        return value;
-    }
-    if (t->size == sizeof value32) {
-        memcpy(&value32, from, sizeof value32);
-        return value32;
-    }
-    return *(const bool *)from;
-}
-
-static void put_fault(struct writer *w, const struct tl_fault_plan *p, const struct tl_fault *f)
-{
-    put(w, "at ");
-    put_value(w, UNIT_TIME, f->at_ns);
-    put(w, " %s", acts[f->act].name);
-    for (uint32_t i = 0; i < f->range_count; i++) {
-        const struct tl_rank_range *r = &p->ranges[f->first_range + i];
-        const char *before = i == 0 ? " " : r->side == r[-1].side ? "," : "/";
-        if (r->first == r->last)
-            put(w, "%s%u", before, r->first);
-        else
-            put(w, "%s%u-%u", before, r->first, r->last);
-    }
-    if (f->a != TL_FAULT_NOTHING && acts[f->act].a != NULL)
-        put(w, " %s %llu", acts[f->act].a, (unsigned long long)f->a);
-    if (f->b != TL_FAULT_NOTHING && acts[f->act].b != NULL)
-        put(w, " %s %llu", acts[f->act].b, (unsigned long long)f->b);
-    if (f->for_ns != 0) {
-        put(w, " for ");
-        put_value(w, UNIT_TIME, f->for_ns);
-    }
-    put(w, "\n");
-}
-
-/* Settings that are the default are left out. */
-size_t tl_scenario_print(const struct tl_scenario *s, char *out, size_t max)
-{
-    static struct tl_scenario usual;
-    struct writer w = {.out = out, .max = max};
-    tl_scenario_default(&usual);
-    if (s->name[0] != 0)
-        put(&w, "name %s\n", s->name);
-    if (s->lab)
-        put(&w, "lab\n");
-    for (uint32_t i = 0; i < SETTING_COUNT; i++) {
-        uint64_t value = setting_of(s, &settings[i]);
-        if (i > 1 && value == setting_of(&usual, &settings[i]))
-            continue;
-        put(&w, "%s ", settings[i].name);
-        put_value(&w, settings[i].unit, value);
-        put(&w, "\n");
-    }
-    put(&w, "workload %s\n", s->workload);
-    if (s->config.readers_first != 0 || s->config.readers_last < s->config.nodes)
-        put(&w, "readers %u-%u\n", s->config.readers_first,
-            s->config.readers_last < s->config.nodes ? s->config.readers_last : s->config.nodes - 1);
-    for (uint32_t i = 0; i < CHANCE_COUNT; i++) {
-        uint32_t ppm = 0;
-        memcpy(&ppm, (const char *)&s->plan.chances + chances[i].offset, sizeof ppm);
-        if (ppm != 0)
-            put(&w, "chance %s %u\n", chances[i].name, ppm);
-    }
-    for (uint32_t i = 0; i < s->plan.fault_count; i++)
-        put_fault(&w, &s->plan, &s->plan.faults[i]);
-    if (s->config.plant != TL_PLANT_NONE)
-        put(&w, "plant %s\n", plants[s->config.plant]);
-    for (uint32_t i = 0; i < s->expect_count; i++)
-        put(&w, "expect %s %s %llu\n", metrics[s->expects[i].metric], hows[s->expects[i].how],
-            (unsigned long long)s->expects[i].value);
-    return w.used;
-}
-
-bool tl_scenario_reset(struct tl_scenario *s, uint32_t i, bool *changed)
-{
-    static struct tl_scenario usual;
-    const uint32_t first = 2; /* nodes and seed are what they are */
-    *changed = false;
-    if (first + i >= SETTING_COUNT)
-        return false;
-    const struct setting *t = &settings[first + i];
-    tl_scenario_default(&usual);
-    *changed = setting_of(s, t) != setting_of(&usual, t);
-    memcpy((char *)s + t->offset, (const char *)&usual + t->offset, t->size);
-    return true;
 }
