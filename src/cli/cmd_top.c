@@ -2,7 +2,7 @@
 /* tiercel top: the counters of all nodes, live.
  *
  * Once a second `stat all` is asked for, and what has changed since is drawn as rates: totals above, a row a node
- * below. The terminal is put back on every way out. */
+ * below, in the shape of the first tree (top_tree.c). The terminal is put back on every way out. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli/tier.h"
+#include "cli/top_tree.h"
 
 #define PERIOD_MS    1000
 #define CALL_MS      5000
@@ -25,13 +26,14 @@ enum { REQUESTS, HITS, MISSES, SERVED, PEER_IN, PEER_OUT, SOURCE_BYTES, SOURCE_O
 
 struct sample {
     uint64_t value[COUNTER_COUNT];
-    uint64_t cached;
+    uint64_t cached, slow;
 };
 
 struct row {
     unsigned rank;
-    int parent; /* -1: none */
-    bool known; /* in the last answer */
+    int parent;         /* whom it asks, -1: nobody */
+    int planned_parent; /* when all are up */
+    bool known;         /* in the last answer */
     struct sample now, before;
 };
 
@@ -133,10 +135,13 @@ static void take_sample(struct sample *s, const json_t *counters)
     s->value[SOURCE_OPS] = cli_json_u64(counters, "source_lists") + cli_json_u64(counters, "source_opens") +
                            cli_json_u64(counters, "source_reads");
     s->cached = cli_json_u64(counters, "cached_bytes");
+    s->slow = cli_json_u64(counters, "slow_children");
 }
 
 static struct row *row_of(struct top *t, unsigned rank)
 {
+    if (rank < t->count && t->rows[rank].rank == rank) /* nearly always: lists are in the order of ranks */
+        return &t->rows[rank];
     for (size_t i = 0; i < t->count; i++) {
         if (t->rows[i].rank == rank)
             return &t->rows[i];
@@ -157,7 +162,10 @@ static int take_status(struct top *t, json_t *status)
         const struct row *old = row_of(t, rank);
         if (old != NULL)
             rows[i] = *old;
+        const json_t *parents = json_object_get(json_array_get(members, i), "parents");
+        const json_t *planned = json_array_get(parents, 0);
         rows[i].rank = rank;
+        rows[i].planned_parent = json_is_integer(planned) ? (int)json_integer_value(planned) : -1;
     }
     free(t->rows);
     json_decref(t->status);
@@ -176,9 +184,7 @@ static size_t take_stat(struct top *t, const json_t *stat)
         t->rows[i].known = false;
     json_array_foreach(json_object_get(stat, "nodes"), i, node)
     {
-        struct row *row = i < t->count && t->rows[i].rank == cli_json_u64(node, "rank")
-                              ? &t->rows[i] /* nearly always: both lists are in the order of ranks */
-                              : row_of(t, (unsigned)cli_json_u64(node, "rank"));
+        struct row *row = row_of(t, (unsigned)cli_json_u64(node, "rank"));
         if (row == NULL) {
             unknown++;
             continue;
@@ -216,7 +222,7 @@ static int ask_json(struct top *t, const char *const argv[], json_t **out, struc
 
 static int refresh(struct top *t, struct tiercel_error *err)
 {
-    const char *const ask_status[] = {"status", NULL}, *const ask_stat[] = {"stat", "all", NULL};
+    const char *const ask_status[] = {"status", "trees", NULL}, *const ask_stat[] = {"stat", "all", NULL};
     json_t *status, *stat;
     int rc = 0;
     if (t->status == NULL) {
@@ -291,8 +297,8 @@ static void draw_head(FILE *out, const struct top *t)
     snprintf(text, sizeof text, "storage  %10s/s  %10s operations/s", cli_bytes(a, rate(t, n, o, SOURCE_BYTES)),
              cli_count(b, rate(t, n, o, SOURCE_OPS)));
     line(out, t, "", text);
-    snprintf(text, sizeof text, "between  %10s/s  %10s cached in all", cli_bytes(a, rate(t, n, o, PEER_OUT)),
-             cli_bytes(b, n->cached));
+    snprintf(text, sizeof text, "between  %10s/s  %10s cached in all  %5s slow children",
+             cli_bytes(a, rate(t, n, o, PEER_OUT)), cli_bytes(b, n->cached), cli_count(c, n->slow));
     line(out, t, "", text);
     line(out, t, "", "");
 }
@@ -302,39 +308,42 @@ static const char *address_of(const struct top *t, size_t row)
     return cli_json_text(json_array_get(json_object_get(t->status, "members"), row), "address");
 }
 
+/* Both fit 80 columns; what is added to the right needs WIDE_COLUMNS. */
 static void draw_titles(FILE *out, const struct top *t)
 {
     char text[512];
-    bool wide = t->columns >= WIDE_COLUMNS;
-    snprintf(text, sizeof text, "%5s %-21.21s %9s %8s %10s %10s %10s%s", "node", "address", "requests", "hits",
-             "storage", "received", "cached", wide ? "     served       sent     ops parent" : "");
+    snprintf(text, sizeof text, "%-*s %-15.15s %7s %7s %10s %10s %6s %4s%s", TOP_TREE_WIDTH, "node", "address", "hits",
+             "misses", "served", "received", "failed", "slow",
+             t->columns >= WIDE_COLUMNS ? "       sent    storage     ops     cached" : "");
     size_t len = strlen(text);
     if ((int)len < t->columns && t->columns < (int)sizeof text) /* the bar reaches the edge */
         snprintf(text + len, sizeof text - len, "%*s", t->columns - (int)len, "");
     line(out, t, "\033[7m", text);
 }
 
-static void draw_row(FILE *out, const struct top *t, size_t i)
+/* place NULL: without the tree's lines. */
+static void draw_row(FILE *out, const struct top *t, size_t i, const struct top_place *place)
 {
     const struct row *r = &t->rows[i];
-    char text[512], q[CLI_UNIT_SIZE], h[CLI_UNIT_SIZE], s[CLI_UNIT_SIZE], in[CLI_UNIT_SIZE], c[CLI_UNIT_SIZE],
-        v[CLI_UNIT_SIZE], po[CLI_UNIT_SIZE], op[CLI_UNIT_SIZE], parent[16] = "-";
+    char text[512], tree[TOP_TREE_WIDTH + 1], h[CLI_UNIT_SIZE], m[CLI_UNIT_SIZE], v[CLI_UNIT_SIZE], in[CLI_UNIT_SIZE],
+        f[CLI_UNIT_SIZE], w[CLI_UNIT_SIZE], po[CLI_UNIT_SIZE], s[CLI_UNIT_SIZE], op[CLI_UNIT_SIZE], c[CLI_UNIT_SIZE];
+    top_tree_text(place, r->rank, tree);
     if (!r->known) {
-        snprintf(text, sizeof text, "%5u %-21.21s %9s", r->rank, address_of(t, i), "no answer");
+        snprintf(text, sizeof text, "%-*s %-15.15s no answer", TOP_TREE_WIDTH, tree, address_of(t, i));
         line(out, t, "\033[31m", text);
         return;
     }
     const struct sample *n = &r->now, *o = &r->before;
-    int used = snprintf(text, sizeof text, "%5u %-21.21s %9s %8s %10s %10s %10s", r->rank, address_of(t, i),
-                        cli_count(q, rate(t, n, o, REQUESTS)), hit_share(h, t, n, o),
-                        cli_bytes(s, rate(t, n, o, SOURCE_BYTES)), cli_bytes(in, rate(t, n, o, PEER_IN)),
-                        cli_bytes(c, n->cached));
-    if (r->parent >= 0)
-        snprintf(parent, sizeof parent, "%d", r->parent);
+    int used = snprintf(text, sizeof text, "%-*s %-15.15s %7s %7s %10s %10s %6s %4s", TOP_TREE_WIDTH, tree,
+                        address_of(t, i), cli_count(h, rate(t, n, o, HITS)), cli_count(m, rate(t, n, o, MISSES)),
+                        cli_bytes(v, rate(t, n, o, SERVED)), cli_bytes(in, rate(t, n, o, PEER_IN)),
+                        cli_count(f, n->value[FAILED]), cli_count(w, n->slow));
     if (t->columns >= WIDE_COLUMNS)
-        snprintf(text + used, sizeof text - (size_t)used, " %10s %10s %7s %6s", cli_bytes(v, rate(t, n, o, SERVED)),
-                 cli_bytes(po, rate(t, n, o, PEER_OUT)), cli_count(op, rate(t, n, o, SOURCE_OPS)), parent);
-    line(out, t, "", text);
+        snprintf(text + used, sizeof text - (size_t)used, " %10s %10s %7s %10s", cli_bytes(po, rate(t, n, o, PEER_OUT)),
+                 cli_bytes(s, rate(t, n, o, SOURCE_BYTES)), cli_count(op, rate(t, n, o, SOURCE_OPS)),
+                 cli_bytes(c, n->cached));
+    bool trouble = n->slow > 0 || rate(t, n, o, FAILED) > 0;
+    line(out, t, trouble ? "\033[33m" : "", text);
 }
 
 static uint64_t activity(const struct top *t, size_t i)
@@ -343,33 +352,59 @@ static uint64_t activity(const struct top *t, size_t i)
     return rate(t, &r->now, &r->before, REQUESTS);
 }
 
-/* Indices of the rows in the order they are shown. qsort has no context: the table it sorts carries the key. */
-struct place {
+/* Indices of the rows, busiest first. qsort has no context: the table it sorts carries the key. */
+struct ranked {
     size_t row;
     uint64_t key;
 };
 
 static int busiest_first(const void *a, const void *b)
 {
-    const struct place *x = a, *y = b;
+    const struct ranked *x = a, *y = b;
     if (x->key != y->key)
         return x->key < y->key ? 1 : -1;
     return (x->row > y->row) - (x->row < y->row);
 }
 
-static void draw_rows(FILE *out, struct top *t, size_t room)
+static void draw_busiest(FILE *out, const struct top *t, size_t end)
 {
-    struct place *places = calloc(t->count > 0 ? t->count : 1, sizeof *places);
-    if (places == NULL)
+    struct ranked *order = calloc(t->count + 1, sizeof *order);
+    if (order == NULL)
         return;
     for (size_t i = 0; i < t->count; i++)
-        places[i] = (struct place){.row = i, .key = t->by_activity ? activity(t, i) : 0};
-    qsort(places, t->count, sizeof *places, busiest_first);
+        order[i] = (struct ranked){.row = i, .key = activity(t, i)};
+    qsort(order, t->count, sizeof *order, busiest_first);
+    for (size_t i = t->first; i < end; i++)
+        draw_row(out, t, order[i].row, NULL);
+    free(order);
+}
+
+static void draw_tree(FILE *out, struct top *t, size_t end)
+{
+    struct top_place *places = calloc(t->count + 1, sizeof *places);
+    int *parents = calloc(t->count + 1, sizeof *parents);
+    for (size_t i = 0; parents != NULL && i < t->count; i++) {
+        const struct row *r = &t->rows[i];
+        int rank = r->known ? r->parent : r->planned_parent;
+        const struct row *parent = rank >= 0 ? row_of(t, (unsigned)rank) : NULL;
+        parents[i] = parent != NULL ? (int)(parent - t->rows) : -1;
+    }
+    if (places != NULL && parents != NULL && top_tree_order(parents, t->count, places) == 0)
+        for (size_t i = t->first; i < end; i++)
+            draw_row(out, t, places[i].row, &places[i]);
+    free(parents);
+    free(places);
+}
+
+static void draw_rows(FILE *out, struct top *t, size_t room)
+{
     if (t->first + room > t->count)
         t->first = t->count > room ? t->count - room : 0;
-    for (size_t i = t->first; i < t->count && i < t->first + room; i++)
-        draw_row(out, t, places[i].row);
-    free(places);
+    size_t end = t->first + room < t->count ? t->first + room : t->count;
+    if (t->by_activity)
+        draw_busiest(out, t, end);
+    else
+        draw_tree(out, t, end);
 }
 
 static void draw(struct top *t)
@@ -388,7 +423,7 @@ static void draw(struct top *t)
     if (t->lines > HEAD_ROWS + 2) {
         size_t last = t->first + room < t->count ? t->first + room : t->count;
         snprintf(text, sizeof text, "q quit   s %s   arrows scroll   per second; nodes %zu to %zu of %zu",
-                 t->by_activity ? "in order" : "busiest first", t->count > 0 ? t->first + 1 : 0, last, t->count);
+                 t->by_activity ? "as a tree" : "busiest first", t->count > 0 ? t->first + 1 : 0, last, t->count);
         fprintf(out, "\033[%d;1H\033[2m%.*s\033[0m\033[K", t->lines, t->columns, text);
     }
     if (fclose(out) == 0)

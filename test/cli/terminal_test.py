@@ -88,6 +88,17 @@ class Terminal(Case):
         os.write(fd, b"q")
         self.assertEqual(self.finish(pid, fd)[0], 0)
 
+    def test_top_shows_the_tree(self):
+        self.ok("up", "-N", "7")
+        pid, fd = self.spawn("top", lines=24, columns=80)
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.read_until(fd, "nodes 1 to 7 of 7")).replace("\r", "")
+        for rank, place in enumerate(("0 ", r"\+- 1 ", "`- 2 ", r"\|  \+- 3 ", r"\|  `- 4 ", r"   \+- 5 ", "   `- 6 ")):
+            self.assertRegex(text, rf"(?m)^{place} +127\.0\.0\.1:\d+ +\d")
+        os.write(fd, b"s")
+        self.assertRegex(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.read_until(fd, "s as a tree")), r"(?m)^6  +127")
+        os.write(fd, b"q")
+        self.assertEqual(self.finish(pid, fd)[0], 0)
+
     def test_top_says_when_the_tier_goes_and_finds_it_again(self):
         self.ok("up", "-N", "2")
         pid, fd = self.spawn("top")
