@@ -16,6 +16,7 @@ _tiercel()
         done
     fi
     case $prev in
+    timeline) mapfile -t COMPREPLY < <(compgen -W "start stop save" -- "$cur") ;;
     --hostfile | -f | --topology | --cache | -c | --runtime) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     --roots | --arity) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$cur") ;;
     --bulk) mapfile -t COMPREPLY < <(compgen -W "auto tcp" -- "$cur") ;;

@@ -46,6 +46,11 @@ static const struct cli_verb verbs[] = {
     {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},
+    {"timeline", group_look, "[OPTION]... start | stop | save FILE",
+     "record when nodes do what, as a trace for Perfetto",
+     "`start` begins anew on this machine's nodes; `save` writes what they have done since, while they go on or\n"
+     "after `stop`. A node keeps its last 65,536 marks. Open FILE at https://ui.perfetto.dev or chrome://tracing.",
+     cmd_timeline},
     {"doctor", group_look, "[OPTION]...", "what this machine allows, and how `run` will serve", NULL, cmd_doctor},
     {"sim", group_look, "[ARGUMENT]...", "simulate a tier of any size (`tiercel sim --help`)", NULL, cmd_sim},
     {"call", NULL, "[OPTION]... REQUEST [ARGUMENT]...", "send a control request to a daemon, print its JSON", NULL,

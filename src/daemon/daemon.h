@@ -17,6 +17,7 @@
 #include "daemon/keeper.h"
 #include "daemon/options.h"
 #include "daemon/pressure.h"
+#include "daemon/timeline.h"
 #include "front/front.h"
 #include "front/fuse/fuse.h"
 #include "net/transport.h"
@@ -84,6 +85,7 @@ struct tl_daemon {
     struct tl_front_host host;
     struct tl_fuse_stats past;  /* of mounts that have ended */
     struct tl_metrics *metrics; /* NULL: off */
+    struct tl_timeline timeline;
     struct tl_control *controls[TL_CONTROLS_MAX];
     uint64_t no_memory_said_ns;
     uint8_t *queue; /* requests of fronts and synthesised events, run after the present one */

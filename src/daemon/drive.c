@@ -300,9 +300,15 @@ void tl_drive_event(struct tl_daemon *d, const struct tl_event *ev)
 {
     check(!d->stepping);
     d->stepping = true;
-    tl_node_step(d->node, tl_time_mono_ns(), ev);
-    for (struct tl_action a; tl_node_next(d->node, &a);)
+    uint64_t now = tl_time_mono_ns();
+    if (d->timeline.on)
+        tl_timeline_event(&d->timeline, now, ev);
+    tl_node_step(d->node, now, ev);
+    for (struct tl_action a; tl_node_next(d->node, &a);) {
+        if (d->timeline.on)
+            tl_timeline_action(&d->timeline, tl_time_mono_ns(), &a);
         act(d, &a);
+    }
     d->stepping = false;
 }
 

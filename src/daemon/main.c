@@ -144,6 +144,7 @@ static void stop(struct tl_daemon *d)
         tl_fronts_close(d);
     tl_control_close(d);
     tl_metrics_close(d);
+    tl_timeline_free(&d->timeline);
     if (d->pid_path[0] != 0)
         unlink(d->pid_path);
     tl_drive_close(d);

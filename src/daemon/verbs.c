@@ -369,6 +369,23 @@ static void verb_stat_which(struct tl_daemon *d, struct tl_control *c)
         verb_stat(d, c);
 }
 
+/* timeline start | stop | read FROM */
+static void verb_timeline(struct tl_daemon *d, struct tl_control *c)
+{
+    const char *what = tl_control_arg(c, 1), *from = tl_control_arg(c, 2);
+    if (what != NULL && strcmp(what, "start") == 0 && tl_timeline_start(&d->timeline) != 0)
+        fail(c, -ENOMEM, "out of memory for the marks of a timeline");
+    else if (what != NULL && strcmp(what, "start") == 0)
+        tl_control_reply(c, 'r', json_pack("{s:b}", "on", 1));
+    else if (what != NULL && strcmp(what, "read") == 0 && from != NULL)
+        tl_control_reply(c, 'r', tl_timeline_read(&d->timeline, strtoull(from, NULL, 10)));
+    else if (what != NULL && strcmp(what, "stop") == 0) {
+        tl_timeline_stop(&d->timeline);
+        tl_control_reply(c, 'r', json_pack("{s:b, s:I}", "on", 0, "marks", (json_int_t)d->timeline.count));
+    } else
+        fail(c, -EINVAL, "timeline wants start, stop, or read and a number");
+}
+
 /* The node's counters as Prometheus has them: {"text": ...}. */
 static void verb_metrics(struct tl_daemon *d, struct tl_control *c)
 {
@@ -413,11 +430,12 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         const char *name;
         void (*run)(struct tl_daemon *d, struct tl_control *c);
     } verbs[] = {
-        {"status", verb_status},   {"stat", verb_stat_which}, {"flush", verb_flush},
-        {"mount", verb_mount},     {"umount", verb_umount},   {"attach", verb_attach},
-        {"ping", verb_ping},       {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
-        {"restart", verb_restart}, {"serves", verb_serves},   {"pin", verb_pin},
-        {"unpin", verb_pin},       {"metrics", verb_metrics}, {"rekey", tl_verb_rekey},
+        {"status", verb_status},     {"stat", verb_stat_which}, {"flush", verb_flush},
+        {"mount", verb_mount},       {"umount", verb_umount},   {"attach", verb_attach},
+        {"ping", verb_ping},         {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
+        {"restart", verb_restart},   {"serves", verb_serves},   {"pin", verb_pin},
+        {"unpin", verb_pin},         {"metrics", verb_metrics}, {"rekey", tl_verb_rekey},
+        {"timeline", verb_timeline},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
