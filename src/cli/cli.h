@@ -150,6 +150,8 @@ int cmd_pin(const struct cli_verb *self, int argc, char **argv);
 int cmd_unpin(const struct cli_verb *self, int argc, char **argv);
 int cmd_flush(const struct cli_verb *self, int argc, char **argv);
 int cmd_timeline(const struct cli_verb *self, int argc, char **argv);
+int cmd_warm(const struct cli_verb *self, int argc, char **argv);
+int cmd_profile(const struct cli_verb *self, int argc, char **argv);
 int cmd_top(const struct cli_verb *self, int argc, char **argv);
 int cmd_doctor(const struct cli_verb *self, int argc, char **argv);
 int cmd_sim(const struct cli_verb *self, int argc, char **argv);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cli/profiles.h"
 #include "cli/tier.h"
 
 #define START_MS 30000
@@ -22,6 +23,7 @@ struct run {
     char **command;
     struct cli_list paths; /* as given */
     bool strict;
+    bool no_profile;
 };
 
 /* Replaces this program; returns the exit code if that cannot be. */
@@ -73,22 +75,7 @@ static int launch_args(struct cli_args *a, const struct run *r, const char *sock
     return a->failed ? cli_error(err, -ENOMEM, "no memory for the command's arguments") : 0;
 }
 
-/* ---- with a tier ---- */
-
-static int run_in_tier(const struct run *r, const char *socket)
-{
-    struct cli_args a = {0};
-    struct tiercel_error err = {0};
-    if (launch_args(&a, r, socket, &err) < 0) {
-        cli_args_fini(&a);
-        return run_plain(r, &err);
-    }
-    int code = become(a.v);
-    cli_args_fini(&a);
-    return code;
-}
-
-/* ---- with a tier of its own ---- */
+/* ---- with a tier of its own, or to record what the command reads ---- */
 
 /* Signals that people and batch systems send are the command's business: they are passed on. */
 static void forwarded(sigset_t *set)
@@ -154,6 +141,27 @@ static int start_and_mind(char **argv)
     return code;
 }
 
+/* ---- with a tier ---- */
+
+static int run_in_tier(const struct run *r, const char *socket)
+{
+    struct cli_args a = {0};
+    struct tiercel_error err = {0};
+    if (launch_args(&a, r, socket, &err) < 0) {
+        cli_args_fini(&a);
+        return run_plain(r, &err);
+    }
+    struct cli_profile profile;
+    bool recording = !r->no_profile && cli_profile_begin(&profile, socket, r->command);
+    int code = recording ? start_and_mind(a.v) : become(a.v);
+    if (recording)
+        cli_profile_end(&profile, socket);
+    cli_args_fini(&a);
+    return code;
+}
+
+/* ---- with a tier of its own ---- */
+
 static int run_own_tier(const struct run *r)
 {
     struct cli_tier t;
@@ -176,7 +184,11 @@ static int run_own_tier(const struct run *r)
         cli_say("%s", err.message);
     int code = CLI_RUN_FAILED;
     if (rc == 0) {
+        struct cli_profile profile;
+        bool recording = !r->no_profile && cli_profile_begin(&profile, socket, r->command);
         code = start_and_mind(a.v);
+        if (recording)
+            cli_profile_end(&profile, socket);
         if (cli_stop(&t, true, CLI_CLEAR_ALL, GRACE_MS, &err) < 0)
             cli_say("%s", err.message);
     }
@@ -200,6 +212,7 @@ int cmd_run(const struct cli_verb *self, int argc, char **argv)
         {"cache", 'c', CLI_LIST, &r.paths, "PATH", "serve PATH and all below it through the tier; may be repeated"},
         CLI_OPTION_NAME(&name),
         CLI_OPTION_RANK(&rank),
+        {"no-profile", 0, CLI_FLAG, &r.no_profile, NULL, "neither warm by what earlier starts have read nor record it"},
         {"strict", 0, CLI_FLAG, &r.strict, NULL, "fail with 125 instead of running without the tier"},
     };
     int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, -1);

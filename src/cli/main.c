@@ -43,6 +43,12 @@ static const struct cli_verb verbs[] = {
      "version of its data goes on with it. What nobody read before a change gives \"Stale file handle\".",
      cmd_pin},
     {"unpin", group_use, "[OPTION]... PATH", "the end of that", NULL, cmd_unpin},
+    {"warm", group_use, "[OPTION]... PATH... | --profile FILE | --program -- COMMAND [ARGUMENT]...",
+     "fetch what will be read to all nodes, before it is asked for",
+     "PATH: everything at and below it, an unpacked container image for example. A program's profile is what its\n"
+     "starts with `tiercel run` have read; `run` warms by it, too. Nothing that programs use leaves the caches for it.",
+     cmd_warm},
+    {"profile", group_use, "list | show NAME | rm NAME", "what is known of programs' starts", NULL, cmd_profile},
     {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},

@@ -27,6 +27,7 @@
 #define TL_CONTROLS_MAX  256u /* connections to the control socket */
 #define TL_FRONT_SHIFT   48   /* a request's id at the core: front number above, the front's own id below */
 #define TL_FRONT_CONTROL 0xffffu
+#define TL_FRONT_WARM    0xfffeu
 
 /* What an epoll event is about, unless it is the transport's (TL_NET_EPOLL). */
 enum tl_watch_kind {
@@ -87,6 +88,8 @@ struct tl_daemon {
     struct tl_metrics *metrics; /* NULL: off */
     struct tl_timeline timeline;
     struct tl_control *controls[TL_CONTROLS_MAX];
+    struct tl_recorder *recorder; /* record.c; NULL: nobody records */
+    struct tl_warmer *warmer;     /* warm.c; NULL: nobody has warmed yet */
     uint64_t no_memory_said_ns;
     uint8_t *queue; /* requests of fronts and synthesised events, run after the present one */
     size_t queue_used, queue_size;
@@ -122,6 +125,7 @@ void tl_drive_memory(struct tl_daemon *d);       /* gives way when the control g
 uint64_t tl_drive_deadline(struct tl_daemon *d); /* ns; 0: at once */
 void tl_drive_timers(struct tl_daemon *d);
 void tl_drive_request(struct tl_daemon *d, uint32_t front, const struct tl_request *request);
+void tl_drive_profile(struct tl_daemon *d, uint32_t count); /* warm.c has so many items more */
 void tl_drive_cancel(struct tl_daemon *d, uint32_t front, uint64_t id);
 
 /* fronts.c */
@@ -141,6 +145,23 @@ int tl_fronts_take_over(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK
 void tl_fronts_stats(const struct tl_daemon *d, struct tl_fuse_stats *sum); /* of all mounts, ended ones too */
 uint32_t tl_fronts_count_of(const struct tl_daemon *d, int pid);            /* that live in this holder's namespace */
 void tl_fronts_reap(struct tl_daemon *d);                                   /* frees those that have ended */
+
+/* record.c: what a start reads. */
+void tl_record_request(struct tl_daemon *d, const struct tl_request *q);
+void tl_record_blob(struct tl_daemon *d, enum tl_op op, const char *path,
+                    uint16_t path_len);               /* used without a request */
+bool tl_record_begin(struct tl_daemon *d, int owner); /* false: somebody else records, or this is not node 0 */
+/* Writes the profile to fd and forgets it. 0, -ENOENT: that process does not record; -errno of writing. */
+int tl_record_end(struct tl_daemon *d, int owner, int fd, uint32_t *items) TL_MUST_CHECK;
+void tl_record_close(struct tl_daemon *d);
+
+/* warm.c: what starts have read is asked for. */
+void tl_warm_load(struct tl_daemon *d, const char *path, uint16_t path_len);
+void tl_warm_answer(struct tl_daemon *d, const struct tl_answer *a);
+void tl_warm_close(struct tl_daemon *d);
+bool tl_warm_item(void *ctx, uint32_t i, struct tl_profile_item *out);
+int tl_warm_find_file(void *ctx, uint64_t addr, uint32_t len, const char *name, uint16_t name_len, uint64_t *version,
+                      uint64_t *size_bytes);
 
 /* kept.c. Without a keeper none of them does anything. */
 int tl_kept_take(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK; /* what the daemon before left */

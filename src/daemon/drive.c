@@ -138,6 +138,12 @@ void tl_drive_request(struct tl_daemon *d, uint32_t front, const struct tl_reque
     enqueue(d, &ev, &r);
 }
 
+void tl_drive_profile(struct tl_daemon *d, uint32_t count)
+{
+    const struct tl_event ev = {.type = TL_EV_PROFILE, .len = count};
+    enqueue(d, &ev, NULL);
+}
+
 void tl_drive_cancel(struct tl_daemon *d, uint32_t front, uint64_t id)
 {
     const struct tl_event ev = {.type = TL_EV_CANCEL, .id = id | (uint64_t)front << TL_FRONT_SHIFT};
@@ -269,6 +275,8 @@ static void answer(struct tl_daemon *d, const struct tl_answer *a)
 {
     if (a->id >> TL_FRONT_SHIFT == TL_FRONT_CONTROL)
         tl_control_answer(d, a);
+    else if (a->id >> TL_FRONT_SHIFT == TL_FRONT_WARM)
+        tl_warm_answer(d, a);
     else
         tl_fronts_answer(d, a);
 }
@@ -286,6 +294,7 @@ static void act(struct tl_daemon *d, const struct tl_action *a)
             (void)d->net->ops->drop(d->net, d->links[a->rank].peer);
         break;
     case TL_ACT_INVALIDATE: tl_fronts_invalidate(d, a->path, a->path_len); break;
+    case TL_ACT_WARM: tl_warm_load(d, a->path, a->path_len); break;
     case TL_ACT_REPORT: tl_control_report(d, a->answer.id, a->report); break;
     case TL_ACT_TOO_LARGE:
         tl_log("error",
@@ -493,7 +502,9 @@ static int open_node(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
                                               .free = bytes_free,
                                               .write = bytes_write,
                                               .digest = bytes_digest,
-                                              .blob_valid = bytes_blob_valid};
+                                              .blob_valid = bytes_blob_valid,
+                                              .find_file = tl_warm_find_file,
+                                              .profile_item = tl_warm_item};
     struct tl_node_config config = {.rank = o->rank, .node_count = o->node_count};
     tl_node_config_default(&config);
     config.roots = o->roots;
@@ -553,5 +564,7 @@ void tl_drive_close(struct tl_daemon *d)
     tl_node_free(d->node);
     tl_topology_free(d->topology);
     tl_arena_free(d->arena);
+    tl_warm_close(d);
+    tl_record_close(d);
     free(d->queue);
 }

@@ -14,6 +14,7 @@
 
 static void host_request(void *ctx, uint32_t front, const struct tl_request *request)
 {
+    tl_record_request(ctx, request);
     tl_drive_request(ctx, front, request);
 }
 
@@ -29,7 +30,10 @@ static const void *host_bytes(void *ctx, uint64_t addr)
 
 static int host_peek(void *ctx, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref)
 {
-    return tl_node_peek(((struct tl_daemon *)ctx)->node, op, path, path_len, ref);
+    int rc = tl_node_peek(((struct tl_daemon *)ctx)->node, op, path, path_len, ref);
+    if (rc == 0)
+        tl_record_blob(ctx, op, path, path_len);
+    return rc;
 }
 
 static void host_ended(void *ctx, uint32_t front, int status)

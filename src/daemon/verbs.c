@@ -25,6 +25,7 @@ static json_t *counters_json(const struct tl_counters *k)
     json_t *o = json_object();
 #define ADD(name) json_object_set_new(o, #name, json_integer((json_int_t)k->name));
     TL_COUNTERS(ADD)
+    ADD(warm_left)
     ADD(cached_bytes)
     ADD(cached_objects)
     ADD(open_flights)
@@ -229,6 +230,17 @@ static int by_rank(const void *a, const void *b)
     return x->rank < y->rank ? -1 : x->rank > y->rank;
 }
 
+/* warm: every node has heard of the profile. */
+static void told(struct tl_control *c, int status)
+{
+    if (status == 0)
+        tl_control_reply(c, 'r', json_pack("{s:b}", "told", 1));
+    else if (status == -EINVAL)
+        fail(c, status, "warm wants the absolute path of a profile, of at most 4,095 bytes");
+    else
+        fail(c, status, "not every node was told to warm itself: some did not answer; see tiercel status");
+}
+
 void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl_report *reports, size_t count,
                       int status)
 {
@@ -245,6 +257,8 @@ void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl
         tl_control_reply(c, 'r', status_json(d, sorted, sorted == NULL ? 0 : count, all_trees));
     else if (strcmp(verb, "stat") == 0)
         tl_control_reply(c, 'r', stat_all_json(sorted, sorted == NULL ? 0 : count));
+    else if (strcmp(verb, "warm") == 0)
+        told(c, status);
     else if (status == 0)
         tl_control_reply(c, 'r', json_pack("{s:b}", strcmp(verb, "flush") == 0 ? "flushed" : verb, 1));
     else if (status == -EINVAL)
@@ -412,6 +426,37 @@ static void verb_pin(struct tl_daemon *d, struct tl_control *c)
         start_flood(d, c, pin ? TL_EV_PIN : TL_EV_UNPIN, tl_control_arg(c, 1));
 }
 
+static void verb_warm(struct tl_daemon *d, struct tl_control *c)
+{
+    const char *path = tl_control_arg(c, 1);
+    start_flood(d, c, TL_EV_WARM, path != NULL ? path : "");
+}
+
+/* record begin PID, or: record end PID, with a descriptor to write the profile to. */
+static void verb_record(struct tl_daemon *d, struct tl_control *c)
+{
+    const char *what = tl_control_arg(c, 1), *pid = tl_control_arg(c, 2);
+    int owner = pid != NULL ? atoi(pid) : 0;
+    uint32_t items = 0;
+    if (what != NULL && owner > 0 && strcmp(what, "begin") == 0) {
+        tl_control_reply(c, 'r', json_pack("{s:b}", "recording", tl_record_begin(d, owner)));
+        return;
+    }
+    int fd = tl_control_take_fd(c);
+    if (what == NULL || owner <= 0 || strcmp(what, "end") != 0 || fd < 0) {
+        fail(c, -EINVAL, "record wants begin or end, a process id, and to end a descriptor");
+    } else {
+        int rc = tl_record_end(d, owner, fd, &items);
+        if (rc != 0)
+            fail(c, rc,
+                 rc == -ENOENT ? "nothing was recorded: the daemon has been restarted meanwhile" : strerror(-rc));
+        else
+            tl_control_reply(c, 'r', json_pack("{s:i}", "items", items));
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
 static void verb_wait_ready(struct tl_daemon *d, struct tl_control *c)
 {
     const char *text = tl_control_arg(c, 1);
@@ -435,7 +480,7 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         {"ping", verb_ping},         {"stop", verb_stop},       {"wait-ready", verb_wait_ready},
         {"restart", verb_restart},   {"serves", verb_serves},   {"pin", verb_pin},
         {"unpin", verb_pin},         {"metrics", verb_metrics}, {"rekey", tl_verb_rekey},
-        {"timeline", verb_timeline},
+        {"timeline", verb_timeline}, {"warm", verb_warm},       {"record", verb_record},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

@@ -160,7 +160,41 @@ static bool arena_blob_valid(void *ctx, enum tl_op op, uint64_t addr, uint32_t l
     return content->blob == NULL || tl_listing_open(&view, content->blob, len) == 0;
 }
 
+static int arena_find_file(void *ctx, uint64_t addr, uint32_t len, const char *name, uint16_t name_len,
+                           uint64_t *version, uint64_t *size_bytes)
+{
+    struct tl_sim_arena *a = ctx;
+    uint32_t offset = 0;
+    const struct tl_content *content = tl_sim_arena_at(a, addr, len, &offset, "a profile");
+    if (content == NULL || content->kind != TL_CONTENT_LISTING)
+        return -ENOENT;
+    const struct tl_object *o = &a->catalog->objects[content->object];
+    for (uint32_t i = 0; i < o->child_count; i++) {
+        const struct tl_object *child = &a->catalog->objects[o->children[i]];
+        uint32_t at = tl_catalog_listed(a->catalog, content->version_index, i);
+        if (child->directory || at == TL_CATALOG_NONE || child->path_len - child->name_at != name_len ||
+            memcmp(child->path + child->name_at, name, name_len) != 0)
+            continue;
+        *version = a->catalog->versions[at].version;
+        *size_bytes = a->catalog->versions[at].size_bytes;
+        return 0;
+    }
+    return -ENOENT;
+}
+
+/* Everything there is, in the order in which the workload has made it, which is that of `imports`. */
+static bool arena_profile_item(void *ctx, uint32_t i, struct tl_profile_item *out)
+{
+    struct tl_sim_arena *a = ctx;
+    const struct tl_object *o = &a->catalog->objects[i % a->catalog->object_count];
+    *out = (struct tl_profile_item){
+        .op = o->directory ? TL_OP_LIST : TL_OP_READ, .path = o->path, .path_len = o->path_len};
+    return true;
+}
+
 const struct tl_bytes_ops tl_sim_arena_ops = {
+    .find_file = arena_find_file,
+    .profile_item = arena_profile_item,
     .alloc = arena_alloc,
     .free = arena_free,
     .write = arena_write,

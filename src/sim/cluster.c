@@ -125,6 +125,9 @@ bool tl_cluster_run(struct tl_cluster *c, uint64_t limit_ns)
     for (uint32_t rank = 0; rank < c->config.nodes; rank++)
         if (rank >= c->config.readers_first && rank <= c->config.readers_last)
             tl_processes_start(c, rank);
+    const struct tl_fault warm = {.act = TL_ACT_FAULT_WARM};
+    if (c->config.profile)
+        tl_faults_operate(c, 0, &warm);
     tl_faults_schedule(c);
     return run_to_end(c, limit_ns);
 }

@@ -32,6 +32,7 @@ struct tl_cluster_config {
     uint32_t readers_first, readers_last; /* programs run on these ranks only */
     uint64_t start_skew_ns;               /* processes start within this time */
     bool wait_ready;                      /* processes start when the whole tree is connected */
+    bool profile;                         /* the tier is told what they will read when they start */
     uint32_t verify_ppm;                  /* share of steps after which tl_node_verify runs */
 };
 

@@ -43,9 +43,9 @@ void tl_curve_options_default(struct tl_curve_options *o)
     tl_node_config_default(&c->node);
     /* Tables as small as the workload lets them be: there are ten thousand of each. */
     c->node.object_max = 0;
-    c->node.flight_max = 64;
+    c->node.flight_max = 256;
     c->node.waiter_max = 512;
-    c->node.fetch_max = 8;
+    c->node.fetch_max = 32;
     c->node.cache_limit_bytes = 1ull << 30;
 }
 

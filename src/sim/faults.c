@@ -114,11 +114,16 @@ static void change(struct tl_cluster *c, const struct tl_fault *f)
         tl_catalog_change(&c->catalog, object, f->b);
 }
 
-static void operate(struct tl_cluster *c, uint32_t rank, const struct tl_fault *f)
+void tl_faults_operate(struct tl_cluster *c, uint32_t rank, const struct tl_fault *f)
 {
     if (c->hosts[rank].node == NULL || tl_host_held_until_ns(c, rank) > c->world.now_ns)
         return;
     struct tl_event ev = {.type = TL_EV_GATHER, .id = TL_OPERATOR_BIT | ++c->checker.operators};
+    if (f->act == TL_ACT_FAULT_WARM) {
+        ev.type = TL_EV_WARM;
+        ev.path = "/profiles/it";
+        ev.path_len = 12;
+    }
     if (f->act == TL_ACT_FAULT_FLUSH) {
         ev.type = TL_EV_FLUSH;
         c->checker.flushes++;
@@ -162,7 +167,8 @@ static void strike_node(struct tl_cluster *c, const struct tl_fault *f, uint32_t
         break;
     case TL_ACT_FAULT_HANGUP: hangup(c, rank, f->a); break;
     case TL_ACT_FAULT_FLUSH:
-    case TL_ACT_FAULT_GATHER: operate(c, rank, f); break;
+    case TL_ACT_FAULT_GATHER:
+    case TL_ACT_FAULT_WARM: tl_faults_operate(c, rank, f); break;
     default: break;
     }
 }

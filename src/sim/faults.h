@@ -51,7 +51,8 @@ enum tl_fault_class {
     X(REMOVE, "remove", "A", "object", NULL)                                                                           \
     X(RESTORE, "restore", "A", "object", NULL)                                                                         \
     X(FLUSH, "flush", "Ra", "object", NULL) /* by an operator; no object: everything */                                \
-    X(GATHER, "gather", "R", NULL, NULL)
+    X(GATHER, "gather", "R", NULL, NULL)                                                                               \
+    X(WARM, "warm", "R", NULL, NULL) /* by a profile that names everything */
 
 enum tl_fault_act {
 #define TL_ACT_ENUM(id, name, takes, a, b) TL_ACT_FAULT_##id,
@@ -121,6 +122,8 @@ void tl_faults_handle(struct tl_cluster *c);
 void tl_faults_start(struct tl_cluster *c);
 /* Schedules the plan, from now on. */
 void tl_faults_schedule(struct tl_cluster *c);
+/* An operator gives a command at that node: FLUSH, GATHER or WARM. */
+void tl_faults_operate(struct tl_cluster *c, uint32_t rank, const struct tl_fault *f);
 /* Is the node to be absent until the plan starts it? */
 bool tl_faults_absent(const struct tl_cluster *c, uint32_t rank);
 /* Faults that have struck so far: of the plan, and by chance. */

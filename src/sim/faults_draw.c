@@ -108,7 +108,7 @@ static void draw_arguments(const struct drawing *d, enum tl_fault_class class, u
         break;
     case TL_FAULT_OPERATOR:
         if (draw(d, class, number, 7, 2) != 0)
-            f->act = TL_ACT_FAULT_GATHER;
+            f->act = draw(d, class, number, 9, 2) != 0 ? TL_ACT_FAULT_WARM : TL_ACT_FAULT_GATHER;
         else if (draw(d, class, number, 8, 3) != 0)
             f->a = draw(d, class, number, 6, d->objects);
         break;

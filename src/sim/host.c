@@ -223,6 +223,7 @@ static void act(struct tl_cluster *c, uint32_t rank, const struct tl_action *a)
     case TL_ACT_CONNECT: act_connect(c, h, a->rank); break;
     case TL_ACT_DROP: act_drop(h, a->rank); break;
     case TL_ACT_INVALIDATE: tl_process_invalidate(c, rank, a->path, a->path_len); break;
+    case TL_ACT_WARM: follow_up(c, TL_EV_PROFILE, 0, c->catalog.object_count, 0); break;
     case TL_ACT_REPORT: c->checker.reports++; break;
     case TL_ACT_TOO_LARGE: break;
     }
@@ -273,7 +274,11 @@ static void follow(struct tl_cluster *c, uint32_t rank)
 {
     while (c->follow_up_first < c->follow_up_count) {
         const struct tl_follow_up *f = &c->follow_ups[c->follow_up_first++];
-        const struct tl_event ev = {.type = f->type, .rank = f->rank, .status = f->status, .cookie = f->cookie};
+        const struct tl_event ev = {.type = f->type,
+                                    .rank = f->rank,
+                                    .status = f->status,
+                                    .cookie = f->cookie,
+                                    .len = f->type == TL_EV_PROFILE ? (uint32_t)f->cookie : 0};
         step(c, rank, &ev);
     }
 }

@@ -40,6 +40,7 @@ static const char usage[] =
     "  --warm               and a second start, of programs whose nodes hold what the first one read\n"
     "  --kill-percent N     and a start during which so many of the daemons die (--json shows it)\n"
     "  --no-straight        leave out the case without Tiercel\n"
+    "  --profile            the tier is told what the programs will read when they start (tiercel warm)\n"
     "  --json               for scripts\n"
     "From the paper: files, bytes, processes a node, warm start, 160 object targets, 650 GB/s. Chosen: everything "
     "else.\n"
@@ -77,6 +78,7 @@ enum option_id {
     OPT_SKEW,
     OPT_WARM,
     OPT_KILL,
+    OPT_PROFILE,
     OPT_JSON,
     OPT_FROM,
     OPT_COUNT,
@@ -193,6 +195,7 @@ static const struct option curve_options[] = {
     {"skew-ms", required_argument, NULL, OPT_SKEW},
     {"warm", no_argument, NULL, OPT_WARM},
     {"kill-percent", required_argument, NULL, OPT_KILL},
+    {"profile", no_argument, NULL, OPT_PROFILE},
     {0},
 };
 
@@ -228,6 +231,7 @@ static int curve_option(int id, const char *value, struct tl_curve_options *o, u
         return status;
     case OPT_SEED: return parse_number("seed", value, 0, UINT64_MAX, &c->seed);
     case OPT_NO_STRAIGHT: o->direct = false; return 0;
+    case OPT_PROFILE: c->profile = true; return 0;
     case OPT_JSON: o->json = true; return 0;
     case OPT_SKEW:
         status = parse_number("skew-ms", value, 0, 3600000, &n);

@@ -203,7 +203,7 @@ static int read_at(struct reader *r)
     if (f.act == TL_FAULT_ACT_COUNT)
         return bad(r,
                    "'%.40s' is nothing that can happen: kill, start, stop, part, mute, hangup, slow, change, remove, "
-                   "restore, flush or gather",
+                   "restore, flush, gather or warm",
                    word);
     const char *takes = acts[f.act].takes;
     if (strchr(takes, 'R') != NULL && (rc = take_ranks(r, &f, f.act == TL_ACT_FAULT_PART)) != 0)

@@ -298,6 +298,7 @@ static void act(struct world *w, uint32_t rank, const struct tl_action *a)
         memcpy(h->invalidated, a->path, a->path_len);
         h->invalidated[a->path_len] = 0;
         break;
+    case TL_ACT_WARM: break; /* no profiles in this world */
     case TL_ACT_REPORT: h->reports[a->report->rank]++; break;
     case TL_ACT_TOO_LARGE: h->too_large++; break;
     }

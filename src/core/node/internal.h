@@ -25,7 +25,11 @@
 #define ATTEMPTS_MAX          8u           /* times that a peer's bytes may not do, or that memory is missing */
 #define STARTS_PER_STEP       64u          /* parked requests started in one step */
 #define ROUTES_PER_STEP       64u          /* GETs sent in one step: the rest goes with the next */
-#define PULLS_DEADLINE_FACTOR 4u           /* a pull may take so many request timeouts */
+#define WARM_WINDOW_MAX       256u         /* flights that a profile may have under way */
+#define WARM_ITEMS_PER_STEP   512u
+#define WARM_ITEMS_MAX        (1u << 18)
+#define WARM_TRIES_MAX        8u /* times that a listing is asked for to learn a file's version */
+#define PULLS_DEADLINE_FACTOR 4u /* a pull may take so many request timeouts */
 
 enum flight_state {
     FLIGHT_FREE = 0,
@@ -55,6 +59,7 @@ struct tl_flight {
     struct tl_hash digest; /* PULLING */
     uint8_t state;
     uint8_t tree; /* in which it is asked for */
+    bool warm;    /* opened by a profile: nobody has asked for it yet */
     bool stale;   /* flushed while under way: what arrives is not kept, and it is asked for once more */
 };
 
@@ -157,6 +162,16 @@ struct list {
     uint32_t head, tail, count;
 };
 
+/* Where in the profile we are. count: items of it; below `names`, listings have been asked for; below `files`, files. */
+struct tl_warm {
+    uint32_t count, names, files;
+    uint32_t chunk;   /* of the file */
+    uint32_t tries;   /* to learn its version */
+    uint32_t flights; /* that it has opened and that are under way */
+    uint32_t window;  /* at most so many */
+    uint32_t loading; /* profiles that the driver has been told to load */
+};
+
 /* Whom we ask in one tree. */
 struct tl_route {
     uint32_t candidates[TL_FOREST_CANDIDATES_MAX];
@@ -218,6 +233,7 @@ struct tl_node {
     struct tl_forest forest;
     struct tl_route *routes; /* a tree */
     uint32_t tree_count;
+    struct tl_warm warm;
     uint64_t tick_ns; /* next look at the peers */
 
     struct tl_action *actions;
@@ -343,6 +359,10 @@ void tl_peer_message(struct tl_node *n, const struct tl_event *ev);
 void tl_peer_tick(struct tl_node *n);
 uint32_t tl_peer_subtree(const struct tl_node *n);
 uint32_t tl_peer_children(const struct tl_node *n);
+
+/* node_warm.c */
+void tl_warm_start(struct tl_node *n, uint32_t count); /* the driver has so many items more */
+void tl_warm_pump(struct tl_node *n);
 
 /* node_flood.c */
 void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_id, const char *path, uint16_t path_len);

@@ -129,6 +129,8 @@ static void dispatch(struct tl_node *n, const struct tl_event *ev)
     case TL_EV_FLUSH: tl_flood_start(n, TL_FLOOD_FLUSH, ev->id, ev->path, ev->path_len); break;
     case TL_EV_PIN: tl_flood_start(n, TL_FLOOD_PIN, ev->id, ev->path, ev->path_len); break;
     case TL_EV_UNPIN: tl_flood_start(n, TL_FLOOD_UNPIN, ev->id, ev->path, ev->path_len); break;
+    case TL_EV_WARM: tl_flood_start(n, TL_FLOOD_WARM, ev->id, ev->path, ev->path_len); break;
+    case TL_EV_PROFILE: tl_warm_start(n, ev->len); break;
     case TL_EV_GATHER: tl_flood_start(n, TL_FLOOD_GATHER, ev->id, "", 0); break;
     }
 }
@@ -156,6 +158,7 @@ void tl_node_step(struct tl_node *n, uint64_t now_ns, const struct tl_event *ev)
     tl_revalidate_tick(n);
     tl_revalidate_unwatched(n);
     tl_request_pump(n);
+    tl_warm_pump(n);
     tl_route_pump(n);
     tl_source_pump(n);
 }
@@ -184,7 +187,7 @@ uint64_t tl_node_deadline(const struct tl_node *n)
     uint64_t at = n->tick_ns;
     at = earlier(at, first_flight_deadline(n, FLIGHT_ASKED));
     at = earlier(at, first_flight_deadline(n, FLIGHT_STALLED));
-    if (n->parked.count > 0)
+    if (n->parked.count > 0 || (tl_node_warm_left(n) > 0 && n->warm.flights == 0))
         at = earlier(at, n->now_ns + RETRY_NS);
     if (n->loan_ages.head != TL_SLOT_NONE)
         at = earlier(at, n->loans[n->loan_ages.head].deadline_ns);
@@ -295,6 +298,7 @@ void tl_node_report(const struct tl_node *n, struct tl_report *out)
                               .subtree = tl_peer_subtree(n),
                               .incarnation = n->config.incarnation,
                               .counters = n->counters};
+    out->counters.warm_left = tl_node_warm_left(n) + n->warm.flights + n->warm.loading;
     out->counters.cached_bytes = n->held_bytes;
     out->counters.cached_objects = n->index->object_count;
     out->counters.open_flights = n->flight_count;

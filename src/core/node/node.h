@@ -18,11 +18,19 @@
 #include "core/request.h"
 
 #ifndef TL_PROTOCOL_VERSION /* a test builds a daemon of another one */
-#define TL_PROTOCOL_VERSION 4u
+#define TL_PROTOCOL_VERSION 5u
 #endif
 #define TL_FETCH_CHUNKS_MAX 8u     /* chunks one source fetch may fill */
 #define TL_HEADER_MAX       8192u  /* bytes of one encoded message without payload */
 #define TL_INLINE_MAX       49152u /* payload bytes that travel with their message; more is pulled */
+
+/* What a profile says will be needed: a blob (op), or chunks first..first+count-1 of a file (count 0: to its end). */
+struct tl_profile_item {
+    enum tl_op op;
+    uint16_t path_len;
+    const char *path; /* valid until the next call */
+    uint32_t first, count;
+};
 
 /* Where chunk bytes live. addr = region << 40 | offset in that region: the same numbers the transport's
  * regions have. Allocations are immutable once filled, and are freed by punching, never overwritten. */
@@ -35,6 +43,12 @@ struct tl_bytes_ops {
     struct tl_hash (*digest)(void *ctx, uint64_t addr, uint32_t len);
     /* Whether the bytes are a well-formed blob of this kind: once, when they have come from a peer. */
     bool (*blob_valid)(void *ctx, enum tl_op op, uint64_t addr, uint32_t len);
+    /* For warming; both NULL: this driver has no profiles. Version and size of a regular file by the listing at addr:
+     * 0, -ENOENT (no such file). */
+    int (*find_file)(void *ctx, uint64_t addr, uint32_t len, const char *name, uint16_t name_len, uint64_t *version,
+                     uint64_t *size_bytes);
+    /* Item i of what WARMED events have announced. False: there is nothing of use. */
+    bool (*profile_item)(void *ctx, uint32_t i, struct tl_profile_item *out);
 };
 
 struct tl_node_config {
@@ -76,6 +90,8 @@ enum tl_event_type {
                      id */
     TL_EV_PIN,         /* operator: keep what is read at and below path as it is, on all nodes; ANSWER to id */
     TL_EV_UNPIN,       /* operator: the end of that */
+    TL_EV_WARM,        /* operator: warm by the profile at path, on all nodes; ANSWER to id when all have heard of it */
+    TL_EV_PROFILE,     /* the driver has loaded what WARM wanted: `len` more items; 0: it could not */
     TL_EV_GATHER,      /* operator: counters of all nodes; REPORT actions, then ANSWER to id */
 };
 
@@ -110,6 +126,7 @@ enum tl_action_type {
     TL_ACT_CONNECT,    /* start connecting to rank; PEER_UP or PEER_DOWN */
     TL_ACT_DROP,       /* close the connection to rank; PEER_DOWN follows */
     TL_ACT_INVALIDATE, /* tell the kernels: names at and below path (empty: all) may have changed */
+    TL_ACT_WARM,       /* the profile at path is wanted: load it, then PROFILE */
     TL_ACT_REPORT,     /* GATHER id: counters of rank */
     TL_ACT_TOO_LARGE,  /* the operator should know: what belongs to path is larger than the whole cache (P-13) */
 };
@@ -133,7 +150,8 @@ struct tl_fetch {
     X(flights_retried) X(chunks_from_peer) X(chunks_from_source) X(bytes_from_peer) X(bytes_from_source)              \
     X(bytes_to_peers) X(bytes_served) X(source_lists) X(source_opens) X(source_reads) X(evictions)                    \
     X(digest_failures) X(messages_in) X(messages_out) X(bad_messages) X(meta_requests_up) X(data_requests_up)         \
-    X(peers_lost) X(reparented) X(stale) X(busy) X(invalidations) X(slow_pulls)
+    X(peers_lost) X(reparented) X(stale) X(busy) X(invalidations) X(slow_pulls)                  \
+    X(warmed) X(warm_skipped)
 // clang-format on
 
 struct tl_counters {
@@ -141,7 +159,7 @@ struct tl_counters {
     TL_COUNTERS(TL_COUNTER_FIELD)
 #undef TL_COUNTER_FIELD
     /* gauges */
-    uint64_t cached_bytes, cached_objects, open_flights, open_requests;
+    uint64_t warm_left, cached_bytes, cached_objects, open_flights, open_requests;
     uint64_t slow_children; /* that have been pulling a chunk for longer than a heartbeat */
 };
 
@@ -185,6 +203,9 @@ uint64_t tl_node_set_limit(struct tl_node *n, uint64_t bytes);
 uint64_t tl_node_limit_min(void);
 /* When a TIMER event is due, UINT64_MAX: never. */
 uint64_t tl_node_deadline(const struct tl_node *n);
+
+/* Items of profiles still to be asked for; 0: the driver may forget them, and number the next ones from 0. */
+uint32_t tl_node_warm_left(const struct tl_node *n);
 
 /* Looks a blob (all but READ) up without opening a flight or counting: for fronts that resolve a path a component at a
  * time. 0 with *ref valid until the next step, -ENOENT (not held), or the negative entry's errno. */

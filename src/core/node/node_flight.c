@@ -233,6 +233,7 @@ static void end_flight(struct tl_node *n, uint32_t flight, int status)
     n->flight_free = flight;
     n->flight_count--;
     n->routes[f->tree].flights--;
+    n->warm.flights -= f->warm;
     while (at != TL_SLOT_NONE) {
         struct tl_waiter w = n->waiters[at];
         n->waiters[at].next = n->waiter_free;

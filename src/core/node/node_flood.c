@@ -169,6 +169,12 @@ static void spread(struct tl_node *n, struct tl_flood_op *op, const char *path, 
         op->complete &= tl_pin(n, path, path_len);
     } else if (op->kind == TL_FLOOD_UNPIN) {
         tl_unpin(n, path, path_len);
+    } else if (op->kind == TL_FLOOD_WARM) {
+        tl_flush_here(n, path, path_len); /* a profile changes; what is asked for now is the one of today */
+        struct tl_action *a = tl_node_act(n, TL_ACT_WARM);
+        n->warm.loading++;
+        a->path = n->flush_path;
+        a->path_len = path_len;
     } else {
         struct tl_report own;
         tl_node_report(n, &own);
@@ -208,7 +214,8 @@ static void begin(struct tl_node *n, struct tl_flood_op *op, enum tl_flood_kind 
 void tl_flood_start(struct tl_node *n, enum tl_flood_kind kind, uint64_t local_id, const char *path, uint16_t path_len)
 {
     struct tl_flood_op *op = new_flood(n);
-    if (op == NULL || path_len >= TL_PATH_MAX || (path_len > 0 && path[0] != '/')) {
+    bool nothing = kind == TL_FLOOD_WARM && path_len == 0;
+    if (op == NULL || nothing || path_len >= TL_PATH_MAX || (path_len > 0 && path[0] != '/')) {
         tl_answer_status(n, local_id, op == NULL ? -EBUSY : -EINVAL);
         return;
     }

@@ -295,9 +295,14 @@ static bool decode_flood(struct reader *r, struct tl_wire *m)
     m->flood.id = take(r, 8);
     m->flood.hops = (uint8_t)take(r, 1);
     m->flood.path = take_path(r, &m->flood.path_len, true);
-    bool pins = m->flood.kind == TL_FLOOD_PIN || m->flood.kind == TL_FLOOD_UNPIN;
-    return m->flood.kind == TL_FLOOD_FLUSH || (m->flood.kind == TL_FLOOD_GATHER && m->flood.path_len == 0) ||
-           (pins && m->flood.path_len > 0);
+    switch (m->flood.kind) {
+    case TL_FLOOD_FLUSH: return true;
+    case TL_FLOOD_GATHER: return m->flood.path_len == 0;
+    case TL_FLOOD_PIN:
+    case TL_FLOOD_UNPIN:
+    case TL_FLOOD_WARM: return m->flood.path_len > 0;
+    }
+    return false;
 }
 
 static void encode_flooded(struct writer *w, const struct tl_wire *m)

@@ -32,7 +32,7 @@ enum tl_wire_type {
     TL_WIRE_FLOODED = 10, /* everybody behind me has done it */
 };
 
-enum tl_flood_kind { TL_FLOOD_FLUSH = 1, TL_FLOOD_GATHER = 2, TL_FLOOD_PIN = 4, TL_FLOOD_UNPIN = 5 };
+enum tl_flood_kind { TL_FLOOD_FLUSH = 1, TL_FLOOD_GATHER = 2, TL_FLOOD_WARM = 3, TL_FLOOD_PIN = 4, TL_FLOOD_UNPIN = 5 };
 
 /* How DATA carries its chunk. */
 enum tl_data_mode {
