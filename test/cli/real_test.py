@@ -225,6 +225,12 @@ class Ssh(Case):
         status = self.data("status")
         self.assertTrue(status["ready"], status)
         self.assertEqual([m["state"] for m in status["members"]], ["up"] * 2)
+        before = json.loads(self.ok("call", "--rank", "1", "rekey"))
+        self.ok("rekey", "--lifetime", "2h")
+        after = json.loads(self.ok("call", "--rank", "1", "rekey"))
+        self.assertNotEqual(after["key"], before["key"])
+        self.assertEqual((after["accepted"], after["expires_s"] > 0), (1, True), after)
+        self.assertTrue(self.data("status")["ready"])
         self.ok("down")
         self.assertEqual(os.listdir(self.runtime), [])
 
