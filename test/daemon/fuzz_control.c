@@ -4,7 +4,7 @@
  * later, or never.
  *
  * The first byte is the size of the pieces, and whether each brings a descriptor. Whatever comes, the connection can be
- * closed, no descriptor is left, and the strings of a request lie within it and end. */
+ * closed, no descriptor is left, and the verbs are told the strings of each request, and nothing else. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
@@ -16,12 +16,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/control.h"
 #include "daemon/daemon.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct tl_daemon daemon_;
+static const uint8_t *sent; /* what is sent, and how much of it has become requests */
+static size_t sent_size, sent_at;
 static struct tl_control *later; /* the one whose answer is still to come */
 
 /* ---- the rest of the daemon ---- */
@@ -75,11 +78,18 @@ void tl_verb_gathered(struct tl_daemon *d, struct tl_control *c, const struct tl
 
 void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
 {
-    size_t len = 0;
+    check(sent_size - sent_at > 4);
+    const uint8_t *request = sent + sent_at + 4;
+    size_t len = tl_get_u32(sent + sent_at), at = 0;
     unsigned count = 0;
-    for (const char *arg; (arg = tl_control_arg(c, count)) != NULL; count++)
-        len += strlen(arg) + 1;
-    check(count > 0 && count <= TL_CONTROL_ARGS_MAX && len <= TL_CONTROL_REQUEST_MAX);
+    check(len <= TL_CONTROL_REQUEST_MAX && len <= sent_size - sent_at - 4);
+    for (const char *arg; (arg = tl_control_arg(c, count)) != NULL; count++) {
+        size_t arg_len = strlen(arg) + 1;
+        check(arg_len <= len - at && memcmp(arg, request + at, arg_len) == 0);
+        at += arg_len;
+    }
+    check(count > 0 && count <= TL_CONTROL_ARGS_MAX && at == len);
+    sent_at += 4 + len;
     const char *verb = tl_control_arg(c, 0);
     if (verb[0] == 't') {
         int fd = tl_control_take_fd(c);
@@ -160,6 +170,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(client >= 0 && connect(client, (struct sockaddr *)&address, address_len) == 0);
     tl_control_accept(&daemon_);
     check(daemon_.controls[0] != NULL);
+    sent = data + 1;
+    sent_size = size - 1;
+    sent_at = 0;
     size_t piece = (size_t)1 << (data[0] & 15);
     piece = piece < size / 16 ? size / 16 + 1 : piece;
     for (size_t at = 1; at < size; at += piece) {

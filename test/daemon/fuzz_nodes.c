@@ -61,6 +61,10 @@ static void daemon_list(const char *text)
     check(copy != NULL);
     if (tl_parse_nodes(&o, copy, "list", &err) == 0) {
         check(o.node_count > 0);
+        for (uint32_t i = 0; i < o.node_count; i++) { /* a port that was given is the one that is used */
+            const char *port = strrchr(o.addresses[i], ':') + 1;
+            check(strtoul(port, NULL, 10) == tl_default_port(o.key) || strstr(text, port) != NULL);
+        }
         char *again = joined(&o);
         check(tl_parse_nodes(&second, again, "again", &err) == 0 && second.node_count == o.node_count);
         for (uint32_t i = 0; i < o.node_count; i++)
