@@ -20,7 +20,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { NODES = 3, MEMORY = 1 << 20, PLACE = 1 << 19, READS = 3, READ_LEN = 5000, APART = READ_LEN + 64 };
+enum { NODES = 3, MEMORY = 1 << 20, PLACE = 1 << 19, READS = 3, READ_LEN = 500, APART = READ_LEN + 64 };
 
 static struct tcp *nets[2]; /* clear, encrypted */
 static char addresses[2][NODES][LOOPBACK_ADDRESS_MAX];
@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     piece = piece < size / 32 ? size / 32 + 1 : piece; /* 32 pieces at most */
     int fds[2];
     check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
-    t->next_read_id = 0;
+    t->next_read_id = UINT64_MAX; /* the first read is number 0 */
     t->peers[0].known = 0;
     begin(t, fds[0], where);
     uint32_t reads = settle(t, fds[1]);
