@@ -10,6 +10,7 @@
 
 #define TIMEOUT_MS 60000
 #define AT_ONCE    8
+#define RANKS_MAX  4096
 
 /* What the daemon behind a control socket says about itself. Its pid, or -errno. */
 static int ask(const char *path, const char *const argv[], uint64_t deadline_ms, char program[TIERCEL_PATH_SIZE],
@@ -70,21 +71,21 @@ static int restart_one(const struct cli_tier *t, size_t rank, uint64_t deadline_
     return rc;
 }
 
-/* This machine's daemons, one after the other, the root last. */
+/* This machine's daemons, found by their sockets (one that was started over ssh has no node list), one after the other, the
+ * first rank last. */
 static int restart_here(const struct cli_tier *t, uint64_t deadline_ms, unsigned *count, struct tiercel_error *err)
 {
-    char path[TIERCEL_PATH_SIZE];
-    for (size_t i = t->nodes.count; i-- > 0;) {
-        int rc = cli_path(path, err, "%s/node-%zu.sock", t->dir, i);
-        if (rc == 0 && access(path, F_OK) == 0) {
-            rc = restart_one(t, i, deadline_ms, err);
-            ++*count;
-        }
-        if (rc < 0)
-            return rc;
+    unsigned *ranks = calloc(RANKS_MAX, sizeof *ranks);
+    if (ranks == NULL)
+        return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
+    int found = tiercel_local_ranks(t->dir, ranks, RANKS_MAX, err), rc = found;
+    for (int i = found; rc >= 0 && i-- > 0;) {
+        rc = restart_one(t, ranks[i], deadline_ms, err);
+        *count += rc >= 0;
         cli_progress("restarting nodes: %u", *count);
     }
-    return 0;
+    free(ranks);
+    return rc < 0 ? rc : 0;
 }
 
 /* The other machines', each by its own command: they need not have theirs at the same place. */
@@ -137,6 +138,8 @@ int cmd_restart(const struct cli_verb *self, int argc, char **argv)
         rc = cli_absolute(program, t.tierceld, &err);
     if (rc == 0 && (w.here || t.launcher != CLI_SLURM)) /* srun reaches this machine, too */
         rc = restart_here(&t, deadline, &count, &err);
+    if (rc == 0 && w.here && count == 0)
+        rc = cli_error(&err, -ENOENT, "%s: no daemon of this tier on this machine", t.dir);
     if (rc == 0 && !w.here && t.launcher != CLI_LOCAL)
         rc = restart_elsewhere(&t, deadline, &err);
     cli_progress_end();

@@ -275,6 +275,14 @@ for line in sys.stdin:
         self.ok("wait")
         self.ok("flush")  # reaches all
 
+    def test_a_machine_without_a_node_list_restarts_its_daemon(self):
+        """As one that was reached over ssh."""
+        self.up()
+        old = self.daemon()
+        os.unlink(f"{self.env['TIERCEL_RUNTIME_DIR']}/default/nodes")
+        self.ok("restart", "--here")
+        self.assertNotEqual(self.daemon(), old)
+
     def test_an_upgrade_keeps_the_mounts(self):
         sums = self.tree(files=10)
         self.up()
