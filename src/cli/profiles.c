@@ -44,7 +44,8 @@ static void find_command(const char *name, char out[TIERCEL_PATH_SIZE])
 
 static bool is_interpreter(const char *path)
 {
-    static const char *const names[] = {"python", "perl", "ruby", "Rscript", "julia", "bash", "sh", "node", "lua"};
+    static const char *const names[] = {"python", "perl", "ruby", "Rscript", "julia", "bash",
+                                        "dash",   "ksh",  "sh",   "zsh",     "node",  "lua"};
     const char *name = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         size_t len = strlen(names[i]);

@@ -148,8 +148,63 @@ static bool mem_blob_valid(void *ctx, enum tl_op op, uint64_t addr, uint32_t len
     return len > 8 && memcmp(at, "LIST", 4) == 0;
 }
 
-static const struct tl_bytes_ops MEMORY = {
-    .alloc = mem_alloc, .free = mem_free, .write = mem_write, .digest = mem_digest, .blob_valid = mem_blob_valid};
+static uint32_t file_at(const struct world *w, const char *path, size_t len)
+{
+    uint32_t i = 0;
+    while (i < w->file_count && (strlen(w->files[i].path) != len || memcmp(w->files[i].path, path, len) != 0))
+        i++;
+    return i;
+}
+
+/* A listing begins with "LIST" and its directory's number: world_storage.c. */
+static int mem_find_file(void *ctx, uint64_t addr, uint32_t len, const char *name, uint16_t name_len, uint64_t *version,
+                         uint64_t *size_bytes)
+{
+    const struct host *h = ctx;
+    uint32_t directory;
+    char path[2 * TL_PATH_MAX];
+    const uint8_t *at = world_bytes(ctx, addr, len);
+    assert_non_null(at);
+    memcpy(&directory, at + 4, sizeof directory);
+    const char *top = h->world->files[directory].path;
+    int path_len = snprintf(path, sizeof path, "%s/%.*s", strcmp(top, "/") == 0 ? "" : top, (int)name_len, name);
+    uint32_t file = file_at(h->world, path, (size_t)path_len);
+    if (file == h->world->file_count || h->world->files[file].directory)
+        return -ENOENT;
+    *version = h->world->files[file].version;
+    *size_bytes = h->world->files[file].size_bytes;
+    return 0;
+}
+
+static bool mem_profile_item(void *ctx, uint32_t i, struct tl_profile_item *out)
+{
+    const struct world *w = ((struct host *)ctx)->world;
+    if (i >= w->profile_count)
+        return false;
+    uint32_t file = file_at(w, w->profile[i], strlen(w->profile[i]));
+    bool directory = file < w->file_count && w->files[file].directory;
+    *out = (struct tl_profile_item){
+        .op = directory ? TL_OP_LIST : TL_OP_READ, .path = w->profile[i], .path_len = (uint16_t)strlen(w->profile[i])};
+    return true;
+}
+
+void world_load_profiles(struct world *w)
+{
+    for (uint32_t rank = 0; rank < HOSTS_MAX; rank++) {
+        if (w->hosts[rank].node == NULL || !w->hosts[rank].wants_profile)
+            continue;
+        w->hosts[rank].wants_profile = false;
+        world_step(w, rank, &(struct tl_event){.type = TL_EV_PROFILE, .len = w->profile_count});
+    }
+}
+
+static const struct tl_bytes_ops MEMORY = {.find_file = mem_find_file,
+                                           .profile_item = mem_profile_item,
+                                           .alloc = mem_alloc,
+                                           .free = mem_free,
+                                           .write = mem_write,
+                                           .digest = mem_digest,
+                                           .blob_valid = mem_blob_valid};
 
 /* ---- the network ---- */
 
@@ -298,7 +353,7 @@ static void act(struct world *w, uint32_t rank, const struct tl_action *a)
         memcpy(h->invalidated, a->path, a->path_len);
         h->invalidated[a->path_len] = 0;
         break;
-    case TL_ACT_WARM: break; /* no profiles in this world */
+    case TL_ACT_WARM: h->wants_profile = true; break;
     case TL_ACT_REPORT: h->reports[a->report->rank]++; break;
     case TL_ACT_TOO_LARGE: h->too_large++; break;
     }
@@ -423,6 +478,7 @@ void world_start(struct world *w, uint32_t rank)
     struct tl_node_config c = w->config;
     c.rank = rank;
     c.incarnation = ++h->incarnation;
+    h->world = w;
     assert_int_equal(tl_node_new(&h->node, &c, &MEMORY, h), 0);
     world_step(w, rank, &(struct tl_event){.type = TL_EV_TIMER});
 }

@@ -59,6 +59,7 @@ struct extent {
 };
 
 struct host {
+    struct world *world;
     struct tl_node *node; /* NULL: not running */
     uint64_t incarnation;
     struct extent *extents; /* addr = number << 40: never given out twice */
@@ -70,6 +71,7 @@ struct host {
     uint32_t reports[HOSTS_MAX];   /* GATHER: how often each rank has reported */
     bool unreachable;              /* connections to and from it cannot be made */
     bool hold_messages;            /* messages to it wait */
+    bool wants_profile;            /* it has heard WARM */
 };
 
 struct item; /* something in the queue */
@@ -85,6 +87,8 @@ struct world {
     uint32_t file_count;
     struct asked asked[REQUESTS_MAX];
     uint32_t asked_count;
+    const char *profile[32]; /* files and directories, there or not */
+    uint32_t profile_count;
     bool hold_storage, hold_pulls;
     enum plant plant;
     char violation[512];
@@ -142,6 +146,8 @@ uint32_t world_directory(struct world *w, const char *path);
 uint32_t ask_read(struct world *w, uint32_t rank, uint32_t file, uint64_t offset, uint32_t length);
 uint32_t ask_list(struct world *w, uint32_t rank, uint32_t file);
 uint32_t ask_flush(struct world *w, uint32_t rank, const char *path);
+uint32_t ask_warm(struct world *w, uint32_t rank);
+void world_load_profiles(struct world *w); /* what drivers do who have been told to warm: all of w->profile */
 uint32_t ask_gather(struct world *w, uint32_t rank);
 void cancel(struct world *w, uint32_t asked);
 

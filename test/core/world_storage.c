@@ -249,6 +249,14 @@ uint32_t ask_flush(struct world *w, uint32_t rank, const char *path)
     return (uint32_t)q->id;
 }
 
+uint32_t ask_warm(struct world *w, uint32_t rank)
+{
+    struct asked *q = new_asked(w, rank, 0);
+    q->operator_ = true;
+    world_step(w, rank, &(struct tl_event){.type = TL_EV_WARM, .id = q->id, .path = "/profiles/it", .path_len = 12});
+    return (uint32_t)q->id;
+}
+
 uint32_t ask_gather(struct world *w, uint32_t rank)
 {
     struct asked *q = new_asked(w, rank, 0);
