@@ -8,12 +8,11 @@
 #include "core/wire/wire.h"
 #include "sim/cluster.h"
 
-#define MESSAGES_A_FLIGHT 6u            /* GET, DATA, DONE, and as much again for what is repeated */
-#define MESSAGES_A_LINK   8u            /* HELLO and JOIN both ways, and the news that go up the tree */
-#define MESSAGES_EVERY    100u          /* steps of each node */
-#define CHILDREN_SPARE    29u           /* docs/protocol.md, P-23 */
-#define DAMAGED_MAX       8u            /* P-7 */
-#define QUEUE_NS          (TL_NS_PER_S) /* what was waiting for the source when a parent came back is still read there */
+#define MESSAGES_A_FLIGHT 6u   /* GET, DATA, DONE, and as much again for what is repeated */
+#define MESSAGES_A_LINK   8u   /* HELLO and JOIN both ways, and the news that go up the tree */
+#define MESSAGES_EVERY    100u /* steps of each node */
+#define CHILDREN_SPARE    29u  /* docs/protocol.md, P-23 */
+#define DAMAGED_MAX       8u   /* P-7 */
 
 static struct tl_forest forest(const struct tl_cluster *c)
 {
@@ -61,10 +60,20 @@ static void note_alone(struct tl_cluster *c, uint32_t rank)
     tl_node_report(h->node, &report);
     for (uint32_t tree = 0; tree < tl_forest_trees(&f) && report.counters.reparented > 0; tree++)
         if (tl_node_parent(h->node, tree) == UINT32_MAX)
-            h->alone_ns[tree] = c->world.now_ns;
+            h->alone[tree] = true;
 }
 
-/* May this node ask storage for this? It is the root of its tree, had nobody to ask there a moment ago, or was not helped. */
+/* What is to be read now may have to wait for a slot, until after a parent is back; while no slot is taken, nothing waits. */
+static void note_queue(struct tl_cluster *c, uint32_t rank)
+{
+    struct tl_host *h = &c->hosts[rank];
+    if (tl_storage_fetches_of(&c->storage, rank, h->epoch) > 0)
+        note_alone(c, rank);
+    else
+        memset(h->alone, 0, sizeof h->alone);
+}
+
+/* May this node ask storage for this? It is the root of its tree, has nobody to ask there or had not when this was queued, or was not helped. */
 static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const struct tl_fetch *fetch)
 {
     const struct tl_forest f = forest(c);
@@ -79,7 +88,7 @@ static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const 
     note_alone(c, rank);
     bool not_helped =
         report.counters.digest_failures >= DAMAGED_MAX || (object != TL_CATALOG_NONE && c->storage.eio_of[object] > 0);
-    return not_helped || (h->alone_ns[tree] != 0 && c->world.now_ns <= h->alone_ns[tree] + QUEUE_NS);
+    return not_helped || h->alone[tree];
 }
 
 /* What the node holds already. Forgotten by a flush, it may stay while it is lent (P-42). */
@@ -118,13 +127,15 @@ static void check_messages(struct tl_cluster *c)
     struct tl_counters counters;
     tl_cluster_counters(c, &counters);
     uint64_t flights = counters.flights_opened + counters.flights_retried;
-    uint64_t links = c->config.nodes + counters.peers_lost + counters.reparented;
     uint64_t beats = c->world.now_ns / c->config.node.heartbeat_ns + 1;
     const struct tl_forest f = forest(c);
+    uint64_t links = (uint64_t)c->config.nodes * tl_forest_trees(&f) + counters.peers_lost + counters.reparented;
     /* To the parent in each tree a JOIN and a PING, which is answered; a flood goes along every edge, and reports come back. */
     uint64_t each = 1 + 3 * (uint64_t)tl_forest_trees(&f);
-    uint64_t most = MESSAGES_A_FLIGHT * flights + MESSAGES_A_LINK * links * 8 + each * beats * c->config.nodes +
-                    each * (uint64_t)c->config.nodes * c->checker.operators;
+    uint64_t depth =
+        tl_forest_depth(&f, 0, tl_forest_at(&f, 0, c->config.nodes - 1)); /* news of a subtree go up so far */
+    uint64_t most = MESSAGES_A_FLIGHT * flights + (MESSAGES_A_LINK * 8 + depth) * links +
+                    each * beats * c->config.nodes + each * (uint64_t)c->config.nodes * c->checker.operators;
     if (c->fabric.messages > most)
         tl_world_violation(&c->world, "%llu messages were sent; %llu flights explain at most %llu",
                            (unsigned long long)c->fabric.messages, (unsigned long long)flights,
@@ -135,8 +146,8 @@ void tl_checker_step(struct tl_cluster *c, uint32_t rank)
 {
     struct tl_host *h = &c->hosts[rank];
     c->checker.steps++;
-    if (c->config.plan != NULL && tl_storage_fetches_of(&c->storage, rank, h->epoch) > 0)
-        note_alone(c, rank); /* what is to be read now may have to wait for a slot */
+    if (c->config.plan != NULL)
+        note_queue(c, rank);
     if (c->checker.steps % (MESSAGES_EVERY * c->config.nodes) == 0)
         check_messages(c);
     if (h->arena.live_bytes > c->checker.peak_bytes)
