@@ -29,14 +29,22 @@ static struct world {
     uint64_t skew_ns;
 } world;
 
+/* An address of this process alone, and ports one after the other, below those that the kernel gives to whoever wants any: so
+ * nobody takes one between here and its use. */
 void loopback_address(char out[LOOPBACK_ADDRESS_MAX])
 {
+    enum { PORT_FIRST = 10000, PORTS = 20000, TRIES = 100 };
+    static uint32_t next;
     uint32_t pid = (uint32_t)getpid();
     struct sockaddr_in a = {.sin_family = AF_INET};
     a.sin_addr.s_addr = htonl((127u << 24) | ((1 + pid / 65536 % 250) << 16) | (pid % 65536));
-    socklen_t len = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    check(fd >= 0 && bind(fd, (struct sockaddr *)&a, len) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), rc = -1;
+    check(fd >= 0);
+    for (uint32_t i = 0; i < TRIES && rc != 0; i++) {
+        a.sin_port = htons((uint16_t)(PORT_FIRST + next++ % PORTS));
+        rc = bind(fd, (struct sockaddr *)&a, sizeof a);
+    }
+    check(rc == 0);
     close(fd);
     char host[INET_ADDRSTRLEN];
     check(inet_ntop(AF_INET, &a.sin_addr, host, sizeof host) != NULL);
