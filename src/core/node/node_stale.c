@@ -6,8 +6,8 @@
 
 #include "core/node/internal.h"
 
-#define MARK_ANY   1u          /* whoever says so no longer has the outdated one */
-#define SETTLED_NS 1000000000u /* a listing that was just read again is not doubted */
+#define MARK_ANY   1u        /* whoever says so no longer has the outdated one */
+#define SETTLED_NS 50000000u /* 50 ms: a listing that was just read again is not doubted */
 
 static struct tl_outdated *find(struct tl_node *n, struct tl_hash key)
 {
