@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* tiercel mount, umount, flush: small verbs with a path. */
+/* tiercel mount, umount, flush, pin, unpin: small verbs with a path. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,7 +110,8 @@ int cmd_umount(const struct cli_verb *self, int argc, char **argv)
     return change_mounts(self, argc, argv, &way);
 }
 
-int cmd_flush(const struct cli_verb *self, int argc, char **argv)
+/* A request to all nodes about a path; told by fmt, which names it. */
+static int all_nodes(const struct cli_verb *self, int argc, char **argv, bool path_needed, const char *fmt)
 {
     const char *name = NULL;
     bool json = false;
@@ -118,13 +119,30 @@ int cmd_flush(const struct cli_verb *self, int argc, char **argv)
     int go = cli_parse(self, options, sizeof options / sizeof options[0], &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
+    if (path_needed && argc == 0)
+        return cli_usage(self, "no path");
     char path[TIERCEL_PATH_SIZE] = "", *result = NULL;
     struct tiercel_error err = {0};
     int rc = argc == 1 ? cli_absolute(argv[0], path, &err) : 0;
-    const char *const call[] = {"flush", argc == 1 ? path : NULL, NULL};
+    const char *const call[] = {self->name, argc == 1 ? path : NULL, NULL};
     if (rc == 0)
         rc = cli_call(name, TIERCEL_ANY_RANK, call, &result, &err);
     if (rc < 0)
         return cli_report(&err, json);
-    return tell(result, json, "all nodes look at %s anew\n", argc == 1 ? path : "everything");
+    return tell(result, json, fmt, argc == 1 ? path : "everything");
+}
+
+int cmd_flush(const struct cli_verb *self, int argc, char **argv)
+{
+    return all_nodes(self, argc, argv, false, "all nodes look at %s anew\n");
+}
+
+int cmd_pin(const struct cli_verb *self, int argc, char **argv)
+{
+    return all_nodes(self, argc, argv, true, "%s: what is read there stays, on all nodes, until `tiercel unpin`\n");
+}
+
+int cmd_unpin(const struct cli_verb *self, int argc, char **argv)
+{
+    return all_nodes(self, argc, argv, true, "%s: comes and goes like everything else again\n");
 }
