@@ -12,7 +12,6 @@
 #include "cli/tier.h"
 
 #define TIMEOUT_MS 60000
-#define AT_ONCE    32
 #define ORDER_MAX  128
 #define RANKS_MAX  4096
 
@@ -68,36 +67,6 @@ static int order_here(const struct cli_tier *t, const char *order, uint64_t dead
     return count < 0 ? count : rc;
 }
 
-static int order_elsewhere(const struct cli_tier *t, const char *order, uint64_t deadline_ms, struct tiercel_error *err)
-{
-    struct cli_job *jobs = calloc(t->nodes.count + 1, sizeof *jobs);
-    size_t count = 0, failed = 0;
-    if (jobs == NULL)
-        return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
-    if (t->launcher == CLI_SLURM)
-        cli_remote_args(&jobs[count++].args, t, NULL, "rekey", -1);
-    for (size_t i = 0; t->launcher == CLI_SSH && i < t->nodes.count; i++) {
-        const char *host = t->nodes.list[i].host;
-        bool again = i > 0 && strcmp(host, t->nodes.list[i - 1].host) == 0; /* several nodes of a machine */
-        if (!again && !cli_host_is_here(host))
-            cli_remote_args(&jobs[count++].args, t, host, "rekey", -1);
-    }
-    for (size_t i = 0; i < count; i++)
-        jobs[i].input = order;
-    int rc = cli_jobs_run(jobs, count, AT_ONCE, deadline_ms, "telling nodes", err);
-    for (size_t i = 0; i < count; i++) {
-        if (jobs[i].status != 0) {
-            failed++;
-            cli_say("%s", jobs[i].err != NULL && jobs[i].err[0] != 0 ? jobs[i].err : "a machine did not answer");
-        }
-        cli_job_fini(&jobs[i]);
-    }
-    free(jobs);
-    if (rc == 0 && failed > 0)
-        rc = cli_error(err, -EHOSTUNREACH, "%zu of %zu other machines could not be told", failed, count);
-    return rc;
-}
-
 static int order_all(const struct cli_tier *t, const char *step, uint64_t deadline_ms, struct tiercel_error *err)
 {
     char order[ORDER_MAX];
@@ -108,7 +77,7 @@ static int order_all(const struct cli_tier *t, const char *step, uint64_t deadli
     if (t->launcher == CLI_LOCAL || (t->launcher == CLI_SSH && some_here)) /* srun reaches this machine, too */
         rc = order_here(t, order, deadline_ms, err);
     if (rc == 0 && t->launcher != CLI_LOCAL)
-        rc = order_elsewhere(t, order, deadline_ms, err);
+        rc = cli_other_machines(t, "rekey", order, deadline_ms, "telling nodes", err);
     explicit_bzero(order, sizeof order);
     return rc;
 }

@@ -9,7 +9,6 @@
 #include "cli/tier.h"
 
 #define TIMEOUT_MS 60000
-#define AT_ONCE    8
 #define RANKS_MAX  4096
 
 /* What the daemon behind a control socket says about itself. Its pid, or -errno. */
@@ -88,36 +87,6 @@ static int restart_here(const struct cli_tier *t, uint64_t deadline_ms, unsigned
     return rc < 0 ? rc : 0;
 }
 
-/* The other machines', each by its own command: they need not have theirs at the same place. */
-static int restart_elsewhere(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
-{
-    struct cli_job *jobs = calloc(t->nodes.count + 1, sizeof *jobs);
-    size_t count = 0, failed = 0;
-    if (jobs == NULL)
-        return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
-    if (t->launcher == CLI_SLURM)
-        cli_remote_args(&jobs[count++].args, t, NULL, "restart", -1);
-    for (size_t i = 0; t->launcher == CLI_SSH && i < t->nodes.count; i++) {
-        const char *host = t->nodes.list[i].host;
-        bool again = i > 0 && strcmp(host, t->nodes.list[i - 1].host) == 0; /* several nodes of a machine */
-        if (!again && !cli_host_is_here(host))
-            cli_remote_args(&jobs[count++].args, t, host, "restart", -1);
-    }
-    int rc = cli_jobs_run(jobs, count, AT_ONCE, deadline_ms, "restarting nodes", err);
-    for (size_t i = 0; i < count; i++) {
-        if (jobs[i].status != 0) {
-            failed++;
-            cli_say("%s", jobs[i].err != NULL && jobs[i].err[0] != 0 ? jobs[i].err : "a machine did not answer");
-        }
-        cli_job_fini(&jobs[i]);
-    }
-    free(jobs);
-    if (rc == 0 && failed > 0)
-        rc = cli_error(err, -EHOSTUNREACH, "%s: daemons on %zu of %zu other machines were not restarted", t->name,
-                       failed, count);
-    return rc;
-}
-
 int cmd_restart(const struct cli_verb *self, int argc, char **argv)
 {
     struct cli_where w = {.timeout_ms = TIMEOUT_MS};
@@ -141,7 +110,7 @@ int cmd_restart(const struct cli_verb *self, int argc, char **argv)
     if (rc == 0 && w.here && count == 0)
         rc = cli_error(&err, -ENOENT, "%s: no daemon of this tier on this machine", t.dir);
     if (rc == 0 && !w.here && t.launcher != CLI_LOCAL)
-        rc = restart_elsewhere(&t, deadline, &err);
+        rc = cli_other_machines(&t, "restart", NULL, deadline, "restarting nodes", &err); /* each by its own command */
     cli_progress_end();
     int code;
     if (rc < 0) {

@@ -8,8 +8,9 @@
 
 #include "cli/tier.h"
 
-#define AT_ONCE       32
-#define SENTENCES_MAX 8 /* failures that are told one by one */
+#define AT_ONCE        32
+#define OTHERS_AT_ONCE 8 /* of those that serve: most of the tier goes on meanwhile */
+#define SENTENCES_MAX  8 /* failures that are told one by one */
 
 void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct cli_daemon_options *o)
 {
@@ -250,5 +251,37 @@ int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t 
     free(input);
     free(nodes);
     free(jobs);
+    return rc;
+}
+
+int cli_other_machines(const struct cli_tier *t, const char *verb, const char *input, uint64_t deadline_ms,
+                       const char *doing, struct tiercel_error *err)
+{
+    struct cli_job *jobs = calloc(t->nodes.count + 1, sizeof *jobs);
+    size_t count = 0, failed = 0;
+    if (jobs == NULL)
+        return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
+    if (t->launcher == CLI_SLURM)
+        cli_remote_args(&jobs[count++].args, t, NULL, verb, -1);
+    for (size_t i = 0; t->launcher == CLI_SSH && i < t->nodes.count; i++) {
+        const char *host = t->nodes.list[i].host;
+        bool again = i > 0 && strcmp(host, t->nodes.list[i - 1].host) == 0; /* several nodes of a machine */
+        if (!again && !cli_host_is_here(host))
+            cli_remote_args(&jobs[count++].args, t, host, verb, -1);
+    }
+    for (size_t i = 0; i < count; i++)
+        jobs[i].input = input;
+    int rc = cli_jobs_run(jobs, count, OTHERS_AT_ONCE, deadline_ms, doing, err);
+    for (size_t i = 0; i < count; i++) {
+        if (jobs[i].status != 0) {
+            failed++;
+            cli_say("%s", jobs[i].err != NULL && jobs[i].err[0] != 0 ? jobs[i].err : "a machine did not answer");
+        }
+        cli_job_fini(&jobs[i]);
+    }
+    free(jobs);
+    if (rc == 0 && failed > 0)
+        rc = cli_error(err, -EHOSTUNREACH, "%s: %s did not succeed on %zu of %zu other machines", t->name, verb, failed,
+                       count);
     return rc;
 }

@@ -155,6 +155,10 @@ void cli_ssh_args(struct cli_args *a, const char *host);
 /* `tiercel VERB --name T --runtime R` on a machine of the tier, through its launcher; host NULL (Slurm): on all.
  * timeout_ms < 0: no --timeout. */
 void cli_remote_args(struct cli_args *a, const struct cli_tier *t, const char *host, const char *verb, int timeout_ms);
+/* Runs `tiercel VERB --here` on the other machines of the tier, each once, with input (NULL: none) on its standard input; says
+ * what those that fail say. 0, -ENOMEM, -EHOSTUNREACH, and what cli_jobs_run gives. */
+int cli_other_machines(const struct cli_tier *t, const char *verb, const char *input, uint64_t deadline_ms,
+                       const char *doing, struct tiercel_error *err);
 
 /* Starts all daemons and returns when each listens. After an error some may be up: cli_stop ends them. */
 int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t deadline_ms, struct tiercel_error *err);
