@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A tree: a directory of the source as real files in shared memory, filled through the tier.
+ *
+ * It lies at PREFIX/SOURCE, PREFIX being a folder of the user's own (mode 0700) in shared memory. All names, links and
+ * directories are there from the start (its skeleton), so that stat, readdir and missing names cost what tmpfs costs. A
+ * regular file is either whole, with its own permissions and times, or has its size but no read bits: content that is
+ * absent cannot be read, and is never a file of zeros. Filling one keeps its inode. When all files are whole the tree is
+ * complete, and may be bound over SOURCE.
+ *
+ * One tree serves all launches of a user, tier and node; who fills what is settled with locks on the files, so any number of
+ * processes may use the same tree, and any thread of them the same struct. */
+#ifndef TL_FRONT_TREE_TREE_H
+#define TL_FRONT_TREE_TREE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/error.h"
+
+struct tl_tree;
+
+/* Opens the tree of source (absolute, without symbolic links) and makes its skeleton if need be. socket: the daemon's control
+ * socket; it may be NULL for a complete tree. 0; -errno with a sentence, and nothing half made stays behind. */
+int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err) TL_MUST_CHECK;
+void tl_tree_close(struct tl_tree *t); /* NULL is fine; the tree itself stays */
+
+const char *tl_tree_prefix(const struct tl_tree *t); /* absolute */
+const char *tl_tree_path(const struct tl_tree *t);   /* what stands for the source: prefix followed by source */
+
+/* Makes sure that the regular file at this path below tl_tree_path() (no leading slash) is whole; anything else is whole
+ * already. 0; -ENOENT (no such name); -ENOSPC (shared memory is full), -EIO, ...: it stays unreadable. */
+int tl_tree_fault(struct tl_tree *t, const char *path) TL_MUST_CHECK;
+/* All of it. Progress is told after each file if told is not NULL. 0 or -errno with a sentence. */
+int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
+                 struct tl_error *err) TL_MUST_CHECK;
+bool tl_tree_is_complete(const struct tl_tree *t);
+
+/* Takes away the tree of source; running programs keep what they have open. 0, -ENOENT, -errno with a sentence. */
+int tl_tree_remove(const char *source, struct tl_error *err) TL_MUST_CHECK;
+
+#endif
