@@ -22,6 +22,7 @@
 struct run {
     char **command;
     struct cli_list paths; /* as given */
+    const char *how;       /* NULL: the best way */
     bool strict;
     bool no_profile;
 };
@@ -66,6 +67,10 @@ static int launch_args(struct cli_args *a, const struct run *r, const char *sock
             return rc;
         cli_args_add(a, "--cache");
         cli_args_add(a, "%s", path);
+    }
+    if (r->how != NULL) {
+        cli_args_add(a, "--how");
+        cli_args_add(a, "%s", r->how);
     }
     if (!r->strict)
         cli_args_add(a, "--fallback");
@@ -212,6 +217,7 @@ int cmd_run(const struct cli_verb *self, int argc, char **argv)
         {"cache", 'c', CLI_LIST, &r.paths, "PATH", "serve PATH and all below it through the tier; may be repeated"},
         CLI_OPTION_NAME(&name),
         CLI_OPTION_RANK(&rank),
+        {"how", 0, CLI_TEXT, &r.how, "WAY", "the way to serve: see tiercel doctor; without it the best one"},
         {"no-profile", 0, CLI_FLAG, &r.no_profile, NULL, "neither warm by what earlier starts have read nor record it"},
         {"strict", 0, CLI_FLAG, &r.strict, NULL, "fail with 125 instead of running without the tier"},
     };

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tiercel-launch: becomes a command for which the tier serves some paths. Used by `tiercel run`; see launch.h.
  *
- *   tiercel-launch --socket CONTROL_SOCKET --cache PATH [--cache PATH]... [--mount DIR]... [--fallback] -- CMD [ARG]...
+ *   tiercel-launch --socket CONTROL_SOCKET --cache PATH [--cache PATH]... [--mount DIR]... [--how RUNG] [--fallback]
+ *                  -- CMD [ARG]...
  *
- * It replaces itself by CMD: exit code, signals and process id are the command's own. Exit codes before that, as of env(1):
+ * RUNG: a name of the table in rung.c. It replaces itself by CMD: exit code, signals and process id are the command's own. Exit codes before that, as of env(1):
  * 125: the paths cannot be served (with --fallback the command runs without the tier, after one line of warning); 126, 127:
  * CMD cannot be run, is not there. */
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "front/launch/launch.h"
+#include "front/launch/rung.h"
 
 #define EXIT_LAUNCH       125
 #define EXIT_CANNOT_RUN   126
@@ -27,6 +28,7 @@ struct options {
         bool plain;
     } serve[SERVE_OPTIONS_MAX];
     size_t serve_count;
+    const struct tl_rung *how; /* NULL: the best one */
     bool fallback;
     char **command;
 };
@@ -35,7 +37,8 @@ static int usage(const char *what)
 {
     fprintf(stderr,
             "tiercel-launch: %s\n"
-            "usage: tiercel-launch --socket SOCKET --cache PATH... [--mount DIR]... [--fallback] -- CMD [ARG]...\n"
+            "usage: tiercel-launch --socket SOCKET --cache PATH... [--mount DIR]... [--how RUNG] [--fallback] -- CMD "
+            "[ARG]...\n"
             "People use it through: tiercel run --cache PATH -- CMD\n",
             what);
     return EXIT_LAUNCH;
@@ -44,15 +47,18 @@ static int usage(const char *what)
 /* 0, or the exit code. */
 static int parse(int argc, char **argv, struct options *o)
 {
-    enum { SOCKET = 1, CACHE, MOUNT, FALLBACK };
-    static const struct option known[] = {{"socket", required_argument, NULL, SOCKET},
-                                          {"cache", required_argument, NULL, CACHE},
-                                          {"mount", required_argument, NULL, MOUNT},
-                                          {"fallback", no_argument, NULL, FALLBACK},
-                                          {NULL, 0, NULL, 0}};
+    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK };
+    static const struct option known[] = {
+        {"socket", required_argument, NULL, SOCKET}, {"cache", required_argument, NULL, CACHE},
+        {"mount", required_argument, NULL, MOUNT},   {"how", required_argument, NULL, HOW},
+        {"fallback", no_argument, NULL, FALLBACK},   {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
         if (c == SOCKET) {
             o->socket = optarg;
+        } else if (c == HOW) {
+            o->how = tl_rung_find(optarg);
+            if (o->how == NULL && strcmp(optarg, "auto") != 0)
+                return usage("--how with a way it does not know");
         } else if (c == FALLBACK) {
             o->fallback = true;
         } else if ((c == CACHE || c == MOUNT) && o->serve_count < SERVE_OPTIONS_MAX) {
@@ -68,44 +74,39 @@ static int parse(int argc, char **argv, struct options *o)
     return *o->command == NULL ? usage("no command") : 0;
 }
 
-/* Enters the namespaces in which everything asked for is served. */
-static int serve(const struct options *o, struct tl_error *err)
+/* Makes this a process for which everything asked for is served. */
+static int serve(const struct options *o, struct tl_launch *l, struct tl_error *err)
 {
-    static struct tl_plan plan; /* large */
-    if (realpath(o->socket, plan.socket) == NULL)
+    if (realpath(o->socket, l->plan.socket) == NULL)
         return tl_error_set(err, -errno, "no tier is up here: %s: %s; start one with: tiercel up", o->socket,
                             strerror(errno));
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < o->serve_count; i++)
-        rc = tl_plan_add(&plan, o->serve[i].path, o->serve[i].plain, err);
-    if (rc != 0 || plan.count == 0) /* nothing to do: a launch within a launch */
+        rc = tl_plan_add(&l->plan, o->serve[i].path, o->serve[i].plain, err);
+    if (rc != 0 || l->plan.count == 0) /* nothing to do: a launch within a launch */
         return rc;
-    struct tl_spaces spaces;
-    rc = tl_holder_get(&plan, &spaces, err);
-    if (rc != 0)
-        return rc;
-    rc = tl_space_enter(&spaces, err);
-    close(spaces.mount_fd);
-    if (spaces.user_fd >= 0)
-        close(spaces.user_fd);
-    return rc;
+    const struct tl_rung *rung = o->how != NULL ? o->how : &tl_rungs[0];
+    return rung->enter(l, err);
 }
 
 int main(int argc, char **argv)
 {
+    static struct tl_launch l; /* large */
     struct options o = {.socket = NULL};
     struct tl_error err = {.code = 0};
     int code = parse(argc, argv, &o);
     if (code != 0)
         return code;
-    if (serve(&o, &err) != 0) {
+    l.command = o.command;
+    if (serve(&o, &l, &err) != 0) {
         fprintf(stderr, "tiercel: %s%s%s%s\n", err.msg, o.fallback ? "; running " : "", o.fallback ? o.command[0] : "",
                 o.fallback ? " without the tier" : "");
         if (!o.fallback)
             return EXIT_LAUNCH;
+        l.command = o.command;
     }
-    execvp(o.command[0], o.command);
+    execvp(l.command[0], l.command);
     code = errno;
-    fprintf(stderr, "tiercel: %s: cannot be run: %s\n", o.command[0], strerror(code));
+    fprintf(stderr, "tiercel: %s: cannot be run: %s\n", l.command[0], strerror(code));
     return code == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
 }

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The rungs of the ladder: the ways in which `tiercel run` puts served paths before a program. The first that this machine
+ * allows is the best one.
+ *
+ * A rung is a row of the table in rung.c. To add one: a file rung_NAME.c with its two functions, declared below. */
+#ifndef TL_FRONT_LAUNCH_RUNG_H
+#define TL_FRONT_LAUNCH_RUNG_H
+
+#include <stddef.h>
+
+#include "front/launch/launch.h"
+
+/* What is to be started, and over what. */
+struct tl_launch {
+    struct tl_plan plan;
+    char **
+        command; /* NULL-terminated. A rung may put words of its own in place of some; it may change the environment, too */
+};
+
+struct tl_rung {
+    const char *name;    /* as --how has it */
+    const char *summary; /* for people: "FUSE in a private namespace" */
+    /* Whether this machine and user may take it: 0, or -errno with a sentence: cause and remedy. Leaves no trace: what has
+     * to be tried is tried in a child. */
+    int (*probe)(struct tl_error *err);
+    /* Changes this process so that the command, exec'd next, finds the plan served. It may return in a child of the process
+     * that called it. 0, or -errno with a sentence, and the process as it was as far as the command can see. */
+    int (*enter)(struct tl_launch *l, struct tl_error *err);
+};
+
+extern const struct tl_rung tl_rungs[]; /* best first */
+extern const size_t tl_rung_count;
+const struct tl_rung *tl_rung_find(const char *name); /* or NULL */
+
+/* Runs a probe's trial in a child, whose namespaces, mounts and filters go with it; brings its error back. */
+int tl_rung_try(int (*trial)(struct tl_error *err), struct tl_error *err) TL_MUST_CHECK;
+
+/* fuse: the daemon's mount over the paths, in a namespace that all launches share. */
+int tl_rung_fuse_probe(struct tl_error *err) TL_MUST_CHECK;
+int tl_rung_fuse_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
+/* bind: complete trees in shared memory (front/tree/tree.h) bound over the paths, in a namespace of the command's own. */
+int tl_rung_bind_probe(struct tl_error *err) TL_MUST_CHECK;
+int tl_rung_bind_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
+/* fault: the command is started in the trees, and what it opens and executes there is filled first. No namespaces. */
+int tl_rung_fault_probe(struct tl_error *err) TL_MUST_CHECK;
+int tl_rung_fault_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
+
+#endif
