@@ -51,29 +51,7 @@ static void check_trees(struct tl_cluster *c, uint32_t rank)
         check_cycles(c, rank, tree);
 }
 
-/* Remembers in which trees the node has nobody to ask now, having lost them. */
-static void note_alone(struct tl_cluster *c, uint32_t rank)
-{
-    const struct tl_forest f = forest(c);
-    struct tl_host *h = &c->hosts[rank];
-    struct tl_report report;
-    tl_node_report(h->node, &report);
-    for (uint32_t tree = 0; tree < tl_forest_trees(&f) && report.counters.reparented > 0; tree++)
-        if (tl_node_parent(h->node, tree) == UINT32_MAX)
-            h->alone[tree] = true;
-}
-
-/* What is to be read now may have to wait for a slot, until after a parent is back; while no slot is taken, nothing waits. */
-static void note_queue(struct tl_cluster *c, uint32_t rank)
-{
-    struct tl_host *h = &c->hosts[rank];
-    if (tl_storage_fetches_of(&c->storage, rank, h->epoch) > 0)
-        note_alone(c, rank);
-    else
-        memset(h->alone, 0, sizeof h->alone);
-}
-
-/* May this node ask storage for this? It is the root of its tree, has nobody to ask there or had not when this was queued, or was not helped. */
+/* May this node ask storage for this? It is the root of its tree, has nobody to ask there, or was not helped. */
 static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const struct tl_fetch *fetch)
 {
     const struct tl_forest f = forest(c);
@@ -85,10 +63,9 @@ static bool may_ask(struct tl_cluster *c, uint32_t rank, uint32_t object, const 
     if (tl_forest_place(&f, tree, rank) == 0)
         return true;
     c->checker.alone++;
-    note_alone(c, rank);
     bool not_helped =
         report.counters.digest_failures >= DAMAGED_MAX || (object != TL_CATALOG_NONE && c->storage.eio_of[object] > 0);
-    return not_helped || h->alone[tree];
+    return not_helped || tl_node_parent(h->node, tree) == UINT32_MAX;
 }
 
 /* What the node holds already. Forgotten by a flush, it may stay while it is lent (P-42). */
@@ -146,8 +123,6 @@ void tl_checker_step(struct tl_cluster *c, uint32_t rank)
 {
     struct tl_host *h = &c->hosts[rank];
     c->checker.steps++;
-    if (c->config.plan != NULL)
-        note_queue(c, rank);
     if (c->checker.steps % (MESSAGES_EVERY * c->config.nodes) == 0)
         check_messages(c);
     if (h->arena.live_bytes > c->checker.peak_bytes)

@@ -69,9 +69,7 @@ struct tl_host {
     uint64_t timer_armed_ns; /* the pending TIMER event, UINT64_MAX none */
     uint64_t finished_ns;
     uint32_t operators_open;
-    bool alone
-        [TL_FOREST_TREES_MAX]; /* by tree: it has read storage because it had nobody to ask, and may have more queued */
-    uint32_t timers_now;       /* timers at this very moment: a node that spins */
+    uint32_t timers_now; /* timers at this very moment: a node that spins */
     uint64_t timer_last_ns;
     uint16_t epoch; /* incarnation; events of older ones are void */
 };

@@ -163,6 +163,57 @@ static void only_one_at_a_time_is_asked(void **state)
     world_end(w);
 }
 
+static void who_refuses_the_connection_is_passed_over_at_once(void **state)
+{
+    (void)state;
+    struct world *w = world_new(15, 2);
+    uint32_t f = world_file(w, "/a", CHUNK);
+    world_start_all(w);
+    world_crash(w, 3);
+    world_crash(w, 1);
+    ask_read(w, 7, f, 0, 10);
+    ask_read(w, 8, f, 0, 10);
+    world_run_answered(w, 10 * MS);
+    world_check_answered(w);
+    world_check_read_once(w);
+    assert_int_equal(world_parent(w, 7), 0);
+    world_crash(w, 0); /* 2 is the last candidate: it is given a heartbeat */
+    world_crash(w, 2);
+    world_run(w, 10 * MS);
+    world_start(w, 2);
+    world_run(w, S);
+    assert_int_equal(world_parent(w, 7), 2);
+    world_end(w);
+}
+
+static void what_waits_for_the_source_is_asked_for_when_a_parent_is_back(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, 2);
+    w->config.fetch_max = 1;
+    const char *const paths[] = {"/a", "/b", "/c"};
+    uint32_t files[3];
+    for (uint32_t i = 0; i < 3; i++)
+        files[i] = world_file(w, paths[i], CHUNK);
+    world_start_all(w);
+    world_crash(w, 0);
+    world_crash(w, 1);
+    world_run(w, 10 * S);
+    w->hold_storage = true;
+    for (uint32_t i = 0; i < 3; i++)
+        ask_read(w, 2, files[i], 0, 10);
+    world_settle(w); /* one is being read */
+    world_start(w, 0);
+    world_run(w, 60 * S);
+    assert_int_equal(world_parent(w, 2), 0);
+    w->hold_storage = false;
+    world_run_answered(w, S);
+    world_check_answered(w);
+    assert_int_equal(world_counters(w, 2).chunks_from_source, 1);
+    assert_int_equal(world_counters(w, 2).chunks_from_peer, 2);
+    world_end(w);
+}
+
 /* ---- bytes ---- */
 
 static bool damage_payloads(struct world *w, uint32_t from, uint32_t to, const struct tl_wire *m, uint8_t *payload)
@@ -398,6 +449,8 @@ int main(void)
         cmocka_unit_test(a_parent_that_dies_is_replaced_by_the_nearest_ancestor_and_taken_back),
         cmocka_unit_test(the_next_ranks_stand_in_for_the_root),
         cmocka_unit_test(only_one_at_a_time_is_asked),
+        cmocka_unit_test(who_refuses_the_connection_is_passed_over_at_once),
+        cmocka_unit_test(what_waits_for_the_source_is_asked_for_when_a_parent_is_back),
         cmocka_unit_test(damaged_bytes_are_asked_for_again_and_then_read_from_storage),
         cmocka_unit_test(a_node_does_not_believe_in_the_troubles_of_its_parent),
         cmocka_unit_test(a_loan_that_is_never_given_back_ends_with_its_lease),

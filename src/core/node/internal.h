@@ -59,6 +59,7 @@ struct tl_flight {
     struct tl_hash digest; /* PULLING */
     uint8_t state;
     uint8_t tree; /* in which it is asked for */
+    bool own;     /* QUEUED: the source is read whoever can be asked (P-7) */
     bool warm;    /* opened by a profile: nobody has asked for it yet */
     bool stale;   /* flushed while under way: what arrives is not kept, and it is asked for once more */
 };
@@ -124,6 +125,7 @@ struct tl_peer_state {
     uint8_t link;      /* enum link_state */
     bool hello;        /* it has introduced itself */
     bool candidate;    /* we may ask it in some tree */
+    bool refused;      /* the last connect found nobody there */
     bool used;
     uint32_t floods; /* bit i: it owes an answer to floods[i] */
     uint64_t incarnation;
@@ -340,7 +342,7 @@ bool tl_route_waits(const struct tl_node *n);                     /* there are f
 void tl_route_pump(struct tl_node *n);
 void tl_route_tick(struct tl_node *n);                                   /* connects, retries, probes */
 uint64_t tl_route_tick_ns(const struct tl_node *n, uint64_t connect_ns); /* when that has to be looked at again */
-void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up);
+void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up, bool refused);
 void tl_route_hello(struct tl_node *n, uint32_t rank);
 void tl_route_join(struct tl_node *n); /* tells parents what they do not know */
 void tl_route_join_again(struct tl_node *n);
@@ -353,7 +355,7 @@ bool tl_route_is_below(const struct tl_node *n, uint32_t rank);
 uint32_t tl_peer_find(const struct tl_node *n, uint32_t rank); /* slot, TL_SLOT_NONE */
 uint32_t tl_peer_get(struct tl_node *n, uint32_t rank);        /* found or added, TL_SLOT_NONE: full */
 void tl_peer_up(struct tl_node *n, uint32_t rank);
-void tl_peer_down(struct tl_node *n, uint32_t rank);
+void tl_peer_down(struct tl_node *n, uint32_t rank, int status);
 void tl_peer_drop(struct tl_node *n, uint32_t slot);
 void tl_peer_message(struct tl_node *n, const struct tl_event *ev);
 void tl_peer_tick(struct tl_node *n);

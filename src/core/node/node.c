@@ -121,7 +121,7 @@ static void dispatch(struct tl_node *n, const struct tl_event *ev)
     case TL_EV_CANCEL: tl_request_cancel(n, ev->id); break;
     case TL_EV_MESSAGE: tl_peer_message(n, ev); break;
     case TL_EV_PEER_UP: tl_peer_up(n, ev->rank); break;
-    case TL_EV_PEER_DOWN: tl_peer_down(n, ev->rank); break;
+    case TL_EV_PEER_DOWN: tl_peer_down(n, ev->rank, ev->status); break;
     case TL_EV_SENT: tl_loan_end(n, ev->cookie, TL_RANK_NONE, false); break;
     case TL_EV_PULLED: tl_data_pulled(n, ev->cookie, ev->status); break;
     case TL_EV_FETCHED: tl_source_fetched(n, ev); break;

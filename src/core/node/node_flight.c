@@ -318,7 +318,7 @@ void tl_flight_again(struct tl_node *n, uint32_t flight, bool pause)
     tl_node_release(n, f->addr, f->len);
     f->len = 0;
     f->rank = TL_RANK_NONE;
-    f->stale = false;
+    f->stale = f->own = false;
     n->counters.flights_retried++;
     f->deadline_ns = n->now_ns + RETRY_NS;
     tl_flight_move(n, flight, pause ? FLIGHT_STALLED : FLIGHT_ROUTE);
@@ -327,6 +327,7 @@ void tl_flight_again(struct tl_node *n, uint32_t flight, bool pause)
 void tl_flight_to_source(struct tl_node *n, uint32_t flight)
 {
     tl_flight_again(n, flight, false);
+    n->flights[flight].own = true;
     tl_flight_move(n, flight, FLIGHT_QUEUED);
 }
 

@@ -82,7 +82,7 @@ void tl_peer_up(struct tl_node *n, uint32_t rank)
 {
     uint32_t old = tl_peer_find(n, rank);
     if (old != TL_SLOT_NONE && (n->peers[old].link == LINK_UP || n->peers[old].link == LINK_CLOSING))
-        tl_peer_down(n, rank); /* nobody told us: a new connection means that the old one is gone (P-26) */
+        tl_peer_down(n, rank, 0); /* nobody told us: a new connection means that the old one is gone (P-26) */
     uint32_t at = unwelcome(n, rank) ? TL_SLOT_NONE : tl_peer_get(n, rank);
     if (at == TL_SLOT_NONE) {
         n->counters.busy++;
@@ -97,6 +97,7 @@ void tl_peer_up(struct tl_node *n, uint32_t rank)
     p->floods = 0;
     n->tick_ns = n->now_ns;
     p->failures = 0;
+    p->refused = false;
     p->heard_ns = p->pinged_ns = n->now_ns;
     p->pings = 0;
     const struct tl_wire m = {.type = TL_WIRE_HELLO,

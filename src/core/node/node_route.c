@@ -229,6 +229,17 @@ static void leave(struct tl_node *n, uint32_t tree, uint32_t old)
         send_join(n, tree, old, 0); /* its answers to what it was asked for still count */
 }
 
+/* Somebody can be asked again: what has not been read yet is asked for, not read. */
+static void take_back(struct tl_node *n, uint32_t tree)
+{
+    for (uint32_t at = n->lists[FLIGHT_QUEUED].head; at != TL_SLOT_NONE;) {
+        uint32_t next = n->flights[at].next;
+        if (n->flights[at].tree == tree && !n->flights[at].own)
+            tl_flight_move(n, at, FLIGHT_ROUTE);
+        at = next;
+    }
+}
+
 /* From now on, candidate `index` is the one to ask. What an absent one was asked for is asked for again by its DOWN (P-6). */
 static void choose(struct tl_node *n, uint32_t tree, uint32_t index)
 {
@@ -246,6 +257,8 @@ static void choose(struct tl_node *n, uint32_t tree, uint32_t index)
     r->probe_ns = n->now_ns + n->config.heartbeat_ns * PROBE_FACTOR;
     if (index < old && old < r->candidate_count)
         leave(n, tree, r->candidates[old]);
+    else if (old == r->candidate_count)
+        take_back(n, tree);
 }
 
 /* A neighbour has introduced itself: where it is the one to ask, or better than that one, it is asked from now on. */
@@ -263,16 +276,29 @@ void tl_route_hello(struct tl_node *n, uint32_t rank)
     tl_route_join(n);
 }
 
-/* The connection to rank is gone (was_up) or could not be made: after a while, the next is asked (P-21). */
-void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up)
+/* The candidate after the current one; those that were found absent a moment ago are passed over, but for the last. */
+static uint32_t next_candidate(const struct tl_node *n, const struct tl_route *r)
+{
+    uint32_t next = r->current + 1;
+    for (; next + 1 < r->candidate_count; next++) {
+        uint32_t peer = tl_peer_find(n, r->candidates[next]);
+        if (peer == TL_SLOT_NONE || !n->peers[peer].refused || n->peers[peer].retry_ns <= n->now_ns)
+            break;
+    }
+    return next;
+}
+
+/* The connection to rank is gone (was_up) or could not be made: the next is asked, at once or after a while (P-21). */
+void tl_route_lost(struct tl_node *n, uint32_t rank, bool was_up, bool refused)
 {
     for (uint32_t t = 0; t < n->tree_count; t++) {
         struct tl_route *r = &n->routes[t];
         if (!is_current(n, t, rank))
             continue;
         r->joined_subtree = 0;
-        if (was_up || r->was_up || n->now_ns >= r->settle_ns)
-            choose(n, t, r->current + 1);
+        bool pass_over = refused && r->current > 0 && r->current + 1 < r->candidate_count;
+        if (was_up || r->was_up || pass_over || n->now_ns >= r->settle_ns)
+            choose(n, t, next_candidate(n, r));
     }
 }
 
@@ -330,7 +356,7 @@ uint64_t tl_route_tick_ns(const struct tl_node *n, uint64_t connect_ns)
     return at;
 }
 
-void tl_peer_down(struct tl_node *n, uint32_t rank)
+void tl_peer_down(struct tl_node *n, uint32_t rank, int status)
 {
     uint32_t peer = tl_peer_find(n, rank);
     if (peer == TL_SLOT_NONE)
@@ -349,9 +375,10 @@ void tl_peer_down(struct tl_node *n, uint32_t rank)
     p->gen++;
     n->tick_ns = n->now_ns;
     p->failures = failures;
+    p->refused = !was_up && status == -ECONNREFUSED;
     p->retry_ns = n->now_ns + backoff(n, failures);
     p->used = tl_route_is_candidate(n, rank); /* its record carries the back-off; a child's is free */
-    tl_route_lost(n, rank, was_up);
+    tl_route_lost(n, rank, was_up, p->refused);
     reroute(n, rank);
     tl_route_join(n);
 }
