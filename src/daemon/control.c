@@ -59,6 +59,7 @@ int tl_control_take_fd(struct tl_control *c)
 static void close_control(struct tl_control *c)
 {
     struct tl_daemon *d = c->d;
+    tl_local_gone(d, c);
     tl_loop_unwatch(d, c->fd);
     close(c->fd);
     if (c->passed_fd >= 0)

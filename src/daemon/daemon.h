@@ -28,6 +28,7 @@
 #define TL_FRONT_SHIFT   48   /* a request's id at the core: front number above, the front's own id below */
 #define TL_FRONT_CONTROL 0xffffu
 #define TL_FRONT_WARM    0xfffeu
+#define TL_FRONT_LOCAL   0xfffdu
 
 /* What an epoll event is about, unless it is the transport's (TL_NET_EPOLL). */
 enum tl_watch_kind {
@@ -88,6 +89,7 @@ struct tl_daemon {
     struct tl_metrics *metrics; /* NULL: off */
     struct tl_timeline timeline;
     struct tl_control *controls[TL_CONTROLS_MAX];
+    struct tl_local *locals;      /* local.c; TL_CONTROLS_MAX, NULL: none was ever needed */
     struct tl_recorder *recorder; /* record.c; NULL: nobody records */
     struct tl_warmer *warmer;     /* warm.c; NULL: nobody has warmed yet */
     uint64_t no_memory_said_ns;
@@ -162,6 +164,11 @@ void tl_warm_close(struct tl_daemon *d);
 bool tl_warm_item(void *ctx, uint32_t i, struct tl_profile_item *out);
 int tl_warm_find_file(void *ctx, uint64_t addr, uint32_t len, const char *name, uint16_t name_len, uint64_t *version,
                       uint64_t *size_bytes);
+
+/* local.c: listings and files for clients without a mount. */
+void tl_verb_local(struct tl_daemon *d, struct tl_control *c);
+void tl_local_answer(struct tl_daemon *d, const struct tl_answer *a);
+void tl_local_gone(struct tl_daemon *d, const struct tl_control *c); /* its connection is being closed */
 
 /* kept.c. Without a keeper none of them does anything. */
 int tl_kept_take(struct tl_daemon *d, struct tl_error *err) TL_MUST_CHECK; /* what the daemon before left */

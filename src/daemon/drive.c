@@ -277,6 +277,8 @@ static void answer(struct tl_daemon *d, const struct tl_answer *a)
         tl_control_answer(d, a);
     else if (a->id >> TL_FRONT_SHIFT == TL_FRONT_WARM)
         tl_warm_answer(d, a);
+    else if (a->id >> TL_FRONT_SHIFT == TL_FRONT_LOCAL)
+        tl_local_answer(d, a);
     else
         tl_fronts_answer(d, a);
 }

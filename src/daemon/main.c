@@ -143,6 +143,7 @@ static void stop(struct tl_daemon *d)
     if (d->source != NULL && !d->restarting)
         tl_fronts_close(d);
     tl_control_close(d);
+    free(d->locals);
     tl_metrics_close(d);
     tl_timeline_free(&d->timeline);
     if (d->pid_path[0] != 0)

@@ -60,6 +60,12 @@ void tl_node_report(const struct tl_node *node, struct tl_report *out)
     memset(out, 0, sizeof *out);
 }
 
+void tl_local_gone(struct tl_daemon *d, const struct tl_control *c)
+{
+    (void)d;
+    (void)c;
+}
+
 json_t *tl_verb_ready_json(struct tl_daemon *d)
 {
     (void)d;
