@@ -206,6 +206,7 @@ void tl_verb_local(struct tl_daemon *d, struct tl_control *c)
     *l = (struct tl_local){.control = c, .path = path, .fd = fd, .whole_dir = whole_dir, .uses = l->uses};
     l->wanted = version != NULL ? strtoull(version, NULL, 10) : 0;
     ask(d, l);
+    tl_drive_queue(d);
 }
 
 void tl_local_gone(struct tl_daemon *d, const struct tl_control *c)
