@@ -377,6 +377,19 @@ static void check_network(struct doctor *d)
     say(d, GOOD, "libfabric", fabric ? "libfabric.so.1 was found" : "no libfabric.so.1: all data goes over TCP", "");
 }
 
+static void check_munge(struct doctor *d)
+{
+    struct tiercel_error why = {0};
+    bool slurm = getenv("SLURM_JOB_ID") != NULL, here = cli_auth_probe(&why) == 0;
+    char detail[sizeof why.message + 80];
+    if (here)
+        snprintf(detail, sizeof detail, "munged makes credentials; %s",
+                 slurm ? "the key goes to the job's nodes in them" : "`tiercel up --auth munge` sends keys in them");
+    else
+        snprintf(detail, sizeof detail, "not in use: keys go over ssh or srun as they are (%s)", why.message);
+    say(d, GOOD, "MUNGE", detail, "");
+}
+
 static void check_tier(struct doctor *d)
 {
     struct tiercel *t;
@@ -430,6 +443,7 @@ int cmd_doctor(const struct cli_verb *self, int argc, char **argv)
     check_memory(&d);
     check_limits(&d);
     check_launchers(&d);
+    check_munge(&d);
     check_network(&d);
     check_tier(&d);
     return conclude(&d);

@@ -3,7 +3,7 @@
  * add (accepted by all), use (proven by all), retire (the one before is refused). See docs/decisions/0015.
  *
  * An order is a step and a key, "add 0123...\n". On this machine it goes over the control sockets; to others
- * through the standard input of `tiercel rekey --here`, as the first key went. */
+ * through the standard input of `tiercel rekey --here`, as the first key went, in a MUNGE credential or as it is. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,9 +11,10 @@
 
 #include "cli/tier.h"
 
-#define TIMEOUT_MS 60000
-#define ORDER_MAX  128
-#define RANKS_MAX  4096
+#define TIMEOUT_MS     60000
+#define ORDER_MAX      128
+#define LINE_MAX_BYTES 4096 /* of an order in a credential */
+#define RANKS_MAX      4096
 
 static const char *const steps[] = {"add", "use", "retire"};
 enum { STEPS = sizeof steps / sizeof steps[0] };
@@ -103,11 +104,14 @@ static int rekey(struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error 
 
 static int rekey_here(const struct cli_tier *t, uint64_t deadline_ms, struct tiercel_error *err)
 {
-    char order[ORDER_MAX] = "";
-    if (fgets(order, sizeof order, stdin) == NULL)
-        order[0] = '\0';
-    int rc = order_here(t, order, deadline_ms, err);
-    explicit_bzero(order, sizeof order);
+    char line[LINE_MAX_BYTES] = "", *order = NULL;
+    if (fgets(line, sizeof line, stdin) == NULL)
+        line[0] = '\0';
+    int rc = cli_auth_open(line, &order, err);
+    if (rc == 0)
+        rc = order_here(t, order, deadline_ms, err);
+    explicit_bzero(line, sizeof line);
+    cli_auth_wipe(&order);
     return rc;
 }
 

@@ -174,7 +174,7 @@ static bool is_metrics(const char *where)
 
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
-    const char *name = NULL, *hostfile = NULL, *topology = NULL, *lifetime = NULL;
+    const char *name = NULL, *hostfile = NULL, *topology = NULL, *lifetime = NULL, *auth = NULL;
     struct cli_daemon_options o = {0};
     char rate[24];
     int here = 0, timeout_ms = TIMEOUT_MS;
@@ -201,6 +201,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         {"threads", 0, CLI_COUNT, &o.threads, "N", "threads that read the source, on each node"},
         {"key-lifetime", 0, CLI_TEXT, &lifetime, "TIME",
          "the key expires after TIME, like 8h, unless `rekey` gives another"},
+        {"auth", 0, CLI_TEXT, &auth, "HOW",
+         "how daemons get the key: key, munge, or auto (MUNGE inside Slurm, where munged answers)"},
         {"timeout", 0, CLI_SECONDS, &timeout_ms, "S", "give up when not ready after S seconds (60)"},
         CLI_OPTION_JSON(&json),
     };
@@ -209,6 +211,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         return go;
     if (o.metrics != NULL && !is_metrics(o.metrics))
         return cli_usage(self, "--metrics %s: must be a port from 1 to 65535, unix, or off", o.metrics);
+    if (auth != NULL && strcmp(auth, "key") != 0 && strcmp(auth, "munge") != 0 && strcmp(auth, "auto") != 0)
+        return cli_usage(self, "--auth %s: must be key, munge or auto", auth);
     if (here > 0 && hostfile != NULL)
         return cli_usage(self, "-N and --hostfile exclude each other; -N is for this machine alone");
 
@@ -218,6 +222,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
     int rc = lifetime != NULL ? cli_lifetime(lifetime, &t.key_lifetime_s, &err) : 0;
     if (rc == 0)
         rc = choose_nodes(&t, here, hostfile, topology, timeout_ms, &err);
+    if (rc == 0)
+        rc = cli_auth_choose(&t, auth, &err);
     if (rc == 0)
         rc = cli_tier_make(&t, name, t.launcher != CLI_LOCAL, &err);
     bool already = false;

@@ -122,42 +122,56 @@ static void add_metrics(struct cli_args *a, const struct cli_tier *t, const stru
         cli_args_add(a, "%s", o->metrics);
 }
 
-/* One node's daemon on this machine. */
-static void job_here(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank)
+/* One node's daemon, wherever it is. */
+static void add_daemon(struct cli_args *a, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank,
+                       bool by_files)
 {
-    struct cli_args *a = &job->args;
     cli_daemon_args(a, t, o);
     cli_args_add(a, "--rank");
     cli_args_add(a, "%zu", rank);
+    cli_args_add(a, by_files ? "--key" : "--key-fd");
+    if (by_files)
+        cli_args_add(a, "%s/key", t->dir);
+    else
+        cli_args_add(a, "0");
     cli_args_add(a, "--nodes");
-    cli_args_add(a, "%s/nodes", t->dir);
-    cli_args_add(a, "--key");
-    cli_args_add(a, "%s/key", t->dir);
+    if (by_files)
+        cli_args_add(a, "%s/nodes", t->dir);
+    else
+        cli_args_add(a, "-");
     cli_args_add(a, "--log");
     cli_args_add(a, "%s/node-%zu.log", t->dir, rank);
     add_metrics(a, t, o, rank);
     cli_args_add(a, "--daemonise");
 }
 
-/* One node's daemon on another machine: key and node list go through standard input. */
-static void job_ssh(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank,
-                    const char *input)
+static bool goes_by_ssh(const struct cli_tier *t, size_t rank)
+{
+    return t->launcher != CLI_LOCAL && !cli_host_is_here(t->nodes.list[rank].host);
+}
+
+/* Key and node list go through standard input, but for daemons of this machine that find them in files. */
+static int make_job(struct cli_job *job, const struct cli_tier *t, const struct cli_daemon_options *o, size_t rank,
+                    const char *nodes, char **input, struct tiercel_error *err)
 {
     struct cli_args command = {0};
-    cli_daemon_args(&command, t, o);
-    cli_args_add(&command, "--rank");
-    cli_args_add(&command, "%zu", rank);
-    cli_args_add(&command, "--key-fd");
-    cli_args_add(&command, "0");
-    cli_args_add(&command, "--nodes");
-    cli_args_add(&command, "-");
-    cli_args_add(&command, "--log");
-    cli_args_add(&command, "%s/node-%zu.log", t->dir, rank);
-    add_metrics(&command, t, o, rank);
-    cli_args_add(&command, "--daemonise");
-    cli_ssh_args(&job->args, t->nodes.list[rank].host);
-    add_shell_line(&job->args, &command);
-    job->input = input;
+    bool ssh = goes_by_ssh(t, rank), by_files = !ssh && !t->munge;
+    char *key = NULL;
+    int rc = by_files ? 0 : cli_auth_seal(t, t->key, &key, err);
+    if (rc == 0 && !by_files && asprintf(input, "%s%s", key, nodes) < 0) {
+        *input = NULL;
+        rc = cli_error(err, -ENOMEM, "out of memory for the node list");
+    }
+    cli_auth_wipe(&key);
+    job->input = *input;
+    if (rc < 0)
+        return rc;
+    add_daemon(ssh ? &command : &job->args, t, o, rank, by_files);
+    if (ssh) {
+        cli_ssh_args(&job->args, t->nodes.list[rank].host);
+        add_shell_line(&job->args, &command);
+    }
+    return 0;
 }
 
 /* ---- what went wrong ---- */
@@ -182,7 +196,7 @@ static const char *last_words(struct cli_job *job)
 static void explain(struct cli_job *job, const struct cli_tier *t, size_t rank, char *out, size_t out_size)
 {
     const char *words = last_words(job), *host = t->nodes.list[rank].text;
-    bool ssh = job->input != NULL;
+    bool ssh = goes_by_ssh(t, rank);
     if (job->status < 0)
         snprintf(out, out_size, "%s: %.300s cannot be started: %s; is it installed here?", host,
                  job->args.count > 0 ? job->args.v[0] : "tierceld", strerror(-job->status));
@@ -227,18 +241,12 @@ int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t 
         return cli_launch_slurm(t, o, err);
     size_t n = t->nodes.count;
     struct cli_job *jobs = calloc(n, sizeof *jobs);
-    char *nodes = cli_nodes_text(&t->nodes), *input = NULL;
+    char *nodes = cli_nodes_text(&t->nodes), **inputs = calloc(n, sizeof *inputs);
     int rc = 0;
-    if (jobs == NULL || nodes == NULL || asprintf(&input, "%s%s", t->key, nodes) < 0) {
-        input = NULL;
+    if (jobs == NULL || nodes == NULL || inputs == NULL)
         rc = cli_error(err, -ENOMEM, "out of memory for %zu nodes", n);
-    }
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        if (t->launcher == CLI_LOCAL || cli_host_is_here(t->nodes.list[i].host))
-            job_here(&jobs[i], t, o, i);
-        else
-            job_ssh(&jobs[i], t, o, i, input);
-    }
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = make_job(&jobs[i], t, o, i, nodes, &inputs[i], err);
     if (rc == 0) {
         rc = cli_jobs_run(jobs, n, AT_ONCE, deadline_ms, "starting nodes", err);
         int failed = rc == -ECANCELED ? 0 : failures(jobs, t, err); /* a node's own sentence says more than "timeout" */
@@ -246,9 +254,9 @@ int cli_launch(struct cli_tier *t, const struct cli_daemon_options *o, uint64_t 
     }
     for (size_t i = 0; jobs != NULL && i < n; i++)
         cli_job_fini(&jobs[i]);
-    if (input != NULL)
-        explicit_bzero(input, strlen(input)); /* it begins with the key */
-    free(input);
+    for (size_t i = 0; inputs != NULL && i < n; i++)
+        cli_auth_wipe(&inputs[i]); /* it begins with the key */
+    free(inputs);
     free(nodes);
     free(jobs);
     return rc;
@@ -258,9 +266,14 @@ int cli_other_machines(const struct cli_tier *t, const char *verb, const char *i
                        const char *doing, struct tiercel_error *err)
 {
     struct cli_job *jobs = calloc(t->nodes.count + 1, sizeof *jobs);
+    char **inputs = calloc(t->nodes.count + 1, sizeof *inputs);
     size_t count = 0, failed = 0;
-    if (jobs == NULL)
-        return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
+    int rc = jobs != NULL && inputs != NULL ? 0 : cli_error(err, -ENOMEM, "%s: out of memory", t->name);
+    if (rc < 0) {
+        free(jobs);
+        free(inputs);
+        return rc;
+    }
     if (t->launcher == CLI_SLURM)
         cli_remote_args(&jobs[count++].args, t, NULL, verb, -1);
     for (size_t i = 0; t->launcher == CLI_SSH && i < t->nodes.count; i++) {
@@ -269,16 +282,22 @@ int cli_other_machines(const struct cli_tier *t, const char *verb, const char *i
         if (!again && !cli_host_is_here(host))
             cli_remote_args(&jobs[count++].args, t, host, verb, -1);
     }
-    for (size_t i = 0; i < count; i++)
-        jobs[i].input = input;
-    int rc = cli_jobs_run(jobs, count, OTHERS_AT_ONCE, deadline_ms, doing, err);
+    for (size_t i = 0; rc == 0 && input != NULL && i < count; i++) {
+        rc = cli_auth_seal(t, input, &inputs[i], err);
+        jobs[i].input = inputs[i];
+    }
+    bool run = rc == 0;
+    if (run)
+        rc = cli_jobs_run(jobs, count, OTHERS_AT_ONCE, deadline_ms, doing, err);
     for (size_t i = 0; i < count; i++) {
-        if (jobs[i].status != 0) {
+        if (run && jobs[i].status != 0) {
             failed++;
             cli_say("%s", jobs[i].err != NULL && jobs[i].err[0] != 0 ? jobs[i].err : "a machine did not answer");
         }
         cli_job_fini(&jobs[i]);
+        cli_auth_wipe(&inputs[i]);
     }
+    free(inputs);
     free(jobs);
     if (rc == 0 && failed > 0)
         rc = cli_error(err, -EHOSTUNREACH, "%s: %s did not succeed on %zu of %zu other machines", t->name, verb, failed,

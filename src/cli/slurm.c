@@ -60,12 +60,17 @@ int cli_slurm_groups(struct cli_nodes *nodes, uint64_t deadline_ms, struct tierc
 /* Key and node list as a file without a name: srun reads it at its own pace, and nobody else can. */
 static int input_file(const struct cli_tier *t, struct tiercel_error *err)
 {
-    char *nodes = cli_nodes_text(&t->nodes), *text = NULL;
-    int fd =
-        nodes != NULL && asprintf(&text, "%s%s", t->key, nodes) >= 0 ? memfd_create("tiercel-nodes", MFD_CLOEXEC) : -1;
+    char *nodes = cli_nodes_text(&t->nodes), *text = NULL, *key = NULL;
+    int sealed = cli_auth_seal(t, t->key, &key, err);
+    int fd = sealed == 0 && nodes != NULL && asprintf(&text, "%s%s", key, nodes) >= 0
+                 ? memfd_create("tiercel-nodes", MFD_CLOEXEC)
+                 : -1;
+    cli_auth_wipe(&key);
     size_t len = fd >= 0 ? strlen(text) : 0;
     int rc = fd;
-    if (fd < 0 || write(fd, text, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET) != 0) {
+    if (sealed < 0) {
+        rc = sealed;
+    } else if (fd < 0 || write(fd, text, len) != (ssize_t)len || lseek(fd, 0, SEEK_SET) != 0) {
         rc = cli_error(err, -ENOMEM, "no memory for the node list");
         if (fd >= 0)
             close(fd);

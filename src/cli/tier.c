@@ -149,14 +149,14 @@ int cli_tier_make_key(struct cli_tier *t, struct tiercel_error *err)
 
 int cli_tier_write_key(const struct cli_tier *t, struct tiercel_error *err)
 {
-    return write_file(t, "key", t->key, err);
+    return t->munge ? 0 : write_file(t, "key", t->key, err);
 }
 
 int cli_tier_write_launch(const struct cli_tier *t, struct tiercel_error *err)
 {
-    json_t *launch =
-        json_pack("{s:s, s:s, s:I, s:I}", "launcher", cli_launcher_name(t->launcher), "tierceld", t->tierceld,
-                  "srun_pid", (json_int_t)t->srun_pid, "srun_started", (json_int_t)t->srun_started);
+    json_t *launch = json_pack("{s:s, s:s, s:s, s:I, s:I}", "launcher", cli_launcher_name(t->launcher), "auth",
+                               t->munge ? "munge" : "key", "tierceld", t->tierceld, "srun_pid", (json_int_t)t->srun_pid,
+                               "srun_started", (json_int_t)t->srun_started);
     char *text = launch != NULL ? json_dumps(launch, JSON_INDENT(2)) : NULL;
     int rc = text != NULL ? write_file(t, "launch.json", text, err)
                           : cli_error(err, -ENOMEM, "%s/launch.json: out of memory", t->dir);
@@ -194,6 +194,7 @@ static int read_launch(struct cli_tier *t, struct tiercel_error *err)
         if (strcmp(name, launcher_names[i]) == 0)
             t->launcher = (enum cli_launcher)i;
     }
+    t->munge = strcmp(cli_json_text(launch, "auth"), "munge") == 0;
     rc = cli_path(t->tierceld, err, "%s", cli_json_text(launch, "tierceld"));
     t->srun_pid = (pid_t)cli_json_u64(launch, "srun_pid");
     t->srun_started = cli_json_u64(launch, "srun_started");

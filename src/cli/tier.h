@@ -100,6 +100,7 @@ struct cli_tier {
     struct cli_nodes nodes;
     char key[96];            /* 64 hex digits, when it expires if it does, newline */
     uint64_t key_lifetime_s; /* of the keys that are made; 0: without end */
+    bool munge;              /* keys go to daemons in MUNGE credentials, and lie in no file */
     char tierceld[TIERCEL_PATH_SIZE];
     pid_t srun_pid;        /* Slurm: the step's srun, which stays */
     uint64_t srun_started; /* its start time in /proc, so that nobody else is taken for it */
@@ -115,7 +116,7 @@ int cli_tier_load(struct cli_tier *t, const char *name, bool lock, struct tierce
 int cli_lifetime(const char *text, uint64_t *out_s, struct tiercel_error *err);
 /* A new key, in t->key only. */
 int cli_tier_make_key(struct cli_tier *t, struct tiercel_error *err);
-/* The key file with t->key. */
+/* The key file with t->key; with MUNGE there is none. */
 int cli_tier_write_key(const struct cli_tier *t, struct tiercel_error *err);
 /* A new key, the node list and launch.json. */
 int cli_tier_write(struct cli_tier *t, struct tiercel_error *err);
@@ -134,6 +135,18 @@ const char *cli_launcher_name(enum cli_launcher l);
 bool cli_host_is_here(const char *host);
 /* Last lines of a file, at most `lines`, each after `  | `, on standard error. */
 void cli_show_tail(const char *path, int lines);
+
+/* ---- how keys travel (auth.c) ---- */
+
+/* 0: this machine's munged makes credentials; or why not. */
+int cli_auth_probe(struct tiercel_error *err);
+/* t->munge, from --auth: key, munge, auto or NULL (MUNGE where Slurm starts the daemons and munged answers here). */
+int cli_auth_choose(struct cli_tier *t, const char *wanted, struct tiercel_error *err);
+/* A line for one machine's standard input: the secret, which ends in a newline, or a fresh credential with it. Malloc'd. */
+int cli_auth_seal(const struct cli_tier *t, const char *secret, char **out, struct tiercel_error *err);
+/* The secret of such a line. Malloc'd. */
+int cli_auth_open(const char *text, char **out, struct tiercel_error *err);
+void cli_auth_wipe(char **secret); /* wipes and frees; *secret may be NULL */
 
 /* ---- starting and stopping (launch.c, slurm.c, stop.c, ready.c) ---- */
 
@@ -155,8 +168,8 @@ void cli_ssh_args(struct cli_args *a, const char *host);
 /* `tiercel VERB --name T --runtime R` on a machine of the tier, through its launcher; host NULL (Slurm): on all.
  * timeout_ms < 0: no --timeout. */
 void cli_remote_args(struct cli_args *a, const struct cli_tier *t, const char *host, const char *verb, int timeout_ms);
-/* Runs `tiercel VERB --here` on the other machines of the tier, each once, with input (NULL: none) on its standard input; says
- * what those that fail say. 0, -ENOMEM, -EHOSTUNREACH, and what cli_jobs_run gives. */
+/* Runs `tiercel VERB --here` on the other machines of the tier, each once, with input (NULL: none), sealed for each, on its
+ * standard input; says what those that fail say. 0, -ENOMEM, -EHOSTUNREACH, and what cli_jobs_run gives. */
 int cli_other_machines(const struct cli_tier *t, const char *verb, const char *input, uint64_t deadline_ms,
                        const char *doing, struct tiercel_error *err);
 

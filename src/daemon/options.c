@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/credential.h"
 #include "core/overlay/forest.h"
 
 #define NODE_LIST_MAX (16u << 20) /* bytes */
@@ -23,7 +24,7 @@ static const char usage[] =
     "  --rank N|auto       our line in it, from 0 (auto: by host name or address)\n"
     "  --key FILE          the job's key: 64 hex digits, and when it expires if it does (seconds since 1970); mode "
     "0600\n"
-    "  --key-fd N          read the key from this descriptor instead\n"
+    "  --key-fd N          read the key from this descriptor instead: as in the file, or in a MUNGE credential\n"
     "  --name TIER         name of the tier (default: default)\n"
     "  --runtime DIR       where sockets, logs and keys of tiers lie\n"
     "  --cache-size BYTES  cache limit, with K, M or G (default: a quarter of memory, at most 16G)\n"
@@ -302,17 +303,25 @@ static int read_key(struct tl_options *o, const struct raw *raw, char **rest, st
     if (rc != 0)
         return rc;
     /* with --nodes - the node list follows the key's line on the same descriptor */
-    char *line_end = strchr(text, '\n');
+    char *line_end = strchr(text, '\n'), *sealed = NULL;
     if (line_end != NULL && line_end[1] != 0) {
         *rest = strdup(line_end + 1);
         line_end[1] = 0;
+    }
+    if (tl_credential_is(text)) {
+        sealed = text;
+        text = NULL;
+        rc = tl_credential_open(sealed, &text, err);
+        free(sealed);
+        if (rc != 0)
+            return rc;
     }
     if (tl_parse_key_line(text, o->key, &o->key_expires_s) != 0)
         rc = tl_error_set(err, -EINVAL,
                           "key %s: must be 64 hex digits on one line; make one with: "
                           "(umask 077; od -An -tx1 -N32 /dev/urandom | tr -d ' \\n' > FILE)",
                           name);
-    memset(text, 0, strlen(text));
+    explicit_bzero(text, strlen(text));
     free(text);
     return rc;
 }

@@ -39,7 +39,8 @@ class Case(unittest.TestCase):
         clean = ("TIERCEL_", "SLURM_", "PBS_", "FAKE_TIERCELD", "XDG_RUNTIME_DIR")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(clean)}
         self.env.update(TIERCEL_LIBEXEC=FAKE_LIBEXEC, TIERCEL_RUNTIME_DIR=self.runtime,
-                        TIERCEL_SSH=FAKE_BIN + "/fake_ssh.sh", FAKE_SSH_LOG=self.dir + "/ssh.log")
+                        TIERCEL_SSH=FAKE_BIN + "/fake_ssh.sh", TIERCEL_MUNGE_SOCKET="/nonexistent/munge",
+                        FAKE_SSH_LOG=self.dir + "/ssh.log")
         self.pids = set()
 
     def kill(self, *pids):
