@@ -113,6 +113,7 @@ static bool frame_fits(const struct tl_frame *frame, bool encrypted)
     case TL_FRAME_READ: return frame->body_len == TL_READ_BODY_SIZE && frame->data_len == 0;
     case TL_FRAME_BULK: return frame->body_len == TL_BULK_BODY_SIZE && frame->data_len <= slice_max;
     case TL_FRAME_SIDE: return frame->body_len <= TL_SIDE_BODY_MAX && frame->data_len == 0;
+    case TL_FRAME_AGAIN: return frame->body_len == TL_AGAIN_BODY_SIZE && frame->data_len == 0;
     }
     return false;
 }
@@ -122,7 +123,7 @@ int tl_frame_head_get(const uint8_t *bytes, size_t len, bool encrypted, struct t
     if (len < TL_FRAME_HEAD_SIZE)
         return 0;
     uint32_t type = tl_get_u32(bytes + 8);
-    if (type < TL_FRAME_MESSAGE || type > TL_FRAME_SIDE || tl_get_u32(bytes + 12) != 0)
+    if (type < TL_FRAME_MESSAGE || type > TL_FRAME_AGAIN || tl_get_u32(bytes + 12) != 0)
         return -EBADMSG;
     struct tl_frame frame = {
         .type = (enum tl_frame_type)type, .body_len = tl_get_u32(bytes), .data_len = tl_get_u32(bytes + 4)};
@@ -175,4 +176,19 @@ int tl_frame_bulk_get(const uint8_t *body, size_t len, uint32_t data_len, struct
         return -EBADMSG;
     *out = (struct tl_frame_bulk){.id = tl_get_u64(body), .offset = tl_get_u64(body + 8), .status = wire_status[code]};
     return (int)TL_BULK_BODY_SIZE;
+}
+
+void tl_frame_again_put(uint8_t out[TL_AGAIN_BODY_SIZE], const struct tl_frame_again *again)
+{
+    tl_put_u32(out, again->key_id);
+    memcpy(out + 4, again->proof, TL_PROOF_SIZE);
+}
+
+int tl_frame_again_get(const uint8_t *body, size_t len, struct tl_frame_again *out)
+{
+    if (len != TL_AGAIN_BODY_SIZE)
+        return -EBADMSG;
+    out->key_id = tl_get_u32(body);
+    memcpy(out->proof, body + 4, TL_PROOF_SIZE);
+    return (int)TL_AGAIN_BODY_SIZE;
 }

@@ -26,7 +26,7 @@
 #include "net/transport.h"
 
 /* The layout of everything after the prefix; a change here is a change of version, too. */
-#define TL_WIRE_VERSION 2u
+#define TL_WIRE_VERSION 3u
 
 #define TL_HELLO_PREFIX_SIZE 16u
 #define TL_HELLO_SIZE        120u /* prefix included */
@@ -41,6 +41,7 @@
 #define TL_READ_BODY_SIZE  24u
 #define TL_BULK_BODY_SIZE  20u
 #define TL_SIDE_BODY_MAX   4096u
+#define TL_AGAIN_BODY_SIZE (4u + TL_PROOF_SIZE)
 #define TL_SLICE_MAX       (256u << 10) /* bytes of a read that travel in one frame */
 #define TL_SLICE_CRYPT_MAX (64u << 10)  /* the same on an encrypted connection */
 
@@ -88,6 +89,7 @@ enum tl_frame_type {
     TL_FRAME_READ = 2,    /* body: struct tl_frame_read */
     TL_FRAME_BULK = 3,    /* body: struct tl_frame_bulk, data: the slice */
     TL_FRAME_SIDE = 4,    /* body: for a transport stacked on this one; ignored where there is none */
+    TL_FRAME_AGAIN = 5,   /* body: struct tl_frame_again */
 };
 
 struct tl_frame {
@@ -105,6 +107,12 @@ struct tl_frame_bulk {
     uint64_t id;
     uint64_t offset; /* within the read; slices of a read come in order */
     int status;      /* 0, or the negative errno that ends the read: then there is no data */
+};
+
+/* The sender proves another of the job's keys, on a connection that is up. */
+struct tl_frame_again {
+    uint32_t key_id;
+    uint8_t proof[TL_PROOF_SIZE];
 };
 
 void tl_hello_prefix_put(uint8_t out[TL_HELLO_PREFIX_SIZE], const struct tl_hello_prefix *prefix);
@@ -127,5 +135,8 @@ int tl_frame_read_get(const uint8_t *body, size_t len, struct tl_frame_read *out
 void tl_frame_bulk_put(uint8_t out[TL_BULK_BODY_SIZE], const struct tl_frame_bulk *bulk);
 /* data_len: the frame's; a refusal with data, or a slice without, is malformed. */
 int tl_frame_bulk_get(const uint8_t *body, size_t len, uint32_t data_len, struct tl_frame_bulk *out) TL_MUST_CHECK;
+
+void tl_frame_again_put(uint8_t out[TL_AGAIN_BODY_SIZE], const struct tl_frame_again *again);
+int tl_frame_again_get(const uint8_t *body, size_t len, struct tl_frame_again *out) TL_MUST_CHECK;
 
 #endif

@@ -37,7 +37,13 @@ struct tl_secret_session {
     struct tl_secret_stream from_dialler, from_listener;
 };
 
-enum tl_secret_role { TL_SECRET_LISTENER = 1, TL_SECRET_DIALLER = 2, TL_SECRET_VERDICT = 3 };
+enum tl_secret_role {
+    TL_SECRET_LISTENER = 1,
+    TL_SECRET_DIALLER = 2,
+    TL_SECRET_VERDICT = 3,
+    TL_SECRET_AGAIN_LISTENER = 4, /* on a connection that is up */
+    TL_SECRET_AGAIN_DIALLER = 5,
+};
 
 /* Once a process, before anything else here; any number of times. 0, -EIO (no randomness). */
 int tl_secret_start(void) TL_MUST_CHECK;
@@ -55,7 +61,8 @@ int tl_secret_agree(struct tl_secret_session *out, const uint8_t job_key[TL_JOB_
                     const uint8_t dialler_hello[TL_HELLO_SIZE],
                     const uint8_t listener_hello[TL_HELLO_SIZE]) TL_MUST_CHECK;
 
-/* The MAC by which one role proves the job's key; extra is the verdict's refusal, 0 for hellos. */
+/* The MAC by which one role proves the job's key; extra is the verdict's refusal, the key's name
+ * for a proof on a connection that is up, 0 for hellos. */
 void tl_secret_prove(uint8_t out[TL_PROOF_SIZE], const uint8_t job_key[TL_JOB_KEY_SIZE], enum tl_secret_role role,
                      const uint8_t transcript[32], uint32_t extra);
 bool tl_secret_proven(const uint8_t proof[TL_PROOF_SIZE], const uint8_t job_key[TL_JOB_KEY_SIZE],

@@ -134,6 +134,9 @@ static void tcp_keys(struct tl_net *net, const struct tl_net_key *keys, uint32_t
     for (uint32_t i = 0; i < count; i++)
         t->key_ids[i] = tl_secret_key_id(keys[i].bytes);
     t->key_count = count;
+    for (struct tcp_conn *c = t->conns; c != NULL; c = c->next)
+        if (c->state == TCP_UP)
+            tcp_rekey(c);
 }
 
 static const struct tl_net_ops tcp_ops = {

@@ -10,6 +10,7 @@
  *     tcp_connect.c    dialling
  *     tcp_handshake*.c who is it, and which of two connections survives
  *     tcp_conn.c       a connection's life: up, failed, dropped; who completes what
+ *     tcp_rekey.c      other keys for connections that are up
  *     tcp_send.c       the send queue: messages and slices in the order of the wire
  *     tcp_receive.c    bytes to frames to events
  *     tcp_bulk.c       read(), and serving the peers' reads
@@ -28,13 +29,14 @@
 #include "net/transport.h"
 
 #define TCP_REGION_MAX      1024u
-#define TCP_ADDRESS_MAX     4u            /* addresses tried for one name */
-#define TCP_HANDSHAKE_NS    5000000000ull /* from dialling or accepting until up */
-#define TCP_LINGER_NS       1000000000ull /* for a refused peer to read why */
-#define TCP_STRANGERS_MAX   128u          /* connections that have not proven anything yet */
-#define TCP_INBOUND_SPARE   64u           /* inbound_max 0: one for each node and these */
-#define TCP_ACCEPT_BATCH    32u           /* a poll round */
-#define TCP_QUEUE_BYTES_MAX (1u << 20)    /* waiting to be sent to one peer, then -EAGAIN */
+#define TCP_ADDRESS_MAX     4u             /* addresses tried for one name */
+#define TCP_HANDSHAKE_NS    5000000000ull  /* from dialling or accepting until up */
+#define TCP_LINGER_NS       1000000000ull  /* for a refused peer to read why */
+#define TCP_REKEY_NS        10000000000ull /* for a peer to prove a key that counts, after its own was retired */
+#define TCP_STRANGERS_MAX   128u           /* connections that have not proven anything yet */
+#define TCP_INBOUND_SPARE   64u            /* inbound_max 0: one for each node and these */
+#define TCP_ACCEPT_BATCH    32u            /* a poll round */
+#define TCP_QUEUE_BYTES_MAX (1u << 20)     /* waiting to be sent to one peer, then -EAGAIN */
 #define TCP_QUEUE_COUNT_MAX 4096u
 #define TCP_READS_MAX       256u                /* reads outstanding at one peer, then -EAGAIN */
 #define TCP_SERVES_MAX      (2 * TCP_READS_MAX) /* asked of us by one peer at once; more is an offence */
@@ -138,6 +140,8 @@ struct tcp_conn {
     uint32_t armed;        /* epoll events asked for */
     struct tl_peer peer;   /* valid when owned */
     uint64_t instance, id; /* of the peer's process; of this connection */
+    uint8_t transcript[32];
+    uint32_t proven_key_id, told_key_id; /* the key that the peer has last proven, and we */
     uint64_t deadline_ns, since_ns;
     uint32_t address_index;
     struct tcp_handshake *shake; /* until up */
@@ -242,6 +246,11 @@ struct tcp_conn *tcp_conn_find(struct tcp *t, struct tl_peer peer); /* up, or NU
 int tcp_drop(struct tl_net *net, struct tl_peer peer);
 void tcp_event_push(struct tcp *t, struct tcp_event *e);
 void tcp_deadline(struct tcp *t, uint64_t deadline_ns); /* poll() is needed by then */
+
+/* tcp_rekey.c */
+void tcp_rekey(struct tcp_conn *c);         /* it is up, and the keys may be others than it was made with */
+void tcp_rekey_expired(struct tcp_conn *c); /* its deadline is over */
+int tcp_again_ready(struct tcp_conn *c, const struct tl_frame_again *again); /* 0, -EBADMSG */
 
 /* tcp_send.c */
 int tcp_send(struct tl_net *net, struct tl_peer peer, const void *header, uint32_t header_len,

@@ -99,9 +99,12 @@ void tcp_conn_up(struct tcp_conn *c)
     c->instance = c->shake->hello.instance;
     memcpy(&c->id, s->transcript, sizeof c->id);
     t->peers[c->peer.rank].known = c->id;
+    memcpy(c->transcript, s->transcript, sizeof c->transcript);
+    c->proven_key_id = c->told_key_id = tl_secret_key_id(c->shake->key);
     shake_free(c);
     c->state = TCP_UP;
     c->deadline_ns = TCP_NEVER;
+    tcp_rekey(c); /* the keys may have changed since it began */
     c->up.ev = (struct tl_net_event){.type = TL_NET_UP, .peer = c->peer};
     tcp_event_push(t, &c->up);
 }

@@ -81,6 +81,9 @@ static void conn_expire(struct tcp_conn *c)
     if (c->deadline_ns > t->now_ns) {
         if (c->deadline_ns != TCP_NEVER)
             tcp_deadline(t, c->deadline_ns);
+    } else if (c->state == TCP_UP) {
+        tcp_rekey_expired(c);
+        return;
     } else if (c->owned) {
         tcp_conn_fail(
             c, -ETIMEDOUT, -ETIMEDOUT,

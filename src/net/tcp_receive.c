@@ -80,6 +80,7 @@ static int frame_body(struct tcp_conn *c, const struct tl_frame *f, const uint8_
 {
     struct tl_frame_read ask;
     struct tl_frame_bulk bulk;
+    struct tl_frame_again again;
     c->in.left = f->data_len;
     switch (f->type) {
     case TL_FRAME_MESSAGE:
@@ -96,6 +97,8 @@ static int frame_body(struct tcp_conn *c, const struct tl_frame *f, const uint8_
     case TL_FRAME_BULK:
         return tl_frame_bulk_get(body, f->body_len, f->data_len, &bulk) < 0 ? -EBADMSG
                                                                             : tcp_slice_begin(c, &bulk, f->data_len);
+    case TL_FRAME_AGAIN:
+        return tl_frame_again_get(body, f->body_len, &again) < 0 ? -EBADMSG : tcp_again_ready(c, &again);
     }
     return -EBADMSG;
 }

@@ -120,8 +120,8 @@ struct tl_net_ops {
     void (*close)(struct tl_net *net); /* NULL is fine; outstanding operations end without events */
     void (*caps)(struct tl_net *net, struct tl_net_caps *out);
     void (*stats)(struct tl_net *net, struct tl_net_stats *out);
-    /* Proves keys[0] from now on, and accepts proofs of all of them: 1 to TL_NET_KEYS_MAX. What is up or on its way stays.
-     * NULL for sim. */
+    /* Proves keys[0] from now on, and accepts proofs of all of them: 1 to TL_NET_KEYS_MAX. What is up proves
+     * keys[0], too, and stays; but a peer that has not proven one of these ten seconds later goes DOWN. NULL for sim. */
     void (*keys)(struct tl_net *net, const struct tl_net_key *keys, uint32_t count);
     /* Starts connecting to rank. 0 with *out set (UP or DOWN will follow), -EALREADY (connected or
      * connecting), -EINVAL. */

@@ -34,7 +34,8 @@ static void bodies(const struct tl_frame *f, const uint8_t *body, size_t len)
 {
     struct tl_frame_read read;
     struct tl_frame_bulk bulk;
-    uint8_t again[TL_READ_BODY_SIZE];
+    struct tl_frame_again proof;
+    uint8_t again[TL_AGAIN_BODY_SIZE];
     if (f->body_len > len)
         return;
     if (f->type == TL_FRAME_READ && tl_frame_read_get(body, f->body_len, &read) > 0) {
@@ -44,6 +45,10 @@ static void bodies(const struct tl_frame *f, const uint8_t *body, size_t len)
     if (f->type == TL_FRAME_BULK && tl_frame_bulk_get(body, f->body_len, f->data_len, &bulk) > 0) {
         tl_frame_bulk_put(again, &bulk);
         check(memcmp(again, body, TL_BULK_BODY_SIZE) == 0);
+    }
+    if (f->type == TL_FRAME_AGAIN && tl_frame_again_get(body, f->body_len, &proof) > 0) {
+        tl_frame_again_put(again, &proof);
+        check(memcmp(again, body, TL_AGAIN_BODY_SIZE) == 0);
     }
 }
 

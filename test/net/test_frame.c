@@ -70,6 +70,7 @@ static void frames_survive(void **state)
         {TL_FRAME_READ, TL_READ_BODY_SIZE, 0},
         {TL_FRAME_BULK, TL_BULK_BODY_SIZE, TL_SLICE_CRYPT_MAX},
         {TL_FRAME_SIDE, TL_SIDE_BODY_MAX, 0},
+        {TL_FRAME_AGAIN, TL_AGAIN_BODY_SIZE, 0},
     };
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
         uint8_t bytes[TL_FRAME_HEAD_SIZE];
@@ -106,7 +107,9 @@ static void what_is_beyond_the_limits_is_malformed(void **state)
         {TL_FRAME_BULK, TL_BULK_BODY_SIZE, TL_SLICE_MAX + 1},
         {TL_FRAME_SIDE, TL_SIDE_BODY_MAX + 1, 0},
         {(enum tl_frame_type)0, 0, 0},
-        {(enum tl_frame_type)5, 0, 0},
+        {TL_FRAME_AGAIN, TL_AGAIN_BODY_SIZE - 1, 0},
+        {TL_FRAME_AGAIN, TL_AGAIN_BODY_SIZE, 1},
+        {(enum tl_frame_type)6, 0, 0},
     };
     for (size_t i = 0; i < sizeof frames / sizeof frames[0]; i++) {
         uint8_t bytes[TL_FRAME_HEAD_SIZE];
@@ -150,7 +153,7 @@ static void a_seal_holds_once_and_in_order(void **state)
 static size_t seed_input(struct tl_prng *p, uint8_t *out, size_t room)
 {
     struct tl_hello hello = {.prefix = {1, TL_WIRE_VERSION, TL_HELLO_SIZE}};
-    struct tl_frame frame = {.type = (enum tl_frame_type)(1 + tl_prng_below(p, 4)),
+    struct tl_frame frame = {.type = (enum tl_frame_type)(1 + tl_prng_below(p, 5)),
                              .body_len = (uint32_t)tl_prng_below(p, 9000),
                              .data_len = (uint32_t)tl_prng_below(p, 300000)};
     size_t len = tl_prng_below(p, room + 1);

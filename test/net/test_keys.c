@@ -69,8 +69,95 @@ static void what_is_up_stays_up(void **state)
             turn_until(&stage.messages[1], had + 1);
         }
     }
+    stage.skew_ns = 60 * TL_NS_PER_S; /* nobody is asked for more than it has said */
+    turns(20);
+    say(1, "and for ever");
+    turn_until(&stage.messages[0], 1);
     assert_int_equal(stage.downs[0] + stage.downs[1], 0);
     assert_int_equal(stats_of(0).connects, 1);
+}
+
+static struct tl_frame_again proof_of(const struct hand *h, const struct tl_net_key *key, enum tl_secret_role role)
+{
+    struct tl_frame_again again = {.key_id = tl_secret_key_id(key->bytes)};
+    tl_secret_prove(again.proof, key->bytes, role, h->session.transcript, again.key_id);
+    return again;
+}
+
+static void hand_prove_again(struct hand *h, const struct tl_frame_again *again)
+{
+    uint8_t body[TL_AGAIN_BODY_SIZE];
+    tl_frame_again_put(body, again);
+    struct tl_frame head = {.type = TL_FRAME_AGAIN, .body_len = sizeof body};
+    hand_frame(h, &head, body, sizeof body, 0);
+}
+
+static void who_is_up_and_never_proves_the_new_key_is_cut_off(void **state)
+{
+    (void)state;
+    struct hand h;
+    hand_link(&h, 0);
+    give(1, second, &first);
+    stage.skew_ns = 20 * TL_NS_PER_S;
+    turns(20);
+    assert_int_equal(stage.downs[1], 0); /* the old key still counts */
+    give(1, second, NULL);
+    struct tl_frame_again old = proof_of(&h, &first, TL_SECRET_AGAIN_DIALLER);
+    hand_prove_again(&h, &old); /* proves nothing any more */
+    stage.skew_ns = 29 * TL_NS_PER_S;
+    turns(20);
+    assert_int_equal(stage.downs[1], 0);
+    stage.skew_ns = 31 * TL_NS_PER_S;
+    turn_until(&stage.downs[1], 1);
+    assert_int_equal(stage.down_status[1], -EKEYREJECTED);
+    assert_non_null(strstr(stage.why[1], "tiercel rekey"));
+    hand_assert_closed(&h);
+    hand_close(&h);
+    give(0, second, NULL);
+    assert_sound();
+}
+
+static void who_proves_it_in_time_stays(void **state)
+{
+    (void)state;
+    struct hand h;
+    hand_link(&h, 0);
+    give(1, second, NULL);
+    struct tl_frame_again now = proof_of(&h, &second, TL_SECRET_AGAIN_DIALLER);
+    hand_prove_again(&h, &now);
+    turns(20);
+    stage.skew_ns = 60 * TL_NS_PER_S;
+    turns(20);
+    assert_int_equal(stage.downs[1], 0);
+    hand_close(&h);
+    turn_until(&stage.downs[1], 1);
+}
+
+static void a_false_proof_ends_a_connection(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct hand h;
+        give(1, first, NULL);
+        hand_link(&h, 0);
+        give(1, second, &first);
+        struct tl_frame_again bad = proof_of(&h, &second, TL_SECRET_AGAIN_DIALLER);
+        if (i == 0)
+            bad.proof[31] ^= 1;
+        else if (i == 1) /* the node's own words */
+            bad = proof_of(&h, &second, TL_SECRET_AGAIN_LISTENER);
+        else if (i == 2) /* a handshake's */
+            bad = proof_of(&h, &second, TL_SECRET_DIALLER);
+        else /* of another connection */
+            tl_secret_prove(bad.proof, second.bytes, TL_SECRET_AGAIN_DIALLER, (const uint8_t[32]){0}, bad.key_id);
+        hand_prove_again(&h, &bad);
+        turn_until(&stage.downs[1], (uint32_t)i + 1);
+        assert_int_equal(stage.down_status[1], -EPROTO);
+        hand_close(&h);
+    }
+    assert_int_equal(stats_of(1).bad_frames, 4);
+    give(1, first, NULL);
+    assert_sound();
 }
 
 static void the_key_before_is_refused(void **state)
@@ -143,6 +230,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         STAGE_CASE(a_new_key_comes_in_steps_and_nobody_is_shut_out),
         STAGE_CASE(what_is_up_stays_up),
+        STAGE_CASE(who_is_up_and_never_proves_the_new_key_is_cut_off),
+        STAGE_CASE(who_proves_it_in_time_stays),
+        STAGE_CASE(a_false_proof_ends_a_connection),
         STAGE_CASE(the_key_before_is_refused),
         STAGE_CASE(a_key_that_has_expired_connects_nobody),
     };
