@@ -3,8 +3,11 @@
  *
  *   tiercel-launch --socket CONTROL_SOCKET --cache PATH [--cache PATH]... [--mount DIR]... [--how RUNG] [--fallback]
  *                  -- CMD [ARG]...
+ *   tiercel-launch --probe
  *
- * RUNG: a name of the table in rung.c. It replaces itself by CMD: exit code, signals and process id are the command's own. Exit codes before that, as of env(1):
+ * RUNG: a name of the table in rung.c, or auto. --probe tells of each whether it can be had here, for `tiercel doctor`.
+ *
+ * It replaces itself by CMD: exit code, signals and process id are the command's own. Exit codes before that, as of env(1):
  * 125: the paths cannot be served (with --fallback the command runs without the tier, after one line of warning); 126, 127:
  * CMD cannot be run, is not there. */
 #include <errno.h>
@@ -29,7 +32,7 @@ struct options {
     } serve[SERVE_OPTIONS_MAX];
     size_t serve_count;
     const struct tl_rung *how; /* NULL: the best one */
-    bool fallback;
+    bool fallback, probe;
     char **command;
 };
 
@@ -47,11 +50,14 @@ static int usage(const char *what)
 /* 0, or the exit code. */
 static int parse(int argc, char **argv, struct options *o)
 {
-    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK };
-    static const struct option known[] = {
-        {"socket", required_argument, NULL, SOCKET}, {"cache", required_argument, NULL, CACHE},
-        {"mount", required_argument, NULL, MOUNT},   {"how", required_argument, NULL, HOW},
-        {"fallback", no_argument, NULL, FALLBACK},   {NULL, 0, NULL, 0}};
+    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK, PROBE };
+    static const struct option known[] = {{"socket", required_argument, NULL, SOCKET},
+                                          {"cache", required_argument, NULL, CACHE},
+                                          {"mount", required_argument, NULL, MOUNT},
+                                          {"how", required_argument, NULL, HOW},
+                                          {"fallback", no_argument, NULL, FALLBACK},
+                                          {"probe", no_argument, NULL, PROBE},
+                                          {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
         if (c == SOCKET) {
             o->socket = optarg;
@@ -61,6 +67,8 @@ static int parse(int argc, char **argv, struct options *o)
                 return usage("--how with a way it does not know");
         } else if (c == FALLBACK) {
             o->fallback = true;
+        } else if (c == PROBE) {
+            o->probe = true;
         } else if ((c == CACHE || c == MOUNT) && o->serve_count < SERVE_OPTIONS_MAX) {
             o->serve[o->serve_count].path = optarg;
             o->serve[o->serve_count++].plain = c == MOUNT;
@@ -69,6 +77,8 @@ static int parse(int argc, char **argv, struct options *o)
         }
     }
     o->command = argv + optind;
+    if (o->probe)
+        return 0;
     if (o->socket == NULL || o->serve_count == 0)
         return usage(o->socket == NULL ? "--socket is missing" : "no --cache");
     return *o->command == NULL ? usage("no command") : 0;
@@ -85,8 +95,8 @@ static int serve(const struct options *o, struct tl_launch *l, struct tl_error *
         rc = tl_plan_add(&l->plan, o->serve[i].path, o->serve[i].plain, err);
     if (rc != 0 || l->plan.count == 0) /* nothing to do: a launch within a launch */
         return rc;
-    const struct tl_rung *rung = o->how != NULL ? o->how : &tl_rungs[0];
-    return rung->enter(l, err);
+    l->named = o->how != NULL;
+    return l->named ? o->how->enter(l, err) : tl_rung_enter_best(l, err);
 }
 
 int main(int argc, char **argv)
@@ -97,6 +107,10 @@ int main(int argc, char **argv)
     int code = parse(argc, argv, &o);
     if (code != 0)
         return code;
+    if (o.probe) {
+        tl_rung_tell();
+        return 0;
+    }
     l.command = o.command;
     if (serve(&o, &l, &err) != 0) {
         fprintf(stderr, "tiercel: %s%s%s%s\n", err.msg, o.fallback ? "; running " : "", o.fallback ? o.command[0] : "",

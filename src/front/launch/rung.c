@@ -9,7 +9,11 @@
 #include <unistd.h>
 
 const struct tl_rung tl_rungs[] = {
-    {"fuse", "FUSE in a private namespace", tl_rung_fuse_probe, tl_rung_fuse_enter},
+    {.name = "fuse",
+     .summary = "FUSE in a private namespace",
+     .probe = tl_rung_fuse_probe,
+     .enter = tl_rung_fuse_enter,
+     .limits = "setuid programs (sudo, ping) have no special rights; what other users own appears as nobody's"},
 };
 const size_t tl_rung_count = sizeof tl_rungs / sizeof tl_rungs[0];
 

@@ -15,6 +15,7 @@ struct tl_launch {
     struct tl_plan plan;
     char **
         command; /* NULL-terminated. A rung may put words of its own in place of some; it may change the environment, too */
+    bool named; /* by --how: what the rung needs may be made first, at any cost. Else only if it is there */
 };
 
 struct tl_rung {
@@ -24,13 +25,26 @@ struct tl_rung {
      * to be tried is tried in a child. */
     int (*probe)(struct tl_error *err);
     /* Changes this process so that the command, exec'd next, finds the plan served. It may return in a child of the process
-     * that called it. 0, or -errno with a sentence, and the process as it was as far as the command can see. */
+     * that called it. 0, or -errno with a sentence, and the process as it was as far as the command can see: the next rung
+     * may be tried. -EAGAIN: its condition does not hold. */
     int (*enter)(struct tl_launch *l, struct tl_error *err);
+    const char *condition; /* for people: of which paths it is taken, "paths that are whole in ..."; NULL: of any */
+    const char *limits;    /* for people: what a program that is served so cannot do; NULL: nothing known */
 };
 
 extern const struct tl_rung tl_rungs[]; /* best first */
 extern const size_t tl_rung_count;
 const struct tl_rung *tl_rung_find(const char *name); /* or NULL */
+
+/* ---- choose.c ---- */
+
+/* Enters the first rung that can be. 0, or -errno with the sentence of the first that could not. */
+int tl_rung_enter_best(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
+/* Probes all rungs and prints a line each for `tiercel doctor`: name, "yes" or "no", summary, condition, limits, and why not,
+ * with tabs between. */
+void tl_rung_tell(void);
+
+/* ---- the rungs ---- */
 
 /* Runs a probe's trial in a child, whose namespaces, mounts and filters go with it; brings its error back. */
 int tl_rung_try(int (*trial)(struct tl_error *err), struct tl_error *err) TL_MUST_CHECK;
