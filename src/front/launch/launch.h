@@ -6,7 +6,7 @@
  * stays; each launch takes the holder's namespaces over a Unix socket, enters them, and becomes the command. One holder
  * serves all launches of a user, tier, node and set of paths: one mount, one page cache, however many ranks a node has.
  *
- * All is single-threaded (entering a user namespace demands it) and only needs src/base. */
+ * All is single-threaded (entering a user namespace demands it). The daemon is asked with front/tree/control.h. */
 #ifndef TL_FRONT_LAUNCH_LAUNCH_H
 #define TL_FRONT_LAUNCH_LAUNCH_H
 
@@ -17,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "front/tree/control.h"
 
 #define TL_LAUNCH_MOUNTS_MAX 32u
 #define TL_LAUNCH_TIMEOUT_MS 30000 /* for a daemon or a holder to answer */
@@ -39,16 +40,6 @@ struct tl_plan {
 int tl_plan_add(struct tl_plan *plan, const char *path, bool plain, struct tl_error *err) TL_MUST_CHECK;
 /* Names the holder for this plan, seen from this process' mount namespace. */
 uint64_t tl_plan_key(const struct tl_plan *plan);
-
-/* ---- control.c: the daemon's control socket ---- */
-
-/* Connects to a Unix stream socket, however long its path. Descriptor, or -errno. */
-int tl_unix_connect(const char *path);
-/* As connect(), with a sentence. */
-int tl_control_connect(const char *path, struct tl_error *err) TL_MUST_CHECK;
-/* One request (strings, NULL-terminated), with a descriptor (or -1), and its final answer. 0, or -errno with the daemon's
- * own sentence where it gave one. */
-int tl_control_call(int fd, const char *const *args, int pass_fd, struct tl_error *err) TL_MUST_CHECK;
 
 /* ---- space.c: namespaces and mounts ---- */
 
@@ -74,7 +65,7 @@ int tl_holder_get(const struct tl_plan *plan, struct tl_spaces *out, struct tl_e
  * ends with the daemon or by SIGTERM. dir_fd: the folder of the daemon's socket. */
 _Noreturn void tl_holder_run(const struct tl_plan *plan, int dir_fd, const char *socket_name, int ready_fd);
 
-/* ---- wire between holder and launcher (holder.c, holder_run.c) ---- */
+/* ---- wire between holder and launcher (fds.c) ---- */
 
 /* One byte with one or two descriptors: the mount namespace, then the user namespace. */
 #define TL_HOLDER_HELLO 'h'

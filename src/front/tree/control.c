@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A small client for the daemon's control socket (base/control.h), and descriptors over Unix sockets. Blocking, bounded
- * in time. The launcher is a program of its own that includes src/base only, hence not libtiercel. */
-#include "base/control.h"
+/* See control.h. */
+#include "front/tree/control.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +15,11 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/control.h"
 #include "base/time.h"
-#include "front/launch/launch.h"
 
-#define REPLY_MAX 65536u /* what the verbs used here answer is short */
+#define REQUEST_MAX 16384u /* a verb, a path, some numbers */
+#define REPLY_MAX   16384u /* what the verbs used here answer is short */
 
 int tl_unix_connect(const char *path)
 {
@@ -143,14 +144,14 @@ static int daemon_error(const char *json, struct tl_error *err)
                         text[0] != '\0' ? text : "the tier's daemon refused, without a reason");
 }
 
-/* Reads frames up to the final one. */
-static int read_answer(int fd, uint64_t deadline_ns, struct tl_error *err)
+/* Reads frames up to the final one; its text into answer, cut to fit. */
+static int read_answer(int fd, uint64_t deadline_ns, char *answer, size_t size, struct tl_error *err)
 {
-    static char text[REPLY_MAX + 1];
+    char text[REPLY_MAX + 1];
     for (;;) { /* until the deadline */
         uint8_t head[5];
         int rc = receive_all(fd, head, sizeof head, deadline_ns);
-        size_t len = tl_get_u32(head);
+        size_t len = rc == 0 ? tl_get_u32(head) : 0;
         if (rc == 0 && (len < 1 || len - 1 > REPLY_MAX))
             rc = -EPROTO;
         if (rc == 0)
@@ -161,15 +162,18 @@ static int read_answer(int fd, uint64_t deadline_ns, struct tl_error *err)
         text[len - 1] = '\0';
         if (head[4] == TL_CONTROL_ERROR)
             return daemon_error(text, err);
-        if (head[4] == TL_CONTROL_RESULT)
+        if (head[4] == TL_CONTROL_RESULT) {
+            snprintf(answer, size, "%s", text);
             return 0;
+        }
     }
 }
 
-int tl_control_call(int fd, const char *const *args, int pass_fd, struct tl_error *err)
+int tl_control_ask(int fd, const char *const *args, int pass_fd, unsigned timeout_ms, char *answer, size_t size,
+                   struct tl_error *err)
 {
-    static uint8_t request[TL_CONTROL_REQUEST_MAX + 4];
-    uint64_t deadline_ns = tl_time_mono_ns() + TL_LAUNCH_TIMEOUT_MS * TL_NS_PER_MS;
+    uint8_t request[REQUEST_MAX];
+    uint64_t deadline_ns = tl_time_mono_ns() + timeout_ms * TL_NS_PER_MS;
     size_t len = 4;
     for (; *args != NULL; args++) {
         size_t n = strlen(*args) + 1;
@@ -183,49 +187,22 @@ int tl_control_call(int fd, const char *const *args, int pass_fd, struct tl_erro
     if (rc != 0)
         return tl_error_set(err, rc, "the tier's daemon does not listen: %s; see its log, and tiercel status",
                             strerror(-rc));
-    return read_answer(fd, deadline_ns, err);
+    return read_answer(fd, deadline_ns, answer, size, err);
 }
 
-/* ---- descriptors between holder and launcher ---- */
-
-union fds_control {
-    char bytes[CMSG_SPACE(2 * sizeof(int))];
-    struct cmsghdr align;
-};
-
-int tl_fds_send(int socket, int first, int second)
+int tl_control_call(int fd, const char *const *args, int pass_fd, struct tl_error *err)
 {
-    union fds_control control = {.bytes = {0}};
-    char hello = TL_HOLDER_HELLO;
-    int fds[2] = {first, second};
-    size_t size = second >= 0 ? sizeof fds : sizeof fds[0];
-    struct iovec iov = {.iov_base = &hello, .iov_len = 1};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = CMSG_SPACE(size)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    *c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(size)};
-    memcpy(CMSG_DATA(c), fds, size);
-    return sendmsg(socket, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ? 0 : -errno;
+    char answer[1];
+    return tl_control_ask(fd, args, pass_fd, TL_CONTROL_TIMEOUT_MS, answer, sizeof answer, err);
 }
 
-int tl_fds_receive(int socket, int *first, int *second)
+uint64_t tl_control_number(const char *answer, const char *name)
 {
-    union fds_control control = {.bytes = {0}};
-    char hello = 0;
-    struct iovec iov = {.iov_base = &hello, .iov_len = 1};
-    struct msghdr msg = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    int rc = wait_for(socket, POLLIN, tl_time_mono_ns() + TL_LAUNCH_TIMEOUT_MS * TL_NS_PER_MS);
-    ssize_t n = rc == 0 ? recvmsg(socket, &msg, MSG_CMSG_CLOEXEC) : 0;
-    if (rc != 0 || n < 0)
-        return rc != 0 ? rc : -errno;
-    const struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-    if (n != 1 || hello != TL_HOLDER_HELLO || c == NULL || c->cmsg_type != SCM_RIGHTS)
-        return -EPROTO;
-    size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    int fds[2] = {-1, -1};
-    memcpy(fds, CMSG_DATA(c), (count < 2 ? count : 2) * sizeof(int));
-    *first = fds[0];
-    *second = fds[1];
-    return 0;
+    char key[32];
+    snprintf(key, sizeof key, "\"%s\"", name);
+    const char *at = strstr(answer, key);
+    if (at == NULL)
+        return 0;
+    at += strlen(key) + strspn(at + strlen(key), " :\""); /* large ones come as strings */
+    return strtoull(at, NULL, 10);
 }

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Filling one file in place.
+ *
+ * Under a lock of its own: a byte of the tree's lock file. Locks of that kind belong to the open file, so they keep threads
+ * apart as well as processes, and go with a process that is killed. What it leaves has no read bit, and the next one fills it
+ * from the start. The read bits come last, after the descriptor for writing is closed: a program that sees the file
+ * readable can execute it at once (no ETXTBSY). */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/time.h"
+#include "front/tree/control.h"
+#include "front/tree/internal.h"
+
+#define FETCH_TIMEOUT_MS    60000u /* and in addition: */
+#define FETCH_BYTES_EACH_MS 1024u
+
+/* ---- connections to the daemon ---- */
+
+static int take_connection(struct tl_tree *t)
+{
+    for (size_t i = 0; i < TL_TREE_SPARE_MAX; i++) {
+        if (atomic_load(&t->spare[i]) == 0)
+            continue;
+        uint64_t spare = atomic_exchange(&t->spare[i], 0);
+        if (spare == 0)
+            continue;
+        int fd = (int)(spare & 0xffffffff) - 1;
+        if (spare >> 32 == (uint64_t)getpid())
+            return fd;
+        close(fd); /* our parent's: a copy of it */
+    }
+    return t->socket[0] != '\0' ? tl_unix_connect(t->socket) : -ENOTCONN;
+}
+
+static void give_connection(struct tl_tree *t, int fd)
+{
+    uint64_t spare = (uint64_t)getpid() << 32 | ((uint64_t)(unsigned)fd + 1);
+    for (size_t i = 0; i < TL_TREE_SPARE_MAX; i++) {
+        uint64_t empty = 0;
+        if (atomic_compare_exchange_strong(&t->spare[i], &empty, spare))
+            return;
+    }
+    close(fd);
+}
+
+/* One try. *used: over a connection that had been lying idle. */
+static int fetch_once(struct tl_tree *t, const char *source, const struct tl_index_file *f, int fd)
+{
+    char version[24], answer[256];
+    struct tl_error err = {.code = 0};
+    snprintf(version, sizeof version, "%" PRIu64, f->version);
+    const char *const args[] = {"fetch", source, version, NULL};
+    int control = take_connection(t);
+    if (control < 0)
+        return control;
+    uint64_t timeout_ms = FETCH_TIMEOUT_MS + f->size_bytes / FETCH_BYTES_EACH_MS;
+    int rc = tl_control_ask(control, args, fd, timeout_ms < UINT32_MAX ? (unsigned)timeout_ms : UINT32_MAX, answer,
+                            sizeof answer, &err);
+    bool broken = rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == -EPROTO;
+    if (broken)
+        close(control);
+    else
+        give_connection(t, control);
+    if (rc == 0 &&
+        (tl_control_number(answer, "bytes") != f->size_bytes || tl_control_number(answer, "version") != f->version))
+        rc = -ESTALE;
+    return rc;
+}
+
+/* An idle connection may have died with its daemon: another one may have taken its place meanwhile. */
+static int fetch(struct tl_tree *t, const char *source, const struct tl_index_file *f, int fd)
+{
+    int rc = -EPIPE;
+    for (size_t i = 0; i <= TL_TREE_SPARE_MAX && (rc == -EPIPE || rc == -ECONNRESET); i++)
+        rc = fetch_once(t, source, f, fd);
+    return rc == -EPIPE || rc == -ECONNRESET ? -EIO : rc;
+}
+
+/* ---- one file ---- */
+
+static int lock_file(const struct tl_tree *t, uint64_t ino, int *out)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/lock", t->dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), rc = -1;
+    if (fd < 0)
+        return -errno;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = (off_t)(ino & INT64_MAX), .l_len = 1};
+    while ((rc = fcntl(fd, F_OFD_SETLKW, &lock)) != 0 && errno == EINTR)
+        continue;
+    if (rc != 0) {
+        rc = -errno;
+        close(fd);
+        return rc;
+    }
+    *out = fd;
+    return 0;
+}
+
+/* Opens for writing what need not have a write bit. */
+static int open_for_filling(const char *path, mode_t mode)
+{
+    int flags = O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+    int fd = open(path, flags);
+    if (fd >= 0 || errno != EACCES)
+        return fd >= 0 ? fd : -errno;
+    if (chmod(path, (mode | S_IWUSR) & 07777) != 0)
+        return -errno;
+    fd = open(path, flags);
+    int rc = fd >= 0 ? fd : -errno;
+    (void)chmod(path, mode & 07777); /* if that fails it can be written to until it is whole: no harm */
+    return rc;
+}
+
+/* Back to a file with a size and nothing in it. */
+static void make_absent(int fd, const struct tl_index_file *f)
+{
+    if (ftruncate(fd, 0) != 0 || ftruncate(fd, (off_t)f->size_bytes) != 0)
+        return; /* it stays unreadable all the same, and is filled from its start next time */
+}
+
+static int set_times(int fd, const struct tl_index_file *f)
+{
+    struct timespec times[2] = {tl_time_to_timespec(f->atime_ns), tl_time_to_timespec(f->mtime_ns)};
+    return futimens(fd, times) == 0 ? 0 : -errno;
+}
+
+/* All memory first: a file with holes would give SIGBUS to who maps it when memory has run out. */
+static int reserve(int fd, const struct tl_index_file *f)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    if ((uint64_t)st.st_size != f->size_bytes && ftruncate(fd, (off_t)f->size_bytes) != 0)
+        return -errno; /* somebody was killed while he found it to be longer */
+    if (fallocate(fd, 0, 0, (off_t)f->size_bytes) == 0)
+        return 0;
+    return errno == EINTR ? -EAGAIN : -errno;
+}
+
+/* Under the file's lock. */
+static int fill(struct tl_tree *t, struct tl_index_head *index, const char *path, const struct stat *st,
+                const struct tl_index_file *f)
+{
+    int fd = open_for_filling(path, st->st_mode);
+    if (fd < 0)
+        return fd;
+    const char *source = path + strlen(t->prefix);
+    int rc = reserve(fd, f);
+    for (int i = 0; rc == -EAGAIN && i < 100; i++) /* interrupted by a signal of the program's own */
+        rc = reserve(fd, f);
+    if (rc == 0)
+        rc = fetch(t, source, f, fd);
+    if (rc != 0)
+        make_absent(fd, f);
+    int times = set_times(fd, f);
+    close(fd);
+    if (rc == -ESTALE)
+        atomic_store(&index->stale, 1);
+    if (rc != 0 || times != 0)
+        return rc != 0 ? rc : times;
+    if (chmod(path, f->mode) != 0)
+        return -errno;
+    atomic_fetch_sub(&index->left, 1);
+    return 0;
+}
+
+int tl_fill_file(struct tl_tree *t, const char *path, const struct stat *st)
+{
+    struct tl_tree_view *view = tl_tree_look(t);
+    if (view == NULL)
+        return -ENOENT;
+    const struct tl_index_file *f = tl_index_find(view->index, st->st_ino);
+    if (f == NULL || f->size_bytes == 0 || (f->mode & S_IRUSR) == 0)
+        return 0; /* not of the skeleton, or as good as it gets */
+    struct stat now;
+    int lock, rc = lock_file(t, st->st_ino, &lock);
+    if (rc != 0)
+        return rc;
+    if (lstat(path, &now) != 0)
+        rc = -errno;
+    else if (now.st_ino != st->st_ino || !S_ISREG(now.st_mode))
+        rc = -ESTALE; /* the tree has been replaced just now */
+    else if ((now.st_mode & S_IRUSR) == 0)
+        rc = fill(t, view->index, path, &now, f);
+    close(lock);
+    return rc;
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Opening, making anew and removing trees; see tree.h and internal.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/listing.h"
+#include "front/tree/control.h"
+#include "front/tree/internal.h"
+
+/* ---- the view ---- */
+
+static struct tl_tree_view *view_new(const char *dir, const char *source, int *rc)
+{
+    struct tl_tree_view *v = calloc(1, sizeof *v);
+    *rc = v == NULL ? -ENOMEM : tl_index_map(dir, &v->index);
+    if (*rc == 0 && strcmp(v->index->source, source) != 0)
+        *rc = -EBADMSG; /* another path with the same hash */
+    if (*rc == 0)
+        return v;
+    if (v != NULL)
+        tl_index_unmap(v->index);
+    free(v);
+    return NULL;
+}
+
+struct tl_tree_view *tl_tree_look(struct tl_tree *t)
+{
+    struct tl_tree_view *v = atomic_load(&t->view);
+    int rc;
+    if (atomic_load(&v->index->gone) == 0)
+        return v;
+    struct tl_tree_view *newer = view_new(t->dir, t->source, &rc);
+    if (newer == NULL)
+        return NULL;
+    newer->older = v;
+    if (atomic_compare_exchange_strong(&t->view, &v, newer))
+        return newer;
+    tl_index_unmap(newer->index); /* another thread was first */
+    free(newer);
+    return v;
+}
+
+/* ---- making it, under the tier's lock ---- */
+
+/* The version of the source's directory now. */
+static int root_version(int control, const char *source, uint64_t *out, struct tl_error *err)
+{
+    void *blob;
+    size_t len;
+    struct tl_listing listing;
+    struct tl_attr self;
+    int rc = tl_skeleton_list(control, source, &blob, &len, err);
+    if (rc != 0)
+        return rc;
+    rc = tl_listing_open(&listing, blob, len);
+    if (rc == 0) {
+        tl_listing_self(&listing, &self);
+        *out = tl_skeleton_version(&self);
+    } else {
+        tl_error_set(err, rc, "the listing of %s is damaged; see the daemon's log", source);
+    }
+    free(blob);
+    return rc;
+}
+
+static void mark_gone(const char *dir)
+{
+    struct tl_index_head *index;
+    if (tl_index_map(dir, &index) != 0)
+        return;
+    atomic_store(&index->gone, 1);
+    tl_index_unmap(index);
+}
+
+/* Makes the skeleton beside, and puts it in the place of what is there, in one step: no name is missing in between. */
+static int make_anew(const struct tl_place *p, const char *source, int control, struct tl_error *err)
+{
+    char beside[PATH_MAX];
+    snprintf(beside, sizeof beside, "%s/new-%d", p->tier_dir, (int)getpid());
+    tl_place_tidy(p);
+    if (mkdir(beside, 0700) != 0)
+        return tl_error_set(err, -errno, "cannot make %s: %s", beside, strerror(errno));
+    int rc = tl_skeleton_make(control, source, beside, err);
+    if (rc == 0 && rename(beside, p->dir) == 0) /* nothing was there */
+        return 0;
+    if (rc == 0 && renameat2(AT_FDCWD, beside, AT_FDCWD, p->dir, RENAME_EXCHANGE) != 0)
+        rc = tl_error_set(err, -errno, "cannot put %s in its place: %s", beside, strerror(errno));
+    else if (rc == 0)
+        mark_gone(beside);
+    tl_place_erase(beside);
+    return rc;
+}
+
+static bool is_complete(const struct tl_index_head *index)
+{
+    return atomic_load(&index->left) <= 0;
+}
+
+/* Uses what is there, or makes it. control: -1 if there is no daemon. */
+static int prepare(struct tl_tree *t, const struct tl_place *p, int control, struct tl_error *err)
+{
+    uint64_t now = 0;
+    int rc = control >= 0 ? root_version(control, t->source, &now, err) : 0;
+    if (rc != 0)
+        return rc;
+    struct tl_tree_view *v = view_new(p->dir, t->source, &rc);
+    bool usable = v != NULL && (control < 0 || (v->index->root_version == now && atomic_load(&v->index->stale) == 0));
+    if (control < 0 && (!usable || !is_complete(v->index))) {
+        rc = tl_error_set(err, -ENOENT,
+                          "there is no complete tree of %s in shared memory; make one with: tiercel tree "
+                          "fill %s",
+                          t->source, t->source);
+        usable = false;
+    } else if (!usable) {
+        rc = make_anew(p, t->source, control, err);
+    }
+    if (!usable && v != NULL) {
+        tl_index_unmap(v->index);
+        free(v);
+        v = NULL;
+    }
+    if (rc == 0 && v == NULL)
+        v = view_new(p->dir, t->source, &rc);
+    if (rc == 0)
+        atomic_store(&t->view, v);
+    else if (err != NULL && err->code == 0)
+        tl_error_set(err, rc, "cannot use the tree of %s in %s: %s", t->source, p->dir, strerror(-rc));
+    return rc;
+}
+
+static int set_names(struct tl_tree *t, const struct tl_place *p, const char *socket, const char *source,
+                     struct tl_error *err)
+{
+    if (source[0] != '/' || strcmp(source, "/") == 0 || strlen(source) >= PATH_MAX / 2 ||
+        (socket != NULL && strlen(socket) >= sizeof t->socket))
+        return tl_error_set(err, -EINVAL,
+                            "%s cannot be kept in shared memory: not an absolute path below /, or too long", source);
+    snprintf(t->socket, sizeof t->socket, "%s", socket != NULL ? socket : "");
+    snprintf(t->source, sizeof t->source, "%s", source);
+    snprintf(t->dir, sizeof t->dir, "%s", p->dir);
+    snprintf(t->prefix, sizeof t->prefix, "%s/root", p->dir);
+    snprintf(t->path, sizeof t->path, "%s%s", t->prefix, source);
+    return 0;
+}
+
+int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err)
+{
+    struct tl_place p;
+    struct tl_tree *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return tl_error_set(err, -ENOMEM, "out of memory");
+    if (err != NULL)
+        err->code = 0;
+    int control = -1, lock = -1;
+    int rc = tl_place_find(&p, socket, source, err);
+    if (rc == 0)
+        rc = set_names(t, &p, socket, source, err);
+    if (rc == 0 && socket != NULL)
+        rc = (control = tl_control_connect(socket, err)) < 0 ? control : 0;
+    if (rc == 0)
+        rc = (lock = tl_place_lock(&p, err)) < 0 ? lock : 0;
+    if (rc == 0)
+        rc = prepare(t, &p, control, err);
+    if (lock >= 0)
+        close(lock);
+    if (control >= 0)
+        close(control);
+    if (rc != 0)
+        free(t);
+    else
+        *out = t;
+    return rc;
+}
+
+void tl_tree_close(struct tl_tree *t)
+{
+    if (t == NULL)
+        return;
+    for (struct tl_tree_view *v = atomic_load(&t->view); v != NULL;) {
+        struct tl_tree_view *older = v->older;
+        tl_index_unmap(v->index);
+        free(v);
+        v = older;
+    }
+    for (size_t i = 0; i < TL_TREE_SPARE_MAX; i++) {
+        uint64_t spare = atomic_exchange(&t->spare[i], 0);
+        if (spare != 0)
+            close((int)(spare & 0xffffffff) - 1);
+    }
+    free(t);
+}
+
+int tl_tree_remove(const char *source, struct tl_error *err)
+{
+    struct tl_place p;
+    char beside[PATH_MAX];
+    int rc = tl_place_find(&p, NULL, source, err);
+    int lock = rc == 0 ? tl_place_lock(&p, err) : rc;
+    if (lock < 0)
+        return lock;
+    snprintf(beside, sizeof beside, "%s/new-%d", p.tier_dir, (int)getpid());
+    tl_place_tidy(&p);
+    mark_gone(p.dir);
+    if (rename(p.dir, beside) == 0)
+        tl_place_erase(beside);
+    else if (errno == ENOENT)
+        rc = tl_error_set(err, -ENOENT, "there is no tree of %s in %s", source, p.tier_dir);
+    else
+        rc = tl_error_set(err, -errno, "cannot remove the tree of %s in %s: %s", source, p.tier_dir, strerror(errno));
+    close(lock);
+    return rc;
+}
+
+/* ---- using it ---- */
+
+const char *tl_tree_prefix(const struct tl_tree *t)
+{
+    return t->prefix;
+}
+
+const char *tl_tree_path(const struct tl_tree *t)
+{
+    return t->path;
+}
+
+bool tl_tree_is_complete(const struct tl_tree *t)
+{
+    const struct tl_index_head *index = atomic_load(&t->view)->index;
+    return atomic_load(&index->gone) == 0 && is_complete(index);
+}
+
+int tl_tree_fault(struct tl_tree *t, const char *path)
+{
+    char full[PATH_MAX];
+    struct stat st;
+    int n = snprintf(full, sizeof full, "%s%s%s", t->path, path[0] != '\0' ? "/" : "", path);
+    if (n >= (int)sizeof full)
+        return -ENAMETOOLONG;
+    if (lstat(full, &st) != 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || (st.st_mode & S_IRUSR) != 0)
+        return 0;
+    return tl_fill_file(t, full, &st);
+}
+
+int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
+                 struct tl_error *err)
+{
+    char *const paths[] = {t->path, NULL};
+    uint64_t files = 0, bytes = 0;
+    int rc = 0;
+    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    if (walk == NULL)
+        return tl_error_set(err, -errno, "cannot walk through %s: %s", t->path, strerror(errno));
+    for (FTSENT *e = fts_read(walk); rc == 0 && e != NULL; e = rc == 0 ? fts_read(walk) : NULL) {
+        if (e->fts_info != FTS_F)
+            continue;
+        if ((e->fts_statp->st_mode & S_IRUSR) == 0)
+            rc = tl_fill_file(t, e->fts_accpath, e->fts_statp);
+        files++;
+        bytes += (uint64_t)e->fts_statp->st_size;
+        if (rc != 0)
+            tl_error_set(err, rc, "cannot keep %s in shared memory: %s%s", e->fts_accpath + strlen(t->prefix),
+                         strerror(-rc),
+                         rc == -ENOSPC   ? "; make room (df /dev/shm), or name a smaller folder"
+                         : rc == -ESTALE ? "; it has changed at the source: try again"
+                                         : "; see the daemon's log");
+        else if (told != NULL)
+            told(ctx, files, bytes);
+    }
+    fts_close(walk);
+    struct tl_tree_view *view = rc == 0 ? tl_tree_look(t) : NULL;
+    if (view != NULL)
+        atomic_store(&view->index->left, 0); /* who was killed between a file and its count made it too large */
+    return rc;
+}
