@@ -95,6 +95,7 @@ int cli_finish(void);
 bool cli_color(void); /* standard output is a terminal that knows colours */
 
 #define CLI_UNIT_SIZE 24
+#define CLI_RANKS_MAX 4096                                      /* daemons of a tier on one machine */
 const char *cli_bytes(char out[CLI_UNIT_SIZE], uint64_t bytes); /* "1.5 GiB" */
 const char *cli_count(char out[CLI_UNIT_SIZE], uint64_t n);     /* "12.3 k" above 99,999, else digits with commas */
 const char *cli_duration(char out[CLI_UNIT_SIZE], uint64_t seconds); /* "3 min 12 s" */
@@ -153,6 +154,7 @@ int cmd_timeline(const struct cli_verb *self, int argc, char **argv);
 int cmd_warm(const struct cli_verb *self, int argc, char **argv);
 int cmd_profile(const struct cli_verb *self, int argc, char **argv);
 int cmd_top(const struct cli_verb *self, int argc, char **argv);
+int cmd_where(const struct cli_verb *self, int argc, char **argv);
 int cmd_doctor(const struct cli_verb *self, int argc, char **argv);
 int cmd_sim(const struct cli_verb *self, int argc, char **argv);
 int cmd_call(const struct cli_verb *self, int argc, char **argv);

@@ -8,8 +8,6 @@
 
 #include "cli/cli.h"
 
-#define RANKS_MAX 4096
-
 /* Prints the daemon's JSON, or the sentence for people; frees. */
 static int tell(char *result, bool json, const char *fmt, const char *path)
 {
@@ -57,10 +55,10 @@ static int mount_owner(const char *name, const char *path)
 {
     char dir[TIERCEL_PATH_SIZE];
     int owner = TIERCEL_ANY_RANK;
-    unsigned *ranks = calloc(RANKS_MAX, sizeof *ranks);
+    unsigned *ranks = calloc(CLI_RANKS_MAX, sizeof *ranks);
     int count = 0;
     if (ranks != NULL && tiercel_tier_dir(name, dir, sizeof dir, NULL) == 0)
-        count = tiercel_local_ranks(dir, ranks, RANKS_MAX, NULL);
+        count = tiercel_local_ranks(dir, ranks, CLI_RANKS_MAX, NULL);
     for (int i = 0; count > 1 && i < count && owner == TIERCEL_ANY_RANK; i++)
         owner = mounted_by(name, (int)ranks[i], path) ? (int)ranks[i] : TIERCEL_ANY_RANK;
     free(ranks);

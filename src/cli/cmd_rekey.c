@@ -14,7 +14,6 @@
 #define TIMEOUT_MS     60000
 #define ORDER_MAX      128
 #define LINE_MAX_BYTES 4096 /* of an order in a credential */
-#define RANKS_MAX      4096
 
 static const char *const steps[] = {"add", "use", "retire"};
 enum { STEPS = sizeof steps / sizeof steps[0] };
@@ -52,10 +51,10 @@ static int order_here(const struct cli_tier *t, const char *order, uint64_t dead
     char copy[ORDER_MAX], path[TIERCEL_PATH_SIZE];
     const char *step = NULL, *key = NULL;
     snprintf(copy, sizeof copy, "%s", order);
-    unsigned *ranks = calloc(RANKS_MAX, sizeof *ranks);
+    unsigned *ranks = calloc(CLI_RANKS_MAX, sizeof *ranks);
     int rc =
         ranks != NULL ? split_order(copy, &step, &key, err) : cli_error(err, -ENOMEM, "%s: out of memory", t->name);
-    int count = rc == 0 ? tiercel_local_ranks(t->dir, ranks, RANKS_MAX, err) : rc;
+    int count = rc == 0 ? tiercel_local_ranks(t->dir, ranks, CLI_RANKS_MAX, err) : rc;
     if (count == 0)
         rc = cli_error(err, -ENOENT, "%s: no daemon of this tier on this machine", t->dir);
     for (int i = 0; rc == 0 && i < count; i++) {

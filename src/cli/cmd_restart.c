@@ -9,7 +9,6 @@
 #include "cli/tier.h"
 
 #define TIMEOUT_MS 60000
-#define RANKS_MAX  4096
 
 /* What the daemon behind a control socket says about itself. Its pid, or -errno. */
 static int ask(const char *path, const char *const argv[], uint64_t deadline_ms, char program[TIERCEL_PATH_SIZE],
@@ -74,10 +73,10 @@ static int restart_one(const struct cli_tier *t, size_t rank, uint64_t deadline_
  * first rank last. */
 static int restart_here(const struct cli_tier *t, uint64_t deadline_ms, unsigned *count, struct tiercel_error *err)
 {
-    unsigned *ranks = calloc(RANKS_MAX, sizeof *ranks);
+    unsigned *ranks = calloc(CLI_RANKS_MAX, sizeof *ranks);
     if (ranks == NULL)
         return cli_error(err, -ENOMEM, "%s: out of memory", t->name);
-    int found = tiercel_local_ranks(t->dir, ranks, RANKS_MAX, err), rc = found;
+    int found = tiercel_local_ranks(t->dir, ranks, CLI_RANKS_MAX, err), rc = found;
     for (int i = found; rc >= 0 && i-- > 0;) {
         rc = restart_one(t, ranks[i], deadline_ms, err);
         *count += rc >= 0;

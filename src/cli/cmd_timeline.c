@@ -12,7 +12,6 @@
 
 #include "cli/tier.h"
 
-#define RANKS_MAX  4096
 #define ROUNDS_MAX 64 /* answers with a part of a node's marks each */
 
 /* Places in a mark, as src/daemon/timeline.c writes it. */
@@ -239,7 +238,7 @@ static int write_trace(struct trace *t, const char *path, struct tiercel_error *
 struct asked {
     const char *name;
     struct cli_tier tier;
-    unsigned ranks[RANKS_MAX];
+    unsigned ranks[CLI_RANKS_MAX];
     size_t count;   /* nodes of this machine */
     size_t reached; /* of them */
 };
@@ -315,7 +314,7 @@ static int find_nodes(struct asked *a, struct tiercel_error *err)
 {
     cli_tier_init(&a->tier);
     int rc = cli_tier_load(&a->tier, a->name, false, err);
-    int count = rc == 0 ? tiercel_local_ranks(a->tier.dir, a->ranks, RANKS_MAX, err) : rc;
+    int count = rc == 0 ? tiercel_local_ranks(a->tier.dir, a->ranks, CLI_RANKS_MAX, err) : rc;
     a->count = count > 0 ? (size_t)count : 0;
     if (count == 0)
         return cli_error(err, -ENOENT, "%s: no node of it is on this machine", a->tier.name);

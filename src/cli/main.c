@@ -52,6 +52,10 @@ static const struct cli_verb verbs[] = {
     {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},
+    {"where", group_look, "[OPTION]... PATH", "what this machine's nodes hold of a file or a directory's listing",
+     "For files seen through a mount, getfattr -n user.tiercel.state FILE says it, too (bytes, node, root, hits, "
+     "pinned).",
+     cmd_where},
     {"timeline", group_look, "[OPTION]... start | stop | save FILE",
      "record when nodes do what, as a trace for Perfetto",
      "`start` begins anew on this machine's nodes; `save` writes what they have done since, while they go on or\n"

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define TRIES_MAX      10
-#define RANKS_MAX      4096
 #define PING_MS        3000
 #define TAIL_BYTES_MAX 4096
 
@@ -262,8 +261,8 @@ static bool answers(const char *dir, unsigned rank)
 
 unsigned cli_tier_alive(const struct cli_tier *t)
 {
-    unsigned *ranks = calloc(RANKS_MAX, sizeof *ranks);
-    int count = ranks != NULL ? tiercel_local_ranks(t->dir, ranks, RANKS_MAX, NULL) : 0;
+    unsigned *ranks = calloc(CLI_RANKS_MAX, sizeof *ranks);
+    int count = ranks != NULL ? tiercel_local_ranks(t->dir, ranks, CLI_RANKS_MAX, NULL) : 0;
     unsigned alive = 0;
     for (int i = 0; i < count; i++)
         alive += answers(t->dir, ranks[i]);

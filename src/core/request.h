@@ -59,4 +59,13 @@ struct tl_answer {
     struct tl_ref refs[TL_ANSWER_REFS_MAX];
 };
 
+/* What a node knows of an object, a file's bytes or a blob, without asking anybody. */
+struct tl_held {
+    uint64_t bytes;           /* of it that are held here */
+    uint32_t chunks, present; /* it has, are held here */
+    uint32_t hits;            /* requests answered from what was held, since it came */
+    uint32_t tree, root;      /* in which it travels; the rank that reads it from storage */
+    bool pinned;              /* any of it */
+};
+
 #endif

@@ -167,6 +167,7 @@ int tl_warm_find_file(void *ctx, uint64_t addr, uint32_t len, const char *name, 
 
 /* local.c: listings and files for clients without a mount. */
 void tl_verb_local(struct tl_daemon *d, struct tl_control *c);
+void tl_verb_where(struct tl_daemon *d, struct tl_control *c);
 void tl_local_answer(struct tl_daemon *d, const struct tl_answer *a);
 void tl_local_gone(struct tl_daemon *d, const struct tl_control *c); /* its connection is being closed */
 

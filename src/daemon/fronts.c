@@ -36,6 +36,11 @@ static int host_peek(void *ctx, enum tl_op op, const char *path, uint16_t path_l
     return rc;
 }
 
+static void host_held(void *ctx, const struct tl_request *object, struct tl_held *out)
+{
+    tl_node_held(((struct tl_daemon *)ctx)->node, object, out);
+}
+
 static void host_ended(void *ctx, uint32_t front, int status)
 {
     struct tl_daemon *d = ctx;
@@ -53,10 +58,12 @@ static void host_note(void *ctx, uint32_t front, const char *text)
 void tl_fronts_init(struct tl_daemon *d)
 {
     d->host = (struct tl_front_host){.ctx = d,
+                                     .rank = d->options.rank,
                                      .request = host_request,
                                      .cancel = host_cancel,
                                      .bytes = host_bytes,
                                      .peek = host_peek,
+                                     .held = host_held,
                                      .ended = host_ended,
                                      .note = host_note};
 }

@@ -168,6 +168,38 @@ void tl_local_answer(struct tl_daemon *d, const struct tl_answer *a)
     }
 }
 
+/* where PATH: what this node holds of it. */
+void tl_verb_where(struct tl_daemon *d, struct tl_control *c)
+{
+    const char *path = tl_control_arg(c, 1), *slash = path == NULL ? NULL : strrchr(path, '/');
+    struct tl_error err;
+    if (slash == NULL || path[0] != '/' || strlen(path) > TL_PATH_MAX) {
+        tl_error_set(&err, -EINVAL, "where wants an absolute path");
+        tl_control_fail(c, &err);
+        return;
+    }
+    struct tl_request object = {.op = TL_OP_LIST, .path = path, .path_len = (uint16_t)strlen(path)};
+    struct tl_held held;
+    struct tl_ref ref;
+    bool known = tl_node_peek(d->node, TL_OP_LIST, path, (uint16_t)(slash == path ? 1 : slash - path), &ref) == 0;
+    if (known && tl_warm_find_file(d, ref.addr, ref.len, slash + 1, (uint16_t)strlen(slash + 1), &object.version,
+                                   &object.file_size_bytes) == 0)
+        object.op = TL_OP_READ;
+    tl_node_held(d->node, &object, &held);
+    tl_control_reply(c, 'r',
+                     json_pack("{s:i, s:s, s:s, s:I, s:i, s:i, s:i, s:i, s:b}", "rank", d->options.rank, "kind",
+                               object.op == TL_OP_READ ? "file"
+                               : held.present > 0      ? "listing"
+                                                       : "unknown",
+                               "state",
+                               held.present == held.chunks ? "cached"
+                               : held.present > 0          ? "partial"
+                                                           : "absent",
+                               "bytes", (json_int_t)held.bytes, "chunks", (int)held.chunks, "present",
+                               (int)held.present, "hits", (int)held.hits, "root", (int)held.root, "pinned",
+                               held.pinned));
+}
+
 static int check_target(int fd, struct tl_error *err)
 {
     struct stat st;

@@ -10,6 +10,7 @@
 /* Given by the host. */
 struct tl_front_host {
     void *ctx;
+    uint32_t rank; /* of the node */
     /* Asks the node. The answer comes through the front's answer function, never from inside this call.
      * request->id comes back unchanged; the host tells fronts apart itself. */
     void (*request)(void *ctx, uint32_t front, const struct tl_request *request);
@@ -18,6 +19,8 @@ struct tl_front_host {
     const void *(*bytes)(void *ctx, uint64_t addr);
     /* A blob if the node holds it: as tl_node_peek. */
     int (*peek)(void *ctx, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref);
+    /* As tl_node_held. */
+    void (*held)(void *ctx, const struct tl_request *object, struct tl_held *out);
     /* The front has ended (unmounted from outside, connection aborted); the host frees it later, not inside
      * this call. */
     void (*ended)(void *ctx, uint32_t front, int status);

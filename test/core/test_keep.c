@@ -49,6 +49,31 @@ static void a_lower_limit_is_reached_in_small_steps_and_a_higher_one_used(void *
     world_end(w);
 }
 
+static void what_is_held_of_a_file_can_be_told(void **state)
+{
+    (void)state;
+    struct world *w = world_new(3, 2);
+    uint32_t f = world_file(w, "/a", 3 * CHUNK + 5);
+    const struct tl_request r = {.op = TL_OP_READ,
+                                 .path = "/a",
+                                 .path_len = 2,
+                                 .version = w->files[f].version,
+                                 .file_size_bytes = 3 * CHUNK + 5};
+    struct tl_held held;
+    world_start_all(w);
+    tl_node_held(w->hosts[1].node, &r, &held);
+    assert_true(held.chunks == 4 && held.present == 0 && held.bytes == 0 && held.hits == 0 && !held.pinned);
+    uint32_t root = held.root;
+    assert_int_equal(read_now(w, 1, f, 0, 10), 0);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(read_now(w, 1, f, 10, 10), 0);
+    tl_node_held(w->hosts[1].node, &r, &held);
+    assert_true(held.present >= 1 && held.bytes >= CHUNK && held.hits == 5 && held.root == root);
+    tl_node_held(w->hosts[root].node, &r, &held);
+    assert_true(held.present >= 1);
+    world_end(w);
+}
+
 static void a_lower_limit_waits_for_what_is_in_use(void **state)
 {
     (void)state;
@@ -274,6 +299,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lower_limit_is_reached_in_small_steps_and_a_higher_one_used),
+        cmocka_unit_test(what_is_held_of_a_file_can_be_told),
         cmocka_unit_test(a_lower_limit_waits_for_what_is_in_use),
         cmocka_unit_test(what_a_leaf_has_read_is_dropped_and_what_others_want_is_kept),
         cmocka_unit_test(what_is_pinned_stays_while_others_come_and_go),

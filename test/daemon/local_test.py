@@ -120,6 +120,14 @@ class Local(unittest.TestCase):
         for path in ["small", "/", self.data + "/small/", "/" + "x" * 5000]:
             self.refused(self.client.call("fetch", path, fd=self.memory()), "EINVAL")
 
+    def test_where_tells_what_each_node_holds(self):
+        self.client.call("fetch", self.data + "/large", fd=self.memory())
+        said = json.loads(self.tiercel("where", "--json", self.data + "/large").stdout)["nodes"]
+        self.assertEqual([n["rank"] for n in said], [0, 1])
+        self.assertEqual((said[1]["state"], said[1]["present"], said[1]["kind"]), ("cached", 12, "file"))
+        self.assertIn("cached", self.tiercel("where", self.data).stdout)
+        self.assertIn("absent", self.tiercel("where", "/nowhere").stdout)
+
     def test_only_files_in_memory_are_written_to(self):
         self.refused(self.client.call("fetch", self.data + "/small"), "EBADF")
         with open(self.dir + "/on-disk", "wb") as f:

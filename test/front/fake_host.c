@@ -183,6 +183,14 @@ static void fake_ended(void *ctx, uint32_t front, int status)
     h->ended_status = status;
 }
 
+/* One chunk of three of every file, all of every directory. */
+static void fake_held(void *ctx, const struct tl_request *object, struct tl_held *out)
+{
+    (void)ctx;
+    *out = (struct tl_held){
+        .chunks = object->op == TL_OP_READ ? 3 : 1, .present = 1, .bytes = 262144, .hits = 7, .root = 5};
+}
+
 void fake_host_init(struct fake_host *h)
 {
     *h = (struct fake_host){.uid = getuid()};
@@ -191,6 +199,8 @@ void fake_host_init(struct fake_host *h)
                                      .cancel = fake_cancel,
                                      .bytes = fake_bytes,
                                      .peek = fake_peek,
+                                     .held = fake_held,
+                                     .rank = 3,
                                      .ended = fake_ended};
     h->queue = calloc(FAKE_QUEUE_MAX, sizeof *h->queue);
     check(h->queue != NULL);

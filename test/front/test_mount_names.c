@@ -350,6 +350,39 @@ static void read_xattrs(struct fixture *fx, const void *arg)
     EXPECT(getxattr(fx->mnt, "user.colour", value, sizeof value) < 0 && errno == ENODATA);
 }
 
+static void read_what_the_tier_knows(struct fixture *fx, const void *arg)
+{
+    (void)arg;
+    static const char *const known[][2] = {{"user.tiercel.state", "partial"}, {"user.tiercel.bytes", "262144"},
+                                           {"user.tiercel.node", "3"},        {"user.tiercel.root", "5"},
+                                           {"user.tiercel.hits", "7"},        {"user.tiercel.pinned", "0"}};
+    char file[256], dir[256], value[128];
+    in_mnt(fx, file, sizeof file, "file");
+    in_mnt(fx, dir, sizeof dir, "dir");
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        ssize_t len = getxattr(file, known[i][0], value, sizeof value);
+        EXPECT(len == (ssize_t)strlen(known[i][1]) && memcmp(value, known[i][1], (size_t)len) == 0);
+    }
+    EXPECT(getxattr(dir, "user.tiercel.state", value, sizeof value) == 6 && memcmp(value, "cached", 6) == 0);
+    EXPECT(getxattr(fx->mnt, "user.tiercel.state", value, sizeof value) == 6);
+    EXPECT(getxattr(file, "user.tiercel.state", value, 3) < 0 && errno == ERANGE);
+    EXPECT(getxattr(file, "user.tiercel.other", value, sizeof value) < 0 && errno == ENODATA);
+    ssize_t len = listxattr(file, value, sizeof value); /* copies must not carry them */
+    EXPECT(len <= 0 || memmem(value, (size_t)len, "user.tiercel", 12) == NULL);
+}
+
+static void the_tier_tells_what_it_holds_of_a_file(void **state)
+{
+    (void)state;
+    struct fixture fx;
+    fixture_new(&fx);
+    fixture_spill(&fx, "file", "hello");
+    fixture_make_dir(&fx, "dir", 0755);
+    fixture_mount(&fx, NULL);
+    assert_int_equal(fixture_run(&fx, read_what_the_tier_knows, NULL), 0);
+    fixture_free(&fx);
+}
+
 static void extended_attributes_of_a_file_are_fetched_once(void **state)
 {
     (void)state;
@@ -534,6 +567,7 @@ int main(void)
         cmocka_unit_test(absolute_links_stay_inside_a_plain_mount_only),
         cmocka_unit_test(everything_that_changes_something_says_read_only),
         cmocka_unit_test(odd_requests_get_their_proper_answers),
+        cmocka_unit_test(the_tier_tells_what_it_holds_of_a_file),
         cmocka_unit_test(extended_attributes_of_a_file_are_fetched_once),
         cmocka_unit_test(storage_without_extended_attributes_says_so),
         cmocka_unit_test(rights_are_the_users_own_with_unmapped_owners),

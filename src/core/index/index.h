@@ -30,6 +30,7 @@ struct tl_object {
     uint8_t op;   /* enum tl_op; 0: slot is free */
     uint8_t tree; /* in which it travels; the owner's */
     uint32_t flights;
+    uint32_t hits;                  /* the owner's */
     uint32_t holds;                 /* keeps it while it may have no chunks */
     uint32_t seq_next;              /* the chunk after the last one asked for here: is the reader sequential? */
     uint32_t window;                /* chunks to read ahead */

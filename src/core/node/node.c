@@ -286,8 +286,28 @@ int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t pa
         return -ENOENT;
     tl_index_touch(n->index, chunk);
     tl_pin_touch(n, chunk, path, path_len);
+    n->index->objects[object].hits++;
     *ref = (struct tl_ref){.addr = c->addr, .len = c->len};
     return 0;
+}
+
+void tl_node_held(const struct tl_node *n, const struct tl_request *r, struct tl_held *out)
+{
+    struct tl_hash key = tl_object_key(r->op, r->path, r->path_len, r->version);
+    uint32_t object = tl_index_find_object(n->index, key);
+    *out = (struct tl_held){.chunks = 1, .tree = tl_forest_tree_of(&n->forest, key, r->file_size_bytes)};
+    out->root = tl_forest_at(&n->forest, out->tree, 0);
+    if (r->op == TL_OP_READ)
+        out->chunks = (uint32_t)((r->file_size_bytes + TL_CHUNK_SIZE - 1) / TL_CHUNK_SIZE);
+    if (object == TL_SLOT_NONE)
+        return;
+    out->hits = n->index->objects[object].hits;
+    for (uint32_t at = n->index->objects[object].chunks; at != TL_SLOT_NONE; at = n->index->chunks[at].object_next) {
+        const struct tl_chunk *c = &n->index->chunks[at];
+        out->present += c->state == TL_CHUNK_PRESENT;
+        out->bytes += c->state == TL_CHUNK_PRESENT ? c->len : 0;
+        out->pinned |= c->kept;
+    }
 }
 
 void tl_node_report(const struct tl_node *n, struct tl_report *out)

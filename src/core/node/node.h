@@ -211,6 +211,9 @@ uint32_t tl_node_warm_left(const struct tl_node *n);
  * time. 0 with *ref valid until the next step, -ENOENT (not held), or the negative entry's errno. */
 int tl_node_peek(struct tl_node *n, enum tl_op op, const char *path, uint16_t path_len, struct tl_ref *ref);
 
+/* What is held of an object (version and size: of a READ), without opening a flight, counting or touching it. */
+void tl_node_held(const struct tl_node *n, const struct tl_request *r, struct tl_held *out);
+
 void tl_node_report(const struct tl_node *n, struct tl_report *out);
 /* The rank that is asked in this tree now, UINT32_MAX: none. */
 uint32_t tl_node_parent(const struct tl_node *n, uint32_t tree);

@@ -311,6 +311,8 @@ static int try_start(struct tl_node *n, uint32_t slot, const struct tl_request *
     bool whole = true;
     for (uint32_t i = 0; i < q->count; i++)
         whole &= q->chunks[i] != TL_SLOT_NONE;
+    if (whole && object != TL_SLOT_NONE)
+        n->index->objects[object].hits++;
     if (!whole && ((overtakes && n->parked.count > 0) || wait_missing(n, slot, r, object) != 0)) {
         let_go(n, q);
         return -EBUSY;

@@ -73,6 +73,10 @@ void tl_fuse_resume(struct tl_fuse *f);
 void tl_fuse_begin(struct tl_fuse *f, struct tl_fuse_op *op);
 /* Registers op and sends its request; replies itself when that cannot be done. request->id is filled in. */
 void tl_fuse_ask(struct tl_fuse *f, struct tl_fuse_op *op, struct tl_request *request);
+/* The entry of op's inode in the listing of its directory, or of itself alone; of the root: its attributes only. -ESTALE: the
+ * name leads to something else by now, and what the inode stands for has no attributes any more. */
+int tl_fuse_find_inode(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing,
+                       struct tl_listing_entry *entry) TL_MUST_CHECK;
 /* Replies with -status, counted. */
 void tl_fuse_fail(struct tl_fuse *f, fuse_req_t req, int status);
 
@@ -82,6 +86,7 @@ void tl_fuse_reply_getattr(struct tl_fuse *f, const struct tl_fuse_op *op, const
 void tl_fuse_reply_readlink(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
 void tl_fuse_reply_readdir(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
 void tl_fuse_reply_xattr(struct tl_fuse *f, const struct tl_fuse_op *op, const void *blob, size_t len);
+void tl_fuse_reply_held(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing);
 void tl_fuse_reply_read(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_answer *answer);
 
 /* attr.c: attributes as the kernel gets them. */

@@ -69,7 +69,7 @@ static int object_path(struct tl_fuse *f, const struct tl_fuse_op *op, char *buf
     const struct tl_inode *inode = tl_inodes_get(&f->inodes, op->inode);
     if (inode == NULL)
         return -ESTALE;
-    bool by_name = op->kind == TL_FUSE_GETATTR || op->kind == TL_FUSE_READLINK;
+    bool by_name = op->kind == TL_FUSE_GETATTR || op->kind == TL_FUSE_READLINK || op->kind == TL_FUSE_GETHELD;
     if (by_name && !op->alone)
         inode = tl_inodes_parent(&f->inodes, inode);
     size_t name_len = op->kind == TL_FUSE_LOOKUP && op->alone ? op->name_len : 0;
@@ -79,7 +79,8 @@ static int object_path(struct tl_fuse *f, const struct tl_fuse_op *op, char *buf
 /* Whether op may be tried again alone: it is about one name (/ has none). */
 static bool can_be_alone(const struct tl_fuse *f, const struct tl_fuse_op *op)
 {
-    bool of_name = op->kind == TL_FUSE_LOOKUP || op->kind == TL_FUSE_GETATTR || op->kind == TL_FUSE_READLINK;
+    bool of_name = op->kind == TL_FUSE_LOOKUP || op->kind == TL_FUSE_GETATTR || op->kind == TL_FUSE_READLINK ||
+                   op->kind == TL_FUSE_GETHELD;
     bool top = op->kind != TL_FUSE_LOOKUP && op->inode == TL_INODE_ROOT;
     return !op->alone && of_name && !(top && strcmp(f->source_root, "/") == 0);
 }
@@ -105,6 +106,7 @@ static void reply_listing(struct tl_fuse *f, const struct tl_fuse_op *op, const 
     case TL_FUSE_LOOKUP: tl_fuse_reply_lookup(f, op, listing); break;
     case TL_FUSE_GETATTR: tl_fuse_reply_getattr(f, op, listing); break;
     case TL_FUSE_READLINK: tl_fuse_reply_readlink(f, op, listing); break;
+    case TL_FUSE_GETHELD: tl_fuse_reply_held(f, op, listing); break;
     case TL_FUSE_READDIR:
     case TL_FUSE_READDIRPLUS: tl_fuse_reply_readdir(f, op, listing); break;
     case TL_FUSE_GETXATTR:

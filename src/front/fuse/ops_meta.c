@@ -53,11 +53,19 @@ void tl_fuse_op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *f
     tl_fuse_begin(f, &op);
 }
 
-/* The entry of an inode in the listing of its directory. -ESTALE: the name leads to something else by now, and what
- * the inode stands for has no attributes any more. */
-static int find_inode(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing,
-                      struct tl_listing_entry *entry)
+int tl_fuse_find_inode(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing,
+                       struct tl_listing_entry *entry)
 {
+    if (op->inode == TL_INODE_ROOT) {
+        *entry = (struct tl_listing_entry){.name_len = 0};
+        if (!op->alone)
+            tl_listing_self(listing, &entry->attr);
+        else if (listing->count == 1)
+            tl_listing_at(listing, 0, entry); /* its name is the source's, which is not in the table */
+        else
+            return -ESTALE;
+        return entry->attr.status;
+    }
     const struct tl_inode *inode = tl_inodes_get(&f->inodes, op->inode);
     if (inode == NULL || tl_listing_find(listing, tl_inode_name(&f->inodes, inode), inode->name_len, entry) != 0)
         return -ESTALE;
@@ -76,13 +84,7 @@ void tl_fuse_reply_getattr(struct tl_fuse *f, const struct tl_fuse_op *op, const
 {
     struct tl_listing_entry entry;
     struct stat st;
-    int rc = 0;
-    if (op->inode == TL_INODE_ROOT && !op->alone)
-        tl_listing_self(listing, &entry.attr);
-    else if (op->inode == TL_INODE_ROOT && listing->count == 1)
-        tl_listing_at(listing, 0, &entry); /* its name is the source's, which is not in the table */
-    else
-        rc = find_inode(f, op, listing, &entry);
+    int rc = tl_fuse_find_inode(f, op, listing, &entry);
     if (rc != 0) {
         tl_fuse_fail(f, op->req, rc);
         return;
@@ -105,7 +107,7 @@ void tl_fuse_op_readlink(fuse_req_t req, fuse_ino_t ino)
 void tl_fuse_reply_readlink(struct tl_fuse *f, const struct tl_fuse_op *op, const struct tl_listing *listing)
 {
     struct tl_listing_entry entry;
-    int rc = find_inode(f, op, listing, &entry);
+    int rc = tl_fuse_find_inode(f, op, listing, &entry);
     if (rc == 0 && !S_ISLNK(entry.attr.mode))
         rc = -EINVAL;
     char target[TL_LINK_MAX + 1];

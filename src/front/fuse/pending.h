@@ -26,13 +26,14 @@ enum tl_fuse_op_kind {
     TL_FUSE_READ,
     TL_FUSE_GETXATTR,
     TL_FUSE_LISTXATTR,
+    TL_FUSE_GETHELD, /* GETXATTR of what the tier says of a file itself */
 };
 
 /* One kernel request. */
 struct tl_fuse_op {
     enum tl_fuse_op_kind kind;
     bool alone;           /* the directory may not be listed: answered from a listing of the one name; see ops.c */
-    uint8_t name_len;     /* LOOKUP; GETXATTR: of the attribute */
+    uint8_t name_len;     /* LOOKUP; GETXATTR, GETHELD: of the attribute */
     uint32_t size_bytes;  /* READ, READDIR, xattrs: at most */
     uint64_t offset;      /* READ, READDIR */
     uint64_t inode;       /* node id; LOOKUP: of the directory */
