@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tiercel doctor: what this machine allows, which way `run` will take, and what to do about the rest.
  *
- * What decides is tried, not guessed: a child makes the namespaces and the mount that `run` will make. */
+ * What decides is tried, not guessed: tiercel-launch, which serves, is asked to try each of its ways. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -27,8 +25,11 @@ enum state { GOOD, NOTE, BAD }; /* as it should be; works, but; in the way of `r
 struct doctor {
     bool json;
     json_t *checks;
-    bool can_mount, has_programs;
-    char why_not[512];
+    json_t *ways;
+    bool can_serve, has_programs;
+    char way[64], way_summary[128]; /* the first that is taken for every path */
+    char why_no_way[512];           /* of the best one */
+    char why_not[512];              /* what else is in the way, of all of them */
 };
 
 static const char *const state_names[] = {"ok", "note", "bad"};
@@ -54,7 +55,7 @@ static void why_not(struct doctor *d, const char *reason)
         snprintf(d->why_not, sizeof d->why_not, "%.511s", reason);
 }
 
-/* ---- what decides: kernel, /dev/fuse, namespaces, the mount ---- */
+/* ---- the kernel ---- */
 
 static bool kernel_from(const struct utsname *u, unsigned major, unsigned minor)
 {
@@ -78,118 +79,121 @@ static void check_kernel(struct doctor *d)
     say(d, GOOD, "kernel", detail, "");
 }
 
-static bool check_fuse_device(struct doctor *d)
+/* ---- the ways to serve: what tiercel-launch --probe tells ---- */
+
+struct way {
+    const char *name, *can, *summary, *condition, *limits, *why;
+};
+
+enum { WAY_FIELDS = 6, TEXT_COLUMN = 21, LINE_END = 100 };
+
+/* Prints text in lines that end before LINE_END, at TEXT_COLUMN; the first with `head` before it. */
+static void print_wrapped(const char *head, const char *text)
 {
-    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    if (fd >= 0) {
-        close(fd);
-        say(d, GOOD, "/dev/fuse", "can be opened", "");
-        return true;
+    int column = printf("%*s", TEXT_COLUMN, head);
+    for (bool first = true; *text != '\0'; first = false) {
+        int word = (int)strcspn(text, " ");
+        bool fits = column + 1 + word <= LINE_END;
+        if (!first)
+            printf("%s%*s", fits ? "" : "\n", fits ? 1 : TEXT_COLUMN, "");
+        printf("%.*s", word, text);
+        column = (fits ? column + !first : TEXT_COLUMN) + word;
+        text += text[word] == ' ' ? word + 1 : word;
     }
-    char detail[128];
-    snprintf(detail, sizeof detail, "cannot be opened: %s", strerror(errno));
-    say(d, BAD, "/dev/fuse", detail,
-        errno == ENOENT ? "ask for the fuse module (`modprobe fuse`), or for the device in this container"
-                        : "ask for mode 0666, as systemd and udev set it");
-    snprintf(d->why_not, sizeof d->why_not, "/dev/fuse %s", detail);
-    return false;
+    printf("\n");
 }
 
-static bool write_text(const char *path, const char *text)
+static void print_way(const struct way *w, const char *state, const char *why, const char *remedy)
 {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-/* How far the child got, as its exit code; errno beside it through the pipe. */
-enum step { STEP_NAMESPACE = 1, STEP_MAP, STEP_PRIVATE, STEP_MOUNT };
-
-static enum step try_mount(bool with_fuse)
-{
-    char map[64], data[96];
-    uid_t uid = geteuid();
-    gid_t gid = getegid();
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-        return STEP_NAMESPACE;
-    write_text("/proc/self/setgroups", "deny");
-    snprintf(map, sizeof map, "%u %u 1", uid, uid);
-    if (!write_text("/proc/self/uid_map", map))
-        return STEP_MAP;
-    snprintf(map, sizeof map, "%u %u 1", gid, gid);
-    if (!write_text("/proc/self/gid_map", map))
-        return STEP_MAP;
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-        return STEP_PRIVATE;
-    if (!with_fuse)
-        return 0;
-    int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
-    snprintf(data, sizeof data, "fd=%d,rootmode=40000,user_id=%u,group_id=%u", fd, uid, gid);
-    return mount("tiercel-doctor", "/tmp", "fuse.tiercel", MS_NOSUID | MS_NODEV | MS_RDONLY, data) == 0 ? 0
-                                                                                                        : STEP_MOUNT;
-}
-
-/* Runs try_mount in a child, whose namespaces and mount go with it. */
-static enum step try_in_child(bool with_fuse, int *code)
-{
-    int result[2];
-    *code = 0;
-    if (pipe2(result, O_CLOEXEC) != 0)
-        return STEP_NAMESPACE;
-    pid_t pid = fork();
-    if (pid == 0) {
-        enum step step = try_mount(with_fuse);
-        int reply[2] = {(int)step, errno};
-        _exit(write(result[1], reply, sizeof reply) == (ssize_t)sizeof reply ? 0 : 1);
+    const char *color = strncmp(state, "taken", 5) == 0 ? "\033[32m" : strcmp(state, "no") == 0 ? "\033[33m" : "";
+    bool colored = cli_color() && color[0] != '\0';
+    printf("  %s%-8s%s  %-7s  %s\n", colored ? color : "", state, colored ? "\033[0m" : "", w->name, w->summary);
+    if (why[0] != '\0') {
+        print_wrapped("", why);
+        if (remedy[0] != '\0')
+            print_wrapped("-> ", remedy);
+        return;
     }
-    close(result[1]);
-    int reply[2] = {STEP_NAMESPACE, errno};
-    if (pid > 0) {
-        ssize_t n = read(result[0], reply, sizeof reply);
+    if (w->condition[0] != '\0')
+        print_wrapped("", w->condition);
+    if (w->limits[0] != '\0')
+        print_wrapped("", w->limits);
+}
+
+/* One way. A sentence ends where its remedy begins: "cause; remedy". */
+static void say_way(struct doctor *d, const struct way *w)
+{
+    char why[512], *remedy = NULL;
+    snprintf(why, sizeof why, "%.511s", w->why);
+    if ((remedy = strstr(why, "; ")) != NULL) {
+        *remedy = '\0';
+        remedy += 2;
+    }
+    bool can = strcmp(w->can, "yes") == 0, first = can && d->way[0] == '\0', some = first && w->condition[0] != '\0';
+    const char *state = some ? "taken if" : first ? "taken" : can ? "possible" : "no";
+    if (strcmp(w->name, "source") == 0 && !first)
+        state = "always";
+    json_array_append_new(d->ways, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "name", w->name, "state", state,
+                                             "summary", w->summary, "condition", w->condition, "limits", w->limits,
+                                             "reason", why, "remedy", remedy != NULL ? remedy : ""));
+    if (!d->json)
+        print_way(w, state, why, remedy != NULL ? remedy : "");
+    if (first && !some) {
+        snprintf(d->way, sizeof d->way, "%.60s", w->name);
+        snprintf(d->way_summary, sizeof d->way_summary, "%.120s", w->summary);
+    }
+    if (!can && d->why_no_way[0] == '\0')
+        snprintf(d->why_no_way, sizeof d->why_no_way, "%.511s", why);
+}
+
+/* Starts it; what it prints. NULL if it cannot be started. */
+static FILE *start_probe(const char *program, pid_t *pid)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return NULL;
+    *pid = fork();
+    if (*pid == 0) {
+        dup2(ends[1], 1);
+        execl(program, program, "--probe", (char *)NULL);
+        _exit(1);
+    }
+    close(ends[1]);
+    FILE *out = *pid > 0 ? fdopen(ends[0], "re") : NULL;
+    if (out == NULL)
+        close(ends[0]);
+    return out;
+}
+
+static void check_ways(struct doctor *d)
+{
+    static const struct way source = {"source", "yes", "the files as they are, without the tier", "", "", ""};
+    char program[TIERCEL_PATH_SIZE], line[2048];
+    struct tiercel_error err = {0};
+    pid_t pid = -1;
+    if (!d->json)
+        printf("Ways in which `tiercel run` can serve files, best first (--how WAY asks for one):\n\n");
+    fflush(stdout);
+    FILE *out = cli_helper("tiercel-launch", program, &err) == 0 ? start_probe(program, &pid) : NULL;
+    while (out != NULL && fgets(line, sizeof line, out) != NULL) {
+        char *rest = line;
+        const char *fields[WAY_FIELDS];
+        line[strcspn(line, "\n")] = '\0';
+        for (int i = 0; i < WAY_FIELDS; i++) {
+            fields[i] = strsep(&rest, "\t");
+            if (fields[i] == NULL)
+                fields[i] = "";
+        }
+        say_way(d, &(struct way){fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]});
+    }
+    if (out != NULL)
+        fclose(out);
+    if (pid > 0)
         waitpid(pid, NULL, 0);
-        if (n != (ssize_t)sizeof reply)
-            reply[0] = STEP_NAMESPACE;
-    }
-    close(result[0]);
-    *code = reply[1];
-    return (enum step)reply[0];
-}
-
-static const char *namespace_remedy(int code)
-{
-    if (code == ENOSPC)
-        return "ask for user namespaces: `sysctl user.max_user_namespaces` is used up or 0";
-    if (access("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", F_OK) == 0)
-        return "ask for an AppArmor profile for Tiercel, or kernel.apparmor_restrict_unprivileged_userns=0";
-    if (access("/proc/sys/kernel/unprivileged_userns_clone", F_OK) == 0)
-        return "ask for `sysctl kernel.unprivileged_userns_clone=1`";
-    return "ask for user namespaces (in a container: for a profile that allows unshare and mount)";
-}
-
-static void check_namespaces(struct doctor *d, bool fuse)
-{
-    int code;
-    char detail[256];
-    enum step step = try_in_child(fuse, &code);
-    if (step == STEP_NAMESPACE || step == STEP_MAP || step == STEP_PRIVATE) {
-        snprintf(detail, sizeof detail, "refused: %s", strerror(code));
-        say(d, BAD, "namespaces", detail, namespace_remedy(code));
-        snprintf(d->why_not, sizeof d->why_not, "user namespaces are %s", detail);
-        return;
-    }
-    say(d, GOOD, "namespaces", "a private user and mount namespace was made", "");
-    if (!fuse)
-        return;
-    if (step == STEP_MOUNT) {
-        snprintf(detail, sizeof detail, "refused in the namespace: %s", strerror(code));
-        say(d, BAD, "mount", detail, "ask whether a security module (AppArmor, SELinux, Landlock, seccomp) forbids it");
-        snprintf(d->why_not, sizeof d->why_not, "the mount was %s", detail);
-        return;
-    }
-    say(d, GOOD, "mount", "a FUSE mount in it was made, and went with it", "");
-    d->can_mount = true;
+    d->can_serve = d->way[0] != '\0';
+    say_way(d, &source);
+    if (!d->json)
+        printf("\nThis machine:\n\n");
 }
 
 static bool in_path(const char *name, char out[TIERCEL_PATH_SIZE])
@@ -409,20 +413,21 @@ static void check_tier(struct doctor *d)
 
 static int conclude(struct doctor *d)
 {
-    bool served = d->can_mount && d->has_programs && d->why_not[0] == '\0';
-    const char *way = served ? "FUSE in a private namespace" : "the plain file system";
+    if (!d->can_serve)
+        why_not(d, d->why_no_way[0] != '\0' ? d->why_no_way : "tiercel-launch knows no way");
+    bool served = d->can_serve && d->has_programs && d->why_not[0] == '\0';
     if (d->json) {
-        json_t *run = json_pack("{s:b, s:s, s:s}", "served", served, "way", way, "reason", d->why_not);
-        int rc = cli_print_json(json_pack("{s:o, s:o}", "run", run, "checks", d->checks));
+        json_t *run = json_pack("{s:b, s:s, s:s, s:s}", "served", served, "how", served ? d->way : "source", "way",
+                                served ? d->way_summary : "the plain file system", "reason", d->why_not);
+        int rc = cli_print_json(json_pack("{s:o, s:o, s:o}", "run", run, "ways", d->ways, "checks", d->checks));
         return rc == CLI_OK && !served ? CLI_FAILED : rc;
     }
     json_decref(d->checks);
+    json_decref(d->ways);
     if (served)
-        printf("\n`tiercel run` will serve files through %s.\nSetuid programs (sudo, ping) have no special rights in "
-               "it.\n",
-               way);
+        printf("\n`tiercel run` will serve files through %s (%s).\n", d->way_summary, d->way);
     else
-        printf("\n`tiercel run` will start programs on %s, without the tier: %s.\n", way, d->why_not);
+        printf("\n`tiercel run` will start programs on the plain file system, without the tier: %s.\n", d->why_not);
     int rc = cli_finish();
     return rc == CLI_OK && !served ? CLI_FAILED : rc;
 }
@@ -435,8 +440,9 @@ int cmd_doctor(const struct cli_verb *self, int argc, char **argv)
     if (go != CLI_GO)
         return go;
     d.checks = json_array();
+    d.ways = json_array();
+    check_ways(&d);
     check_kernel(&d);
-    check_namespaces(&d, check_fuse_device(&d));
     check_fusermount(&d);
     check_programs(&d);
     check_runtime(&d);

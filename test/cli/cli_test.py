@@ -310,7 +310,7 @@ class Doctor(Case):
         r = self.tiercel("doctor", "--json")
         data = json.loads(r.out)
         names = {c["name"] for c in data["checks"]}
-        for name in ("kernel", "/dev/fuse", "namespaces", "tierceld", "runtime folder", "memory", "open files", "ports",
+        for name in ("kernel", "tierceld", "runtime folder", "memory", "open files", "ports",
                      "libfabric", "ssh", "tier", "clock"):
             self.assertIn(name, names)
         self.assertEqual(r.code, 0 if data["run"]["served"] else 1)
@@ -319,6 +319,18 @@ class Doctor(Case):
         self.assertIn("`tiercel run` will", text)
         for c in data["checks"]:
             self.assertIn(c["name"], text)
+
+    def test_the_ways_to_serve_are_told_best_first_and_one_is_taken(self):
+        ways = json.loads(self.tiercel("doctor", "--json").out)
+        self.assertEqual([(w["name"], w["state"]) for w in ways["ways"]],
+                         [("best", "no"), ("whole", "taken if"), ("usual", "taken"), ("worse", "possible"), ("source", "always")])
+        self.assertEqual((ways["ways"][0]["reason"], ways["ways"][0]["remedy"]), ("it is refused", "ask for it, or sell your car"))
+        self.assertEqual((ways["run"]["how"], ways["run"]["way"]), ("usual", "a way for all"))
+        text = self.tiercel("doctor").out
+        self.assertIn("taken     usual    a way for all\n                     what it cannot do\n", text)
+        self.assertIn("                     it is refused\n                  -> ask for it, or sell your car\n", text)
+        self.assertNotIn("its limits", text)
+        self.assertIn("through a way for all (usual)", text)
 
     def test_what_is_in_the_way_is_said_with_the_remedy(self):
         r = self.bad(1, "doctor", "--json", env={"TIERCEL_LIBEXEC": "/nonexistent"})

@@ -24,6 +24,18 @@ static int write_file(const char *path, const char *text)
     return rc;
 }
 
+/* Whose doing it is, as far as can be seen from here. */
+static const char *user_ns_remedy(void)
+{
+    if (access("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", F_OK) == 0)
+        return "ask the administrator for an AppArmor profile for Tiercel, or for sysctl "
+               "kernel.apparmor_restrict_unprivileged_userns=0";
+    if (access("/proc/sys/kernel/unprivileged_userns_clone", F_OK) == 0)
+        return "ask the administrator for sysctl kernel.unprivileged_userns_clone=1";
+    return "ask the administrator to allow them to ordinary users (in a container: for a seccomp profile that allows "
+           "unshare and mount)";
+}
+
 /* Maps the one user and group that may be mapped without privilege, to themselves. */
 static int map_ids(uid_t uid, gid_t gid, struct tl_error *err)
 {
@@ -36,11 +48,8 @@ static int map_ids(uid_t uid, gid_t gid, struct tl_error *err)
     if (rc == 0)
         rc = write_file("/proc/self/gid_map", text);
     if (rc != 0)
-        return tl_error_set(err, rc,
-                            "cannot set up a user namespace (mapping user %u): %s; on Ubuntu 24.04 and later this is "
-                            "AppArmor's doing: an administrator can allow it with sysctl "
-                            "kernel.apparmor_restrict_unprivileged_userns=0",
-                            uid, strerror(-rc));
+        return tl_error_set(err, rc, "cannot set up a user namespace (mapping user %u): %s; %s", uid, strerror(-rc),
+                            user_ns_remedy());
     return 0;
 }
 
@@ -49,14 +58,10 @@ static int refused_user_ns(int rc, struct tl_error *err)
     if (rc == -ENOSPC || rc == -EUSERS)
         return tl_error_set(
             err, rc,
-            "cannot make a user namespace: the limit is reached or 0; an administrator can raise it with "
-            "sysctl user.max_user_namespaces");
-    return tl_error_set(
-        err, rc,
-        "cannot make a user namespace: %s; this machine or container forbids them to ordinary users "
-        "(sysctl kernel.unprivileged_userns_clone, AppArmor, or a seccomp profile): ask its administrator, "
-        "or use tiercel mount, which needs fusermount3 instead",
-        strerror(-rc));
+            "cannot make a user namespace: the limit is reached or 0; ask the administrator to raise sysctl "
+            "user.max_user_namespaces");
+    return tl_error_set(err, rc, "cannot make a user namespace: %s; %s, or use tiercel mount, which needs fusermount3",
+                        strerror(-rc), user_ns_remedy());
 }
 
 int tl_space_make(bool *in_user_ns, struct tl_error *err)
