@@ -15,7 +15,7 @@
 
 #define ROW_LIMIT_S 20 /* a row that hangs is ended by SIGALRM */
 
-static const char *tree_path;
+static const char *tree_path, *outside_path;
 
 const char *tree(void)
 {
@@ -38,12 +38,7 @@ const char *in_tree(const char *name)
 
 const char *outside(const char *name)
 {
-    char dir[PATH_MAX];
-    snprintf(dir, sizeof dir, "%s", tree_path);
-    char *slash = strrchr(dir, '/');
-    expect(slash != NULL, "the tree has a parent");
-    snprintf(slash, sizeof dir - (size_t)(slash - dir), "/outside");
-    return joined(dir, name);
+    return joined(outside_path, name);
 }
 
 void expect(bool holds, const char *what)
@@ -137,11 +132,12 @@ int main(int argc, char **argv)
     int code = argc > 1 ? executed(argc, argv) : -1;
     if (code >= 0)
         return code;
-    if (argc != 3) {
-        fputs("usage: rows NAME TREE\n", stderr);
+    if (argc != 4) {
+        fputs("usage: rows NAME TREE OUTSIDE\n", stderr);
         return 2;
     }
     tree_path = argv[2];
+    outside_path = argv[3];
     alarm(ROW_LIMIT_S);
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
         for (const struct row *row = tables[i]; row->name != NULL; row++)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* One program that does, each on request, what unmodified programs do with files: a row of the acceptance table each.
  *
- *   rows NAME TREE      does the row NAME below the directory TREE; prints what it found
+ *   rows NAME TREE OUTSIDE     does the row NAME below the directory TREE; prints what it found
  *
  * It runs once natively and once under `tiercel run`, and must print the same and end the same. So a row prints what it
  * sees (contents, sizes, errors by name), and nothing that may differ between two file systems (device numbers, inode
@@ -26,7 +26,7 @@ extern const struct row rows_names[], rows_data[], rows_exec[], rows_sandbox[];
 /* The directory's path, and a path below it; the latter in one of a few buffers that take turns. */
 const char *tree(void);
 const char *in_tree(const char *name);
-/* A path of the directory `outside`, beside the tree. */
+/* A path of the directory `outside`, which lies beside the tree. */
 const char *outside(const char *name);
 
 /* Ends the row with 1 if this does not hold, saying what and errno. */

@@ -116,14 +116,14 @@ static void row_vfork(void)
 static void row_envi(void)
 {
     char *none[] = {NULL};
-    run_program(ARGV(text_of(in_tree("bin/rows")), "chdir", text_of(tree())), none);
+    run_program(ARGV(text_of(in_tree("bin/rows")), "chdir", text_of(tree()), text_of(outside(""))), none);
     run_program(ARGV("/usr/bin/env", "-i", "/bin/cat", text_of(in_tree("dir/a"))), environ);
 }
 
 static void row_envi_static(void)
 {
     char *none[] = {NULL};
-    run_program(ARGV(text_of(in_tree("bin/rows-static")), "chdir", text_of(tree())), none);
+    run_program(ARGV(text_of(in_tree("bin/rows-static")), "chdir", text_of(tree()), text_of(outside(""))), none);
 }
 
 static void row_system(void)
@@ -170,10 +170,10 @@ static void row_exe(void)
 /* Programs start programs start programs, and each reads. */
 static void row_exec_deep(void)
 {
-    char command[4096];
-    snprintf(command, sizeof command,
-             "sh -c 'cd %s; (cat file; (cat dir/a; sh -c \"cat dir/deep/b; exec ./script.sh deep\") & wait)'", tree());
-    run_program(ARGV("/bin/sh", "-c", command), environ);
+    run_program(ARGV("/bin/sh", "-c",
+                     "cd \"$1\"; (cat file; (cat dir/a; sh -c 'cat dir/deep/b; exec ./script.sh deep') & wait)", "sh",
+                     text_of(tree())),
+                environ);
 }
 
 #define STACK (256 * 1024)
