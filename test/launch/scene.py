@@ -108,7 +108,7 @@ class Scene:
 
     def remove(self):
         if self.inside is not None:
-            self.run_native([TIERCEL, "down", "--timeout", "5"])
+            self.down()
             self.inside.kill()
             self.inside.wait()
             self.inside.stdout.close()
@@ -128,9 +128,20 @@ class Scene:
              "sh", self.base], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         if self.inside.stdout.readline() != "ready\n":
             impossible("a directory cannot be bound to another place")
-        up = self.run_native([TIERCEL, "up"])
-        if up.code != 0:
-            sys.exit(f"tiercel up: {up.err.decode()}")
+        self.up()
+
+    def up(self):
+        r = self.run_native([TIERCEL, "up"])
+        if r.code != 0:
+            raise RuntimeError(f"tiercel up: {r.err.decode()}")
+
+    def down(self):
+        self.run_native([TIERCEL, "down", "--timeout", "5"])
+
+    def works(self):
+        """Whether this machine has that rung; the tier's own words otherwise."""
+        r = self.run_served(["/bin/true"])
+        return r.code == 0, (r.err.decode().strip().split("\n") or [""])[-1]
 
     def as_user(self, argv):
         return argv if self.uid == 0 else ["setpriv", f"--reuid={self.uid}", f"--regid={self.uid}", "--clear-groups"] + argv
