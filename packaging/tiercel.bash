@@ -17,6 +17,7 @@ _tiercel()
     fi
     case $prev in
     timeline) mapfile -t COMPREPLY < <(compgen -W "start stop save" -- "$cur") ;;
+    tree) mapfile -t COMPREPLY < <(compgen -W "fill list remove" -- "$cur") ;;
     --hostfile | -f | --topology | --cache | -c | --runtime) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     --roots | --arity) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$cur") ;;
     --bulk) mapfile -t COMPREPLY < <(compgen -W "auto tcp" -- "$cur") ;;

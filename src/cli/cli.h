@@ -153,6 +153,7 @@ int cmd_flush(const struct cli_verb *self, int argc, char **argv);
 int cmd_timeline(const struct cli_verb *self, int argc, char **argv);
 int cmd_warm(const struct cli_verb *self, int argc, char **argv);
 int cmd_profile(const struct cli_verb *self, int argc, char **argv);
+int cmd_tree(const struct cli_verb *self, int argc, char **argv);
 int cmd_top(const struct cli_verb *self, int argc, char **argv);
 int cmd_where(const struct cli_verb *self, int argc, char **argv);
 int cmd_doctor(const struct cli_verb *self, int argc, char **argv);

@@ -48,6 +48,12 @@ static const struct cli_verb verbs[] = {
      "PATH: everything at and below it, an unpacked container image for example. A program's profile is what its\n"
      "starts with `tiercel run` have read; `run` warms by it, too. Nothing that programs use leaves the caches for it.",
      cmd_warm},
+    {"tree", group_use, "[OPTION]... fill PATH | list | remove PATH | remove --all",
+     "keep PATH whole in shared memory, for run --how bind, on this machine",
+     "`fill` fetches all files at and below PATH through the tier; it is not limited by the tier's cache. They stay, "
+     "also\n"
+     "when the tier has ended, until `remove`. `run` serves a PATH that is complete and has not changed without FUSE.",
+     cmd_tree},
     {"profile", group_use, "list | show NAME | rm NAME", "what is known of programs' starts", NULL, cmd_profile},
     {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},

@@ -93,7 +93,8 @@ class Scene:
         self.tree, self.outside, self.scratch = (f"{self.base}/{name}" for name in ("tree", "outside", "scratch"))
         self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C", "HOME": self.scratch,
                     "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": self.tree + "/py",
-                    "TIERCEL_RUNTIME_DIR": self.base + "/rt"}
+                    "TIERCEL_RUNTIME_DIR": self.base + "/rt",
+                    "TIERCEL_TREE_DIR": "/dev/shm/" + os.path.basename(self.base)}
         self.inside = None
 
     def __enter__(self):
@@ -113,6 +114,7 @@ class Scene:
             self.inside.wait()
             self.inside.stdout.close()
         shutil.rmtree(self.base)
+        shutil.rmtree(self.env["TIERCEL_TREE_DIR"], ignore_errors=True)
 
     def make(self):
         os.mkdir(self.tree)  # the decoy

@@ -9,6 +9,12 @@
 #include <unistd.h>
 
 const struct tl_rung tl_rungs[] = {
+    {.name = "bind",
+     .summary = "files in shared memory, bound over the paths in a private namespace",
+     .probe = tl_rung_bind_probe,
+     .enter = tl_rung_bind_enter,
+     .condition = "paths that are complete in shared memory (tiercel tree fill)",
+     .limits = "setuid programs (sudo, ping) have no special rights; all files appear as the user's own"},
     {.name = "fuse",
      .summary = "FUSE in a private namespace",
      .probe = tl_rung_fuse_probe,

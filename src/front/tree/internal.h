@@ -28,9 +28,10 @@ struct tl_place {
     char dir[PATH_MAX / 4 + 160];      /* .../TIER/HASH */
 };
 
-/* The place of source's tree; its folders are made if need be. socket: of the tier's daemon, or NULL: the tier is the one of
+/* The place of source's tree; its folders are made if that is wanted, else they may be missing (-ENOENT). socket: of the tier's daemon, or NULL: the tier is the one of
  * $TIERCEL_NAME or the job's. 0, or -errno with a sentence: -EPERM (somebody else's folder), -ELOOP, ... */
-int tl_place_find(struct tl_place *out, const char *socket, const char *source, struct tl_error *err) TL_MUST_CHECK;
+int tl_place_find(struct tl_place *out, const char *socket, const char *source, bool make,
+                  struct tl_error *err) TL_MUST_CHECK;
 /* Waits for the tier's lock. Descriptor to be closed, or -errno with a sentence. */
 int tl_place_lock(const struct tl_place *p, struct tl_error *err) TL_MUST_CHECK;
 /* Removes path and all below it; what is not there is fine. */

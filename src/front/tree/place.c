@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -18,19 +19,9 @@
 
 #define REMEDY "move it away, or set TIERCEL_TREE_DIR to a folder of your own with mode 0700 (chmod 700)"
 
-/* Makes the folder, and looks whether it is what it has to be. */
-static int own_folder(const char *path, struct tl_error *err)
+static int check_folder(const char *path, struct tl_error *err)
 {
     struct stat st;
-    if (mkdir(path, 0700) == 0) {
-        if (chmod(path, 0700) != 0) /* whatever the umask is */
-            return tl_error_set(err, -errno, "cannot make the folder %s: %s", path, strerror(errno));
-    } else if (errno != EEXIST) {
-        return tl_error_set(err, -errno,
-                            "cannot make the folder %s for files in shared memory: %s; set TIERCEL_TREE_DIR to one "
-                            "that can be made",
-                            path, strerror(errno));
-    }
     if (lstat(path, &st) != 0)
         return tl_error_set(err, -errno, "cannot look at the folder %s: %s", path, strerror(errno));
     if (S_ISLNK(st.st_mode))
@@ -46,18 +37,73 @@ static int own_folder(const char *path, struct tl_error *err)
     return 0;
 }
 
-/* The daemon writes to files in memory only: it must never wait for a disk. */
-static int in_memory(const char *path, struct tl_error *err)
+/* Makes the folder if that is wanted, and looks whether it is what it has to be. */
+static int own_folder(const char *path, bool make, struct tl_error *err)
+{
+    if (!make)
+        return check_folder(path, err);
+    if (mkdir(path, 0700) == 0) {
+        if (chmod(path, 0700) != 0) /* whatever the umask is */
+            return tl_error_set(err, -errno, "cannot make the folder %s: %s", path, strerror(errno));
+    } else if (errno != EEXIST) {
+        return tl_error_set(err, -errno,
+                            "cannot make the folder %s for files in shared memory: %s; set TIERCEL_TREE_DIR to one "
+                            "that can be made",
+                            path, strerror(errno));
+    }
+    return check_folder(path, err);
+}
+
+/* The daemon writes to files in memory only: it must never wait for a disk. And programs are executed from there. */
+static int check_memory(const char *path, struct tl_error *err)
 {
     struct statfs fs;
-    if (statfs(path, &fs) != 0)
+    struct statvfs flags;
+    if (statfs(path, &fs) != 0 || statvfs(path, &flags) != 0)
         return tl_error_set(err, -errno, "cannot look at the folder %s: %s", path, strerror(errno));
     if (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC)
         return tl_error_set(err, -EINVAL,
                             "the folder %s is not in memory: set TIERCEL_TREE_DIR to one on a tmpfs, /dev/shm for "
                             "example",
                             path);
+    if ((flags.f_flag & ST_NOEXEC) != 0)
+        return tl_error_set(err, -EACCES,
+                            "%s is mounted noexec, so that no program can run from there: ask for `mount -o "
+                            "remount,exec`, or set TIERCEL_TREE_DIR to a folder on another tmpfs",
+                            path);
     return 0;
+}
+
+/* Where the folders of all tiers lie. */
+static int find_base(char *out, size_t size, struct tl_error *err)
+{
+    const char *wanted = getenv("TIERCEL_TREE_DIR");
+    bool given = wanted != NULL && wanted[0] != '\0';
+    int n = given ? snprintf(out, size, "%s", wanted) : snprintf(out, size, "/dev/shm/tiercel-%u", geteuid());
+    if (out[0] != '/' || n >= (int)size)
+        return tl_error_set(err, -EINVAL, "TIERCEL_TREE_DIR is %s: it must be an absolute path, and a short one",
+                            wanted);
+    return 0;
+}
+
+int tl_tree_probe(struct tl_error *err)
+{
+    char base[PATH_MAX / 4];
+    int rc = find_base(base, sizeof base, err);
+    if (rc != 0)
+        return rc;
+    if (access(base, F_OK) == 0 || errno != ENOENT) {
+        rc = check_folder(base, err);
+        return rc != 0 ? rc : check_memory(base, err);
+    }
+    char *slash = strrchr(base, '/');
+    slash[slash == base ? 1 : 0] = '\0';
+    if (access(base, W_OK | X_OK) != 0)
+        return tl_error_set(err, -errno,
+                            "no folder for files in shared memory can be made in %s: %s; set TIERCEL_TREE_DIR to one "
+                            "on a tmpfs that can be written to",
+                            base, strerror(errno));
+    return check_memory(base, err);
 }
 
 /* The tier's name: that of the folder of its daemon's socket, else as the commands find it. */
@@ -79,27 +125,24 @@ static void tier_name(const char *socket, char *out, size_t size)
     }
 }
 
-int tl_place_find(struct tl_place *out, const char *socket, const char *source, struct tl_error *err)
+int tl_place_find(struct tl_place *out, const char *socket, const char *source, bool make, struct tl_error *err)
 {
     char base[PATH_MAX / 4], tier[128];
-    const char *wanted = getenv("TIERCEL_TREE_DIR");
-    int n = wanted != NULL && wanted[0] != '\0' ? snprintf(base, sizeof base, "%s", wanted)
-                                                : snprintf(base, sizeof base, "/dev/shm/tiercel-%u", geteuid());
-    if (base[0] != '/' || n >= (int)sizeof base)
-        return tl_error_set(err, -EINVAL, "TIERCEL_TREE_DIR is %s: it must be an absolute path, and a short one",
-                            wanted);
+    int rc = find_base(base, sizeof base, err);
+    if (rc != 0)
+        return rc;
     tier_name(socket, tier, sizeof tier);
     if (tier[0] == '\0' || strchr(tier, '/') != NULL || tier[0] == '.')
         return tl_error_set(err, -EINVAL, "the tier's name \"%s\" cannot be a folder's; choose another with --name",
                             tier);
-    int rc = own_folder(base, err);
+    rc = own_folder(base, make, err);
     if (rc == 0)
-        rc = in_memory(base, err);
-    n = snprintf(out->tier_dir, sizeof out->tier_dir, "%s/%s", base, tier);
+        rc = check_memory(base, err);
+    int n = snprintf(out->tier_dir, sizeof out->tier_dir, "%s/%s", base, tier);
     if (rc == 0 && n >= (int)sizeof out->tier_dir)
         rc = tl_error_set(err, -ENAMETOOLONG, "TIERCEL_TREE_DIR is too long; choose a shorter one");
     if (rc == 0)
-        rc = own_folder(out->tier_dir, err);
+        rc = own_folder(out->tier_dir, make, err);
     uint64_t hash = tl_hash64(source, strlen(source), 0);
     if (rc == 0 && snprintf(out->dir, sizeof out->dir, "%s/%016" PRIx64, out->tier_dir, hash) < 0)
         rc = -EIO; /* cannot be */

@@ -101,36 +101,39 @@ static bool is_complete(const struct tl_index_head *index)
     return atomic_load(&index->left) <= 0;
 }
 
-/* Uses what is there, or makes it. control: -1 if there is no daemon. */
-static int prepare(struct tl_tree *t, const struct tl_place *p, int control, struct tl_error *err)
+static struct tl_tree_view *drop(struct tl_tree_view *v)
+{
+    tl_index_unmap(v->index);
+    free(v);
+    return NULL;
+}
+
+/* Uses what is there, or makes it if that is wanted. control: -1 if there is no daemon. */
+static int prepare(struct tl_tree *t, const struct tl_place *p, int control, bool make, struct tl_error *err)
 {
     uint64_t now = 0;
     int rc = control >= 0 ? root_version(control, t->source, &now, err) : 0;
     if (rc != 0)
         return rc;
     struct tl_tree_view *v = view_new(p->dir, t->source, &rc);
-    bool usable = v != NULL && (control < 0 || (v->index->root_version == now && atomic_load(&v->index->stale) == 0));
-    if (control < 0 && (!usable || !is_complete(v->index))) {
-        rc = tl_error_set(err, -ENOENT,
-                          "there is no complete tree of %s in shared memory; make one with: tiercel tree "
-                          "fill %s",
-                          t->source, t->source);
-        usable = false;
-    } else if (!usable) {
-        rc = make_anew(p, t->source, control, err);
-    }
-    if (!usable && v != NULL) {
-        tl_index_unmap(v->index);
-        free(v);
-        v = NULL;
-    }
-    if (rc == 0 && v == NULL)
+    if (v != NULL && control >= 0 && (v->index->root_version != now || atomic_load(&v->index->stale) != 0))
+        v = drop(v);
+    if (v != NULL && !make && !is_complete(v->index))
+        v = drop(v);
+    if (v == NULL && !make)
+        return tl_error_set(err, -ENOENT,
+                            "%s is not complete in shared memory, or has changed since; make it so with: tiercel tree "
+                            "fill %s",
+                            t->source, t->source);
+    rc = v == NULL ? make_anew(p, t->source, control, err) : 0;
+    if (rc != 0)
+        return rc;
+    if (v == NULL)
         v = view_new(p->dir, t->source, &rc);
-    if (rc == 0)
-        atomic_store(&t->view, v);
-    else if (err != NULL && err->code == 0)
-        tl_error_set(err, rc, "cannot use the tree of %s in %s: %s", t->source, p->dir, strerror(-rc));
-    return rc;
+    if (v == NULL)
+        return tl_error_set(err, rc, "cannot use the tree of %s in %s: %s", t->source, p->dir, strerror(-rc));
+    atomic_store(&t->view, v);
+    return 0;
 }
 
 static int set_names(struct tl_tree *t, const struct tl_place *p, const char *socket, const char *source,
@@ -148,16 +151,14 @@ static int set_names(struct tl_tree *t, const struct tl_place *p, const char *so
     return 0;
 }
 
-int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err)
+static int open_or_find(struct tl_tree **out, const char *socket, const char *source, bool make, struct tl_error *err)
 {
     struct tl_place p;
     struct tl_tree *t = calloc(1, sizeof *t);
     if (t == NULL)
         return tl_error_set(err, -ENOMEM, "out of memory");
-    if (err != NULL)
-        err->code = 0;
     int control = -1, lock = -1;
-    int rc = tl_place_find(&p, socket, source, err);
+    int rc = tl_place_find(&p, socket, source, make, err);
     if (rc == 0)
         rc = set_names(t, &p, socket, source, err);
     if (rc == 0 && socket != NULL)
@@ -165,7 +166,7 @@ int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, s
     if (rc == 0)
         rc = (lock = tl_place_lock(&p, err)) < 0 ? lock : 0;
     if (rc == 0)
-        rc = prepare(t, &p, control, err);
+        rc = prepare(t, &p, control, make, err);
     if (lock >= 0)
         close(lock);
     if (control >= 0)
@@ -175,6 +176,16 @@ int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, s
     else
         *out = t;
     return rc;
+}
+
+int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err)
+{
+    return open_or_find(out, socket, source, socket != NULL, err);
+}
+
+int tl_tree_find(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err)
+{
+    return open_or_find(out, socket, source, false, err);
 }
 
 void tl_tree_close(struct tl_tree *t)
@@ -199,7 +210,7 @@ int tl_tree_remove(const char *source, struct tl_error *err)
 {
     struct tl_place p;
     char beside[PATH_MAX];
-    int rc = tl_place_find(&p, NULL, source, err);
+    int rc = tl_place_find(&p, NULL, source, false, err);
     int lock = rc == 0 ? tl_place_lock(&p, err) : rc;
     if (lock < 0)
         return lock;

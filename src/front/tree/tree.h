@@ -7,6 +7,10 @@
  * absent cannot be read, and is never a file of zeros. Filling one keeps its inode. When all files are whole the tree is
  * complete, and may be bound over SOURCE.
  *
+ * All files belong to the user: the owner's read and execute bits say what he may do at the source; set-ID bits and
+ * devices are left out, and hard links are files of their own. Relative links that lead out of the source are made absolute; all
+ * others stay as they are, absolute ones too: bound over SOURCE they are right, at the prefix they lead to the source itself.
+ *
  * One tree serves all launches of a user, tier and node; who fills what is settled with locks on the files, so any number of
  * processes may use the same tree, and any thread of them the same struct. */
 #ifndef TL_FRONT_TREE_TREE_H
@@ -20,9 +24,16 @@
 
 struct tl_tree;
 
+/* Whether there can be trees here: shared memory that is the user's, and from which programs may be executed. 0, or -errno
+ * with a sentence. Leaves no trace. */
+int tl_tree_probe(struct tl_error *err) TL_MUST_CHECK;
+
 /* Opens the tree of source (absolute, without symbolic links) and makes its skeleton if need be. socket: the daemon's control
  * socket; it may be NULL for a complete tree. 0; -errno with a sentence, and nothing half made stays behind. */
 int tl_tree_open(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err) TL_MUST_CHECK;
+/* Opens the tree of source if it is complete and the source's directory has not changed since, and makes nothing. 0; -ENOENT
+ * or another -errno with a sentence. */
+int tl_tree_find(struct tl_tree **out, const char *socket, const char *source, struct tl_error *err) TL_MUST_CHECK;
 void tl_tree_close(struct tl_tree *t); /* NULL is fine; the tree itself stays */
 
 const char *tl_tree_prefix(const struct tl_tree *t); /* absolute */
