@@ -1,0 +1,167 @@
+# shellcheck shell=bash
+# unmodified programs served by each way of `tiercel run`, as an ordinary user, against native tmpfs
+
+LAUNCH_UID=65534
+LAUNCH_NATIVE=/dev/shm/tiercel-bench-launch
+LAUNCH_RUNGS=(bind fuse inject fault preload)
+# What Parrot (cctools), which traps each call by ptrace, has published: a share of native.
+declare -A LAUNCH_PARROT=([stat]=0.023 [open-close]=0.031 [read-4k]=0.041 [read-128k]=0.41)
+
+# A mount namespace in which an ordinary user may open /dev/fuse, as on most machines, and a tier of that user.
+launch_begin() {
+    trap 'launch_end; lab_down; rm -rf "$BENCH_TEMP"' EXIT
+    LAUNCH_HOLD=$(lab_hold unshare --mount --propagation private --)
+    lab_until 50 launch_in_own_mounts || return 1
+    # shellcheck disable=SC2016 # the inner shell expands
+    nsenter -t "$LAUNCH_HOLD" -m bash -c '
+        mount -t tmpfs none /mnt && mknod -m 666 /mnt/fuse c 10 229 && mount --bind /mnt/fuse /dev/fuse && umount -l /mnt' || return 1
+    install -d -m 700 -o "$LAUNCH_UID" -g "$LAUNCH_UID" "$BENCH_TEMP/rt" "$BENCH_TEMP/home"
+    mkdir -m 755 "$LAUNCH_NATIVE" "$BENCH_TEMP/source"
+    launch_as tiercel up >/dev/null
+}
+launch_in_own_mounts() { [[ $(readlink "/proc/$LAUNCH_HOLD/ns/mnt") != "$(readlink /proc/self/ns/mnt)" && $(<"/proc/$LAUNCH_HOLD/comm") == sleep ]]; }
+launch_end() {
+    [[ -z ${LAUNCH_HOLD:-} ]] && return
+    launch_as tiercel down --timeout 5 >/dev/null 2>&1
+    kill "$LAUNCH_HOLD" && LAUNCH_HOLD=
+    rm -rf "$LAUNCH_NATIVE"
+}
+
+# launch_as PROGRAM...: as the user; `tiercel` is the build's.
+launch_as() {
+    local program=$1
+    shift
+    [[ $program != tiercel ]] || program=$(lab_find src/cli/tiercel)
+    nsenter -t "$LAUNCH_HOLD" -m --wd=/ setpriv --reuid "$LAUNCH_UID" --regid "$LAUNCH_UID" --clear-groups \
+        env -i PATH="$PATH" HOME="$BENCH_TEMP/home" TIERCEL_RUNTIME_DIR="$BENCH_TEMP/rt" LC_ALL=C TZ=UTC \
+        PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 "$program" "$@"
+}
+# launch_in RUNG PROGRAM...: the same, under `run`.
+launch_in() {
+    local rung=$1
+    shift
+    launch_as tiercel run --how "$rung" --strict --no-profile --cache "$BENCH_TEMP/source" -- "$@"
+}
+
+# The middle of one process' samples of a call in a place: RATES-FILE CALL PLACE
+launch_middle() { jq ".\"$2\".$3" "$1" | median; }
+
+# Rates below the path and outside of it. Native and served processes take turns; neighbours in time are compared.
+launch_rates() {
+    local rung=$1 k call place target targets=$2
+    local -A native=() served=() outside=()
+    for ((k = 0; k < SAMPLES + 2; k++)); do
+        launch_as "$(tool fsbench)" rates 3 "native=$LAUNCH_NATIVE/files" >"$BENCH_TEMP/native" &&
+            launch_in "$rung" "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" "tmpfs=$LAUNCH_NATIVE/files" \
+                >"$BENCH_TEMP/served" || return 1
+        for call in stat missing open-close read-4k read-128k; do
+            local a=${native[$call]:-[]} b=${served[$call]:-[]} c=${outside[$call]:-[]}
+            push a "$(launch_middle "$BENCH_TEMP/native" "$call" native)"
+            push b "$(launch_middle "$BENCH_TEMP/served" "$call" tier)"
+            push c "$(launch_middle "$BENCH_TEMP/served" "$call" tmpfs)"
+            native[$call]=$a served[$call]=$b outside[$call]=$c
+        done
+    done
+    for call in stat missing open-close read-4k read-128k; do
+        target=$(jq -r --arg c "$call" '.[$c] // "null"' <<<"$targets")
+        row "$rung-$call" ratio higher "$target" 'native tmpfs' "$(pairs "${served[$call]}" "${native[$call]}")" \
+            "$(launch_note "$call" "$(median <<<"${served[$call]}")")"
+    done
+    for call in stat open-close; do
+        row "$rung-outside-$call" ratio higher 0.9 'native tmpfs' "$(pairs "${outside[$call]}" "${native[$call]}")" 'paths that are not served'
+    done
+}
+launch_note() {
+    jq -rn --argjson rate "$2" --arg parrot "${LAUNCH_PARROT[$1]:-}" '
+        (if $rate > 1e7 then "\($rate / 1e6 | round) MB/s" else "\($rate / 1e3 | round) k/s" end)
+        + if $parrot == "" then "" else "; Parrot, published: \($parrot) of native" end'
+}
+
+# A program of the tree, started again and again; then `tiercel run` as a whole.
+launch_starts() {
+    local rung=$1 target=$2 k native='[]' served='[]' whole='[]' count=$((BENCH_QUICK ? 50 : 200))
+    for ((k = 0; k < SAMPLES + 2; k++)); do
+        push native "$(launch_as "$(tool launch-spawn)" 3 $count "$LAUNCH_NATIVE/files/true" | median)"
+        push served "$(launch_in "$rung" "$(tool launch-spawn)" 3 $count "$BENCH_TEMP/source/files/true" | median)"
+    done
+    row "$rung-start-in-it" ratio lower "$target" 'native tmpfs' "$(pairs "$served" "$native")" \
+        "$(median <<<"$served" | jq -r '"\(round) us"'); Parrot on such a machine: 15"
+    for ((k = 0; k < SAMPLES; k++)); do
+        push whole "$(launch_as "$(tool launch-spawn)" 1 10 "$(lab_find src/cli/tiercel)" run --how "$rung" --strict --no-profile \
+            --cache "$BENCH_TEMP/source" -- "$BENCH_TEMP/source/files/true" | jq '.[0] / 1000')"
+    done
+    row "$rung-start-of-run" ms lower null '-' "$whole" "tiercel run as a whole, after the first; native: $(median <<<"$native" | jq '. / 100 | round / 10') ms"
+}
+
+# One import of pandas, all of it below the path and warm.
+launch_import() {
+    local rung=$1 k native='[]' served='[]' at
+    has pandas || { row_null "$rung-import-pandas" ratio lower 1.03 'native tmpfs' 'python3-pandas is not installed'; return 0; }
+    for ((k = 0; k < SAMPLES + 2; k++)); do
+        at=$LAUNCH_NATIVE/app
+        push native "$(launch_as env PYTHONHOME="$at" LD_LIBRARY_PATH="$at/lib/$(uname -m)-linux-gnu" \
+            "$(tool launch-spawn)" 1 1 "$at/$LAUNCH_PYTHON" -c 'import pandas' | jq '.[0]')"
+        at=$BENCH_TEMP/source/app
+        push served "$(launch_as env PYTHONHOME="$at" LD_LIBRARY_PATH="$at/lib/$(uname -m)-linux-gnu" "$(lab_find src/cli/tiercel)" \
+            run --how "$rung" --strict --no-profile --cache "$BENCH_TEMP/source" -- \
+            "$(tool launch-spawn)" 1 1 "$at/$LAUNCH_PYTHON" -c 'import pandas' | jq '.[0]')"
+    done
+    row "$rung-import-pandas" ratio lower 1.03 'native tmpfs' "$(pairs "$served" "$native")" "$(median <<<"$served" | jq -r '"\(. / 1000 | round) ms"')"
+}
+
+# What an import of pandas touches, and a tree of small files and a large one; the same on tmpfs.
+launch_sources() {
+    local app=$BENCH_TEMP/source/app
+    traces pandas
+    mkdir "$BENCH_TEMP/source/files" "$app" && "$(tool fsbench)" make "$BENCH_TEMP/source/files" && cp /bin/true "$BENCH_TEMP/source/files" || return 1
+    LAUNCH_PYTHON=$(readlink -f /usr/bin/python3)
+    LAUNCH_PYTHON=${LAUNCH_PYTHON#/usr/}
+    if has pandas; then
+        awk '$1 !~ /^#/ && $5 == "0" && $6 != "-" { print $6 }' "$BENCH_TEMP/pandas.trace" | sort -u | (
+            cd /usr && while read -r name; do
+                echo "$name"
+                [[ ! -d $name || $name == . ]] || find -L "$name" -maxdepth 1 -type f 2>/dev/null # bin/X11 leads to itself
+            done | sort -u | tar -c -h --no-recursion -T - | tar -x -C "$app"
+        ) || return 1
+    fi
+    cp -a "$BENCH_TEMP/source/." "$LAUNCH_NATIVE" && chmod -R a+rX "$BENCH_TEMP/source" "$LAUNCH_NATIVE"
+}
+
+# No figure of this rung: why.
+launch_none() {
+    local metric
+    for metric in stat missing open-close read-4k read-128k outside-stat outside-open-close start-in-it import-pandas; do
+        row_null "$1-$metric" ratio - null 'native tmpfs' "$2"
+    done
+}
+
+# With everything on one core, a supervisor is called by its program as a function is.
+launch_one_core() {
+    local rung=$1 k rates='[]'
+    for ((k = 0; k < SAMPLES; k++)); do
+        push rates "$(launch_in "$rung" taskset -c 0 "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" | jq '."open-close".tier' | median)"
+    done
+    row "$rung-open-close-one-core" per-s higher 130000 - "$rates" 'supervisor and program share a core'
+}
+
+bench_main() {
+    local rung why
+    launch_begin && launch_sources || return 1
+    for rung in "${LAUNCH_RUNGS[@]}"; do
+        if ! why=$(launch_in "$rung" true 2>&1 >/dev/null); then
+            why=$(sed -n 's/^tiercel[a-z-]*: //p' <<<"$why" | head -n 1)
+            say "$rung: $why"
+            launch_none "$rung" "$why"
+            continue
+        fi
+        say "$rung"
+        case $rung in
+        bind) launch_rates bind '{"stat": 0.95, "missing": 0.95, "open-close": 0.95, "read-4k": 0.95, "read-128k": 0.95}' ;;
+        fuse) launch_rates fuse '{"stat": 0.9, "missing": 1.0, "open-close": 0.8, "read-4k": 0.85, "read-128k": 0.85}' ;;
+        fault) launch_rates fault '{"stat": 0.95}' && launch_one_core fault ;;
+        *) launch_rates "$rung" '{}' ;;
+        esac || return 1
+        launch_starts "$rung" "$([[ $rung == fuse ]] && echo 1.3 || echo null)" && launch_import "$rung" || return 1
+    done
+    launch_end
+}
