@@ -24,7 +24,8 @@
 
 enum { TRIPS = 4000, WARM = 500, READ_LEN = 1 << 20, WINDOW = 4, READS = 2000, REGION = 64 << 20, IDLE_S = 3 };
 
-static const char *const addresses[] = {"127.0.0.1:29871", "127.0.0.1:29872"};
+static char address_text[2][32]; /* of ports that were free a moment ago */
+static const char *const addresses[] = {address_text[0], address_text[1]};
 
 struct side {
     struct tl_net *net;
@@ -118,6 +119,21 @@ static void plain(void)
 
 /* ---- the transports ---- */
 
+static void find_ports(void)
+{
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof a;
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (bind(fds[i], (struct sockaddr *)&a, len) != 0 || getsockname(fds[i], (struct sockaddr *)&a, &len) != 0)
+            exit(1);
+        snprintf(address_text[i], sizeof address_text[i], "127.0.0.1:%u", ntohs(a.sin_port));
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static int open_backend(struct tl_net **out, const char *backend, uint32_t rank, struct tl_error *err)
 {
     struct tl_net_config config = {.rank = rank, .node_count = 2, .addresses = addresses, .protocol_version = 1};
@@ -127,7 +143,7 @@ static int open_backend(struct tl_net **out, const char *backend, uint32_t rank,
     return tl_net_tcp_open(out, &config, err);
 }
 
-static void note(struct side *s, struct tl_net_event *ev, bool echo, char *region)
+static void note(struct side *s, struct tl_net_event *ev, bool echo)
 {
     struct tl_net_payload payload = {.region = 0, .offset = 0, .len = 4096};
     switch (ev->type) {
@@ -149,7 +165,6 @@ static void note(struct side *s, struct tl_net_event *ev, bool echo, char *regio
     case TL_NET_SENT:
     case TL_NET_WRITABLE: return;
     }
-    (void)region;
 }
 
 /* One sleep and what came of it. */
@@ -165,7 +180,7 @@ static void turn(struct side *s, bool echo)
     }
     int count = s->net->ops->poll(s->net, events, 32, tl_time_mono_ns());
     for (int i = 0; i < count; i++)
-        note(s, &events[i], echo, NULL);
+        note(s, &events[i], echo);
 }
 
 static void expose(struct tl_net *net)
@@ -287,6 +302,7 @@ int main(int argc, char **argv)
             plain();
             continue;
         }
+        find_ports();
         pid_t server = fork();
         if (server == 0)
             serve(backend);
