@@ -3,6 +3,7 @@
 
 LAUNCH_UID=65534
 LAUNCH_NATIVE=/dev/shm/tiercel-bench-launch
+LAUNCH_TREES=/dev/shm/tiercel-bench-trees
 LAUNCH_RUNGS=(bind fuse inject fault preload)
 # What Parrot (cctools), which traps each call by ptrace, has published: a share of native.
 declare -A LAUNCH_PARROT=([stat]=0.023 [open-close]=0.031 [read-4k]=0.041 [read-128k]=0.41)
@@ -15,7 +16,7 @@ launch_begin() {
     # shellcheck disable=SC2016 # the inner shell expands
     nsenter -t "$LAUNCH_HOLD" -m bash -c '
         mount -t tmpfs none /mnt && mknod -m 666 /mnt/fuse c 10 229 && mount --bind /mnt/fuse /dev/fuse && umount -l /mnt' || return 1
-    install -d -m 700 -o "$LAUNCH_UID" -g "$LAUNCH_UID" "$BENCH_TEMP/rt" "$BENCH_TEMP/home"
+    install -d -m 700 -o "$LAUNCH_UID" -g "$LAUNCH_UID" "$BENCH_TEMP/rt" "$BENCH_TEMP/home" "$LAUNCH_TREES"
     mkdir -m 755 "$LAUNCH_NATIVE" "$BENCH_TEMP/source"
     launch_as tiercel up >/dev/null
 }
@@ -24,7 +25,7 @@ launch_end() {
     [[ -z ${LAUNCH_HOLD:-} ]] && return
     launch_as tiercel down --timeout 5 >/dev/null 2>&1
     kill "$LAUNCH_HOLD" && LAUNCH_HOLD=
-    rm -rf "$LAUNCH_NATIVE"
+    rm -rf "$LAUNCH_NATIVE" "$LAUNCH_TREES"
 }
 
 # launch_as PROGRAM...: as the user; `tiercel` is the build's.
@@ -33,7 +34,8 @@ launch_as() {
     shift
     [[ $program != tiercel ]] || program=$(lab_find src/cli/tiercel)
     nsenter -t "$LAUNCH_HOLD" -m --wd=/ setpriv --reuid "$LAUNCH_UID" --regid "$LAUNCH_UID" --clear-groups \
-        env -i PATH="$PATH" HOME="$BENCH_TEMP/home" TIERCEL_RUNTIME_DIR="$BENCH_TEMP/rt" LC_ALL=C TZ=UTC \
+        env -i PATH="$PATH" HOME="$BENCH_TEMP/home" TIERCEL_RUNTIME_DIR="$BENCH_TEMP/rt" \
+        TIERCEL_TREE_DIR="$LAUNCH_TREES" LC_ALL=C TZ=UTC \
         PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 "$program" "$@"
 }
 # launch_in RUNG PROGRAM...: the same, under `run`.

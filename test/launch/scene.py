@@ -71,9 +71,9 @@ class Result:
         return (self.code, self.out) == (other.code, other.out)
 
 
-def run(argv, env):
+def run(argv, env, before=None):
     with subprocess.Popen(argv, env=env, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, start_new_session=True) as p:
+                          stderr=subprocess.PIPE, start_new_session=True, preexec_fn=before) as p:
         try:
             out, err = p.communicate(timeout=ROW_LIMIT_S)
             return Result(p.returncode, out, err)
