@@ -18,6 +18,7 @@ import tempfile
 BUILD = os.environ.get("TIERCEL_BUILD", "build")
 TIERCEL = os.path.join(BUILD, "src/cli/tiercel")
 TOOLS = os.path.join(BUILD, "test/launch")
+HAVE_GO = os.path.exists(TOOLS + "/gorows")
 USERS = {"nobody": 65534, "root": 0}
 # As test/launch/meson.build has it: what programs were linked with in the place of a path below the tree.
 PLACE = b"/@tiercel-accept-" + b"@".join([b"0123456789abcdef"] * 4)
@@ -227,6 +228,8 @@ def make_programs(source, seen, outside):
     for place in (source + "/bin", outside):
         for name in ("rows", "rows-static", "raw"):
             program(name, f"{place}/{name}")
+        if HAVE_GO:
+            program("gorows", place + "/gorows")
         program("linked", place + "/linked", place=seen + "/lib")
         program("interp", place + "/interp", place=seen + "/lib/ld.so")
     program("rows", outside + "/rows-0711", 0o711)
