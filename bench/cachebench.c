@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The cache manager, measured (bench/run cache): bench-cachebench [--mib N] [--seconds S]. JSON, an object a line.
+ *
+ * The cache is filled to its limit, with big and small values mixed, so that 95 % of it is values; from then on each operation has to
+ * make its own room. Every one is timed: puts of 4 KiB, of small values, of a megabyte in pieces, replacements, drops, a lower limit.
+ * A second process looks up and maps. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/time.h"
+#include "cache/cache.h"
+
+#define MIB       (1ull << 20)
+#define BUCKETS   64u
+#define BATCH     1000u
+#define AGAIN_MAX 100000u
+
+/* Times of single calls: buckets of powers of two nanoseconds, in quarters. */
+struct times {
+    uint64_t count, sum_ns, max_ns, over_ms;
+    uint64_t max_cpu_ns, cpu_over_ms; /* of the processor's time: without what others took */
+    uint64_t buckets[BUCKETS * 4];
+};
+
+struct watch {
+    uint64_t cpu_ns, ns;
+};
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * TL_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static struct watch start(void)
+{
+    struct watch w = {.cpu_ns = cpu_ns()};
+    w.ns = tl_time_mono_ns();
+    return w;
+}
+
+static void add(struct times *t, struct watch w)
+{
+    uint64_t ns = tl_time_mono_ns() - w.ns, cpu = cpu_ns() - w.cpu_ns;
+    uint32_t log = 63u - (uint32_t)__builtin_clzll(ns | 1), quarter = log < 2 ? 0 : (uint32_t)(ns >> (log - 2)) & 3;
+    t->buckets[log * 4 + quarter]++;
+    t->count++;
+    t->sum_ns += ns;
+    t->max_ns = ns > t->max_ns ? ns : t->max_ns;
+    t->over_ms += ns > TL_NS_PER_MS;
+    t->max_cpu_ns = cpu > t->max_cpu_ns ? cpu : t->max_cpu_ns;
+    t->cpu_over_ms += cpu > TL_NS_PER_MS;
+}
+
+static double percentile_us(const struct times *t, double share)
+{
+    uint64_t seen = 0;
+    for (uint32_t i = 0; i < BUCKETS * 4; i++) {
+        seen += t->buckets[i];
+        if ((double)seen >= share * (double)t->count)
+            return (double)((4ull + i % 4 + 1) << (i / 4 < 2 ? 0 : i / 4 - 2)) / 1e3;
+    }
+    return 0;
+}
+
+static void show(const char *what, const struct times *t)
+{
+    printf(
+        "{\"what\": \"%s\", \"calls\": %llu, \"per_s\": %.0f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"p9999_us\": %.2f, "
+        "\"max_us\": %.1f, \"over_1ms\": %llu, \"max_cpu_us\": %.1f, \"cpu_over_1ms\": %llu}\n",
+        what, (unsigned long long)t->count, (double)t->count * 1e9 / (double)t->sum_ns, percentile_us(t, 0.5),
+        percentile_us(t, 0.99), percentile_us(t, 0.9999), (double)t->max_ns / 1e3, (unsigned long long)t->over_ms,
+        (double)t->max_cpu_ns / 1e3, (unsigned long long)t->cpu_over_ms);
+    fflush(stdout);
+}
+
+static uint8_t bytes[1 << 20];
+static uint64_t next_key;
+
+static struct tl_hash key_of(uint64_t n)
+{
+    return (struct tl_hash){.hi = tl_prng_mix(n), .lo = n};
+}
+
+static void must(int rc, const char *what)
+{
+    if (rc != 0) {
+        fprintf(stderr, "cachebench: %s: %s\n", what, strerror(-rc));
+        exit(1);
+    }
+}
+
+/* Each call is timed, those that say -EAGAIN too. */
+static void put_one(struct tl_cache *c, struct tl_cache_attr *a, uint64_t size, struct times *t)
+{
+    int rc = -EAGAIN;
+    memcpy(bytes, &a->key, sizeof a->key);
+    for (uint32_t i = 0; i < AGAIN_MAX && rc == -EAGAIN; i++) {
+        struct watch w = start();
+        rc = tl_cache_put(c, a, bytes, size);
+        add(t, w);
+    }
+    must(rc, "put");
+}
+
+static void puts_of(struct tl_cache *c, uint64_t size, uint64_t count, struct times *t)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct tl_cache_attr a = {.key = key_of(next_key++)};
+        put_one(c, &a, size, t);
+    }
+}
+
+static void fill_of(struct tl_cache *c, uint64_t size, struct times *t)
+{
+    const struct tl_cache_attr a = {.key = key_of(next_key++)};
+    uint32_t fill;
+    struct watch w = start();
+    must(tl_cache_begin(c, &a, size, &fill), "begin");
+    add(t, w);
+    for (uint64_t done = 0; done < size;) {
+        uint64_t n = size - done < sizeof bytes ? size - done : sizeof bytes;
+        w = start();
+        int64_t took = tl_cache_write(c, fill, bytes, n);
+        add(t, w);
+        if (took < 0 && took != -EAGAIN)
+            must((int)took, "write");
+        done += took > 0 ? (uint64_t)took : 0;
+    }
+    int rc = -EAGAIN;
+    while (rc == -EAGAIN) {
+        w = start();
+        rc = tl_cache_commit(c, fill);
+        add(t, w);
+    }
+    must(rc, "commit");
+}
+
+static double share_used(const struct tl_cache *c)
+{
+    struct tl_cache_stats s;
+    tl_cache_stats(c, &s);
+    uint64_t live = s.classes[0].cost_bytes + s.classes[1].cost_bytes + s.classes[2].cost_bytes;
+    return (double)live / (double)s.limit_bytes;
+}
+
+/* A quarter of each: small records, pages, 256 KiB, a megabyte and more. */
+static void fill_up(struct tl_cache *c, uint64_t limit)
+{
+    struct times t = {0};
+    struct tl_cache_stats s;
+    tl_cache_stats(c, &s);
+    while (s.evictions == 0) {
+        puts_of(c, 500, limit / (1u << 20), &t);
+        puts_of(c, 4096, limit / (4096 * 256), &t);
+        puts_of(c, 256 << 10, limit / (4096 * 256) / 64, &t);
+        fill_of(c, limit / 256, &t);
+        tl_cache_stats(c, &s);
+    }
+    show("fill up", &t);
+}
+
+/* ---- the second process ---- */
+
+static void look_up(const struct tl_cache *c, int holds_fd, uint64_t from, uint64_t count, double seconds)
+{
+    struct tl_reader r;
+    struct tl_prng prng;
+    struct tl_error err = {0};
+    uint64_t hits = 0, looked = 0, sum = 0, began, now;
+    if (tl_reader_map(&r, tl_cache_directory_fd(c), tl_cache_values_fd(c), tl_cache_uses_fd(c), holds_fd, &err) != 0) {
+        fprintf(stderr, "cachebench: %s\n", err.msg);
+        exit(1);
+    }
+    tl_prng_init(&prng, 1, 2);
+    for (int warm = 0; warm < 2; warm++) {
+        hits = looked = 0;
+        began = now = tl_time_mono_ns();
+        while ((double)(now - began) < seconds * 1e9) {
+            for (uint32_t i = 0; i < BATCH; i++, looked++) {
+                struct tl_held h;
+                if (tl_reader_get(&r, key_of(from + tl_prng_below(&prng, count)), &h) != 0)
+                    continue;
+                sum += ((const uint8_t *)h.bytes)[0];
+                hits++;
+                tl_reader_let_go(&r, &h);
+            }
+            now = tl_time_mono_ns();
+        }
+    }
+    printf(
+        "{\"what\": \"hit from a second process\", \"calls\": %llu, \"per_s\": %.0f, \"hits\": %.4f, \"sum\": %llu}\n",
+        (unsigned long long)looked, (double)looked * 1e9 / (double)(now - began), (double)hits / (double)looked,
+        (unsigned long long)sum % 10);
+    fflush(stdout);
+}
+
+static void second_process(struct tl_cache *c, double seconds)
+{
+    int fd = memfd_create("holds", MFD_CLOEXEC);
+    uint32_t id;
+    if (fd < 0 || ftruncate(fd, TL_HOLDS_BYTES) != 0)
+        exit(1);
+    void *holds = mmap(NULL, TL_HOLDS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    must(tl_cache_add_reader(c, holds, &id), "reader");
+    struct times t = {0};
+    uint64_t from = next_key;
+    puts_of(c, 4096, 10000, &t);
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        look_up(c, fd, from, 10000, seconds);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+    tl_cache_remove_reader(c, id);
+}
+
+/* ---- one after another ---- */
+
+static void lower_the_limit(struct tl_cache *c, uint64_t limit)
+{
+    struct times t = {0};
+    struct tl_error err = {0};
+    if (tl_cache_set_limit(c, limit / 2, &err) != 0) {
+        fprintf(stderr, "cachebench: %s\n", err.msg);
+        exit(1);
+    }
+    bool more = true;
+    while (more) {
+        struct watch w = start();
+        more = tl_cache_tick(c);
+        add(&t, w);
+    }
+    show("half the limit", &t);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t mib = 256;
+    double seconds = 1;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--mib") == 0)
+            mib = strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--seconds") == 0)
+            seconds = strtod(argv[i + 1], NULL);
+    }
+    const struct tl_cache_config config = {.limit_bytes = mib * MIB,
+                                           .limit_max_bytes = mib * MIB,
+                                           .values_fd = -1,
+                                           .adopt_directory_fd = -1,
+                                           .adopt_uses_fd = -1,
+                                           .adopt_values_fd = -1};
+    struct tl_cache *c;
+    struct tl_error err = {0};
+    struct times t = {0};
+    if (tl_cache_new(&c, &config, &err) != 0) {
+        fprintf(stderr, "cachebench: %s\n", err.msg);
+        return 1;
+    }
+    memset(bytes, 7, sizeof bytes);
+    fill_up(c, mib * MIB);
+    printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
+    uint64_t n = mib * MIB / 4096 / 8;
+    puts_of(c, 4096, 4 * n, &t);
+    show("put 4 KiB", &t);
+    t = (struct times){0};
+    puts_of(c, 500, 8 * n, &t);
+    show("put 500 B", &t);
+    t = (struct times){0};
+    for (uint64_t i = 0; i < mib / 8; i++)
+        fill_of(c, 4 * MIB, &t);
+    show("fill 4 MiB", &t);
+    t = (struct times){0};
+    puts_of(c, 4096, 2 * n, &t);
+    puts_of(c, 2000, 2 * n, &t);
+    show("mixed", &t);
+    printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
+    second_process(c, seconds);
+    lower_the_limit(c, mib * MIB);
+    tl_cache_free(c);
+    return 0;
+}

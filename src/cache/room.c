@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Making room: in small steps, from what costs least. Pages of the pool are as good as free. Else: values that are gone and no longer held
+ * (sweep), dead bytes of small records (compaction), values by the eviction policy. */
+#include <errno.h>
+#include <string.h>
+
+#include "cache/internal.h"
+
+#define STEPS_MAX   192u        /* evictions of one call */
+#define BATCH       (64u << 10) /* bytes that are evicted ahead, so that holds are looked at once for many */
+#define COPY_STEP   (64u << 10) /* bytes that compaction copies at a time */
+#define COPIES_MAX  4u          /* such steps in one call */
+#define SHARE_WORTH 218u        /* of 256: a segment that lives less is worth compacting: 85 % */
+#define SHARE_ANY   255u
+
+/* What can be had without giving anything up. A segment's worth is left to compaction, which needs room to make more of it. */
+static uint64_t free_bytes(const struct tl_cache *c)
+{
+    struct tl_space_stats s;
+    struct tl_log_stats l;
+    tl_space_stats(c->space, &s);
+    tl_log_stats(c->log, &l);
+    uint64_t limit = tl_space_limit(c->space);
+    uint64_t taken = s.used_bytes - s.pool_bytes + (l.total_bytes > 0 ? TL_LOG_SEGMENT : 0);
+    return taken < limit ? limit - taken : 0;
+}
+
+void tl_cache_fit(struct tl_cache *c, uint64_t growth)
+{
+    struct tl_space_stats s;
+    uint64_t others = c->table.bytes + growth, limit = c->limit > others ? c->limit - others : 0;
+    tl_space_set_limit(c->space, limit);
+    tl_space_stats(c->space, &s);
+    if (s.used_bytes > limit && s.used_bytes - limit <= TL_SPACE_STEP)
+        (void)tl_space_shrink(c->space, s.used_bytes - limit);
+}
+
+void tl_cache_sweep(struct tl_cache *c)
+{
+    struct tl_space_stats s;
+    tl_space_sweep_begin(c->space);
+    for (uint32_t i = 0; i < TL_CACHE_READERS_MAX; i++) {
+        const struct tl_holds *h = c->readers[i];
+        uint32_t top = h == NULL ? 0 : atomic_load(&h->top);
+        top = top > TL_HOLDS_MAX ? TL_HOLDS_MAX : top;
+        for (uint32_t k = 0; k < top; k++) {
+            uint64_t place = atomic_load(&h->place[k]);
+            if (place != 0)
+                tl_space_hold(c->space, place - 1);
+        }
+    }
+    tl_space_sweep_end(c->space);
+    tl_space_stats(c->space, &s);
+    c->limbo_left = s.limbo_bytes;
+}
+
+/* ---- compaction ---- */
+
+static enum tl_log_verdict judge(void *ctx, uint32_t owner, uint64_t place)
+{
+    struct tl_cache *c = ctx;
+    uint32_t entry = owner / 2;
+    bool label = (owner & 1) != 0;
+    if (entry >= c->table.fresh)
+        return TL_LOG_DEAD;
+    struct tl_entry_view v = tl_table_view(&c->table, entry);
+    if (label ? c->table.extras[entry].label_place != place : v.place != place)
+        return TL_LOG_DEAD;
+    if (tl_meta_unpack(v.meta).state != TL_VALUE_READY)
+        return TL_LOG_MOVE; /* the label of one that is being filled */
+    if (!c->dropping || tl_meta_unpack(v.meta).class == TL_VALUE_PINNED)
+        return TL_LOG_MOVE;
+    c->stats.evictions++;
+    c->stats.evicted_bytes += v.size;
+    tl_cache_forget(c, entry);
+    return TL_LOG_DROP;
+}
+
+static void moved(void *ctx, uint32_t owner, uint64_t from, uint64_t to)
+{
+    struct tl_cache *c = ctx;
+    uint32_t entry = owner / 2;
+    struct tl_entry_view v = tl_table_view(&c->table, entry);
+    if ((owner & 1) != 0) {
+        check(c->table.extras[entry].label_place == from);
+        c->table.extras[entry].label_place = to;
+    } else {
+        check(v.place == from);
+        v.place = to;
+        tl_table_change(&c->table, entry, &v);
+    }
+}
+
+const struct tl_log_ops tl_cache_log_ops = {.judge = judge, .moved = moved};
+
+/* Dead bytes of records are a good part of all that the log has. */
+static bool worth_compacting(const struct tl_cache *c)
+{
+    struct tl_log_stats l;
+    tl_log_stats(c->log, &l);
+    uint64_t dead = l.total_bytes - l.live_bytes;
+    return dead > 2 * TL_LOG_SEGMENT && dead > l.total_bytes / 8;
+}
+
+/* ---- eviction ---- */
+
+/* The list that the next victim comes from: volatile values first; else a job's, by the weight of all jobs. */
+static uint32_t choose_list(struct tl_cache *c)
+{
+    for (uint32_t kind = 0; kind < 2; kind++) {
+        uint64_t sum = 0, at;
+        for (uint32_t job = 0; job < c->jobs_top; job++)
+            sum += tl_evict_weight(c->evict, job * 2 + 1 - kind);
+        if (sum == 0)
+            continue;
+        at = tl_prng_below(&c->prng, sum);
+        for (uint32_t job = 0; job < c->jobs_top; job++) {
+            uint64_t weight = tl_evict_weight(c->evict, job * 2 + 1 - kind);
+            if (at < weight)
+                return job * 2 + 1 - kind;
+            at -= weight;
+        }
+    }
+    return UINT32_MAX;
+}
+
+static bool evict_from(struct tl_cache *c, uint32_t list)
+{
+    uint32_t entry = tl_evict_victim(c->evict, list);
+    if (entry == TL_EVICT_NONE)
+        return false;
+    c->stats.evictions++;
+    c->stats.evicted_bytes += tl_table_view(&c->table, entry).size;
+    tl_cache_forget(c, entry);
+    return true;
+}
+
+bool tl_cache_evict_one(struct tl_cache *c)
+{
+    uint32_t list = choose_list(c);
+    return list != UINT32_MAX && evict_from(c, list);
+}
+
+/* Values by the policy until so many bytes are free or in limbo. How many went. */
+static uint32_t evict_some(struct tl_cache *c, uint64_t bytes, uint32_t steps, bool compactable)
+{
+    struct tl_space_stats s;
+    uint32_t gone = 0, list = choose_list(c);
+    for (; gone < steps && list != UINT32_MAX; gone++) {
+        tl_space_stats(c->space, &s);
+        if (free_bytes(c) + (s.limbo_bytes - c->limbo_left) >= bytes || (compactable && worth_compacting(c)))
+            break;
+        if (!evict_from(c, list))
+            break;
+        list = gone % 16 == 15 ? choose_list(c) : list;
+    }
+    return gone;
+}
+
+/* The last resort: a segment's values are given up, so that its pages come free as a whole. */
+static bool drop_segment(struct tl_cache *c)
+{
+    c->dropping = true;
+    bool some = tl_log_compact(c->log, COPY_STEP, SHARE_ANY);
+    c->dropping = false;
+    return some;
+}
+
+int tl_cache_room(struct tl_cache *c, uint64_t bytes)
+{
+    struct tl_space_stats s;
+    uint64_t ahead = tl_space_limit(c->space) / 64 < BATCH ? 0 : BATCH;
+    uint32_t gone = 0, copies = 0;
+    bool swept = false, compactable = true;
+    while (free_bytes(c) < bytes) {
+        tl_space_stats(c->space, &s);
+        uint64_t fresh = s.limbo_bytes > c->limbo_left ? s.limbo_bytes - c->limbo_left : 0;
+        if (free_bytes(c) + fresh >= bytes && fresh > 0) {
+            tl_cache_sweep(c);
+            swept = true;
+        } else if (copies < COPIES_MAX && compactable && worth_compacting(c)) {
+            compactable = tl_log_compact(c->log, COPY_STEP, SHARE_WORTH);
+            copies++;
+        } else if (gone >= STEPS_MAX || copies >= COPIES_MAX) {
+            return -EAGAIN;
+        } else {
+            uint32_t n = evict_some(c, bytes + ahead, STEPS_MAX - gone, compactable);
+            gone += n;
+            if (n > 0)
+                continue;
+            if (!swept && s.limbo > 0) { /* readers may have let go of what the last sweep found held */
+                tl_cache_sweep(c);
+                swept = true;
+            } else if (drop_segment(c)) {
+                copies++;
+            } else {
+                return gone > 0 ? -EAGAIN : -ENOSPC;
+            }
+        }
+    }
+    return 0;
+}
+
+int tl_cache_quota_room(struct tl_cache *c, uint16_t job, uint64_t bytes)
+{
+    uint64_t quota = c->table.jobs[job].quota_bytes;
+    if (quota == 0)
+        return 0;
+    if (bytes > quota)
+        return -EDQUOT;
+    uint32_t gone = 0;
+    while (c->jobs[job].cost_bytes + bytes > quota) {
+        if (gone++ >= STEPS_MAX)
+            return -EAGAIN;
+        if (!evict_from(c, job * 2u + 1) && !evict_from(c, job * 2u))
+            return -EDQUOT;
+    }
+    return 0;
+}
