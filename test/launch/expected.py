@@ -2,10 +2,11 @@
 """What a rung cannot do by its nature (row -> reason, for all users or for one; `tiercel doctor` says it, too), and what
 becomes of programs when something dies (docs/launch.md)."""
 
-RUNGS = ("fuse", "bind")
+RUNGS = ("fuse", "bind", "preload")
 
 _SETUID_IN_USER_NAMESPACE = "a setuid program has no privilege in a user namespace"
 _NO_ATTRIBUTES = "files in shared memory have no extended attributes"
+_NOT_PRELOADED = "a static program has no loader that could put a library into it"
 
 EXPECTED = {
     "bind": {
@@ -16,10 +17,29 @@ EXPECTED = {
         "all": {},
         "nobody": {"setuid": _SETUID_IN_USER_NAMESPACE},
     },
+    "preload": {
+        "all": {
+            **dict.fromkeys("""exec-static envi-static static:statx static:chdir static:exec static:dirfd static:realpath
+                static:threads static:getdents static:read static:exec-script static:vfork static:envi raw:open raw:read
+                raw:stat raw:readdir raw:chdir raw:exec raw:par busybox-static""".split(), _NOT_PRELOADED),
+            "io_uring": "the kernel opens files for rings, without a call of the library",
+            "xattr": _NO_ATTRIBUTES,
+        },
+        "nobody": {"setuid": "a setuid program sees what is natively there"},
+    },
 }
 
 # Case of `life` -> how it ends.
 ENDS = {
+    "preload": {
+        "helper-killed": "fails",  # what nobody can fill is opened at the source: here that is the decoy
+        "daemon-killed": "served",
+        "tier-killed": "fails",
+        "tier-down": "fails",
+        "outlives": "served",
+        "nested": "served",
+        "terminated": "served",
+    },
     "bind": {
         "helper-killed": "no helper",
         "daemon-killed": "served",

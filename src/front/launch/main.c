@@ -4,8 +4,10 @@
  *   tiercel-launch --socket CONTROL_SOCKET --cache PATH [--cache PATH]... [--mount DIR]... [--how RUNG] [--fallback]
  *                  -- CMD [ARG]...
  *   tiercel-launch --probe
+ *   tiercel-launch --exec -- CMD [ARG]...
  *
  * RUNG: a name of the table in rung.c, or auto. --probe tells of each whether it can be had here, for `tiercel doctor`.
+ * --exec only becomes CMD: the rungs that preload a library use it, so that CMD is looked for with the library in place.
  *
  * It replaces itself by CMD: exit code, signals and process id are the command's own. Exit codes before that, as of env(1):
  * 125: the paths cannot be served (with --fallback the command runs without the tier, after one line of warning); 126, 127:
@@ -32,7 +34,7 @@ struct options {
     } serve[SERVE_OPTIONS_MAX];
     size_t serve_count;
     const struct tl_rung *how; /* NULL: the best one */
-    bool fallback, probe;
+    bool fallback, probe, exec;
     char **command;
 };
 
@@ -50,14 +52,12 @@ static int usage(const char *what)
 /* 0, or the exit code. */
 static int parse(int argc, char **argv, struct options *o)
 {
-    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK, PROBE };
-    static const struct option known[] = {{"socket", required_argument, NULL, SOCKET},
-                                          {"cache", required_argument, NULL, CACHE},
-                                          {"mount", required_argument, NULL, MOUNT},
-                                          {"how", required_argument, NULL, HOW},
-                                          {"fallback", no_argument, NULL, FALLBACK},
-                                          {"probe", no_argument, NULL, PROBE},
-                                          {NULL, 0, NULL, 0}};
+    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK, PROBE, EXEC };
+    static const struct option known[] = {
+        {"socket", required_argument, NULL, SOCKET}, {"cache", required_argument, NULL, CACHE},
+        {"mount", required_argument, NULL, MOUNT},   {"how", required_argument, NULL, HOW},
+        {"fallback", no_argument, NULL, FALLBACK},   {"probe", no_argument, NULL, PROBE},
+        {"exec", no_argument, NULL, EXEC},           {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
         if (c == SOCKET) {
             o->socket = optarg;
@@ -69,6 +69,8 @@ static int parse(int argc, char **argv, struct options *o)
             o->fallback = true;
         } else if (c == PROBE) {
             o->probe = true;
+        } else if (c == EXEC) {
+            o->exec = true;
         } else if ((c == CACHE || c == MOUNT) && o->serve_count < SERVE_OPTIONS_MAX) {
             o->serve[o->serve_count].path = optarg;
             o->serve[o->serve_count++].plain = c == MOUNT;
@@ -79,7 +81,7 @@ static int parse(int argc, char **argv, struct options *o)
     o->command = argv + optind;
     if (o->probe)
         return 0;
-    if (o->socket == NULL || o->serve_count == 0)
+    if (!o->exec && (o->socket == NULL || o->serve_count == 0))
         return usage(o->socket == NULL ? "--socket is missing" : "no --cache");
     return *o->command == NULL ? usage("no command") : 0;
 }
@@ -112,7 +114,7 @@ int main(int argc, char **argv)
         return 0;
     }
     l.command = o.command;
-    if (serve(&o, &l, &err) != 0) {
+    if (!o.exec && serve(&o, &l, &err) != 0) {
         fprintf(stderr, "tiercel: %s%s%s%s\n", err.msg, o.fallback ? "; running " : "", o.fallback ? o.command[0] : "",
                 o.fallback ? " without the tier" : "");
         if (!o.fallback)

@@ -20,6 +20,11 @@ const struct tl_rung tl_rungs[] = {
      .probe = tl_rung_fuse_probe,
      .enter = tl_rung_fuse_enter,
      .limits = "setuid programs (sudo, ping) have no special rights; what other users own appears as nobody's"},
+    {.name = "preload",
+     .summary = "a library preloaded into the command",
+     .probe = tl_rung_preload_probe,
+     .enter = tl_rung_preload_enter,
+     .limits = "static programs, Go programs and raw system calls do not see what is served"},
 };
 const size_t tl_rung_count = sizeof tl_rungs / sizeof tl_rungs[0];
 

@@ -1,0 +1,566 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What all hooked calls have in common; see stub.h. */
+#include "front/preload/stub.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "front/preload/ask.h"
+#include "front/preload/calls.h"
+
+/* Of the program's C library. */
+extern int *__errno_location(void) __attribute__((weak));
+extern char **environ __attribute__((weak));
+
+static struct tl_paths the_paths;
+static _Atomic int state; /* 0: not looked yet, 1: nothing served, 2: served, 3: somebody is looking */
+static bool is_root;      /* whom the kernel lets read what has no read bits */
+
+/* ---- start ---- */
+
+/* A copy of tl_raw_begin at the place from which the supervisor's filter lets everything pass. Without it calls are
+ * slower, not wrong. */
+static void use_page(void)
+{
+    size_t len = (size_t)(tl_raw_end - (const char *)(uintptr_t)tl_raw_begin);
+    long page = tl_raw(SYS_mmap, (long)TL_PAGE_ADDRESS, (long)TL_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (page != (long)TL_PAGE_ADDRESS)
+        return;
+    tl_copy((void *)TL_PAGE_ADDRESS, (const void *)(uintptr_t)tl_raw_begin, len);
+    if (tl_raw3(SYS_mprotect, page, (long)TL_PAGE_SIZE, PROT_READ | PROT_EXEC) == 0)
+        tl_raw = (tl_raw_fn)TL_PAGE_ADDRESS;
+    else
+        tl_raw2(SYS_munmap, page, (long)TL_PAGE_SIZE);
+}
+
+static const char *variable(const char *name)
+{
+    size_t n = tl_length(name);
+    for (char **e = &environ != NULL ? environ : NULL; e != NULL && *e != NULL; e++)
+        if (tl_same(*e, name, n) && (*e)[n] == '=')
+            return *e + n + 1;
+    return NULL;
+}
+
+const struct tl_paths *tl_stub_paths(void)
+{
+    int now = atomic_load(&state), expected = 0;
+    if (now != 0)
+        return now == 2 ? &the_paths : NULL;
+    if (&environ == NULL || environ == NULL || !atomic_compare_exchange_strong(&state, &expected, 3))
+        return NULL; /* before the C library is ready: only loaders run then */
+    const char *words = variable(TL_PATHS_VARIABLE);
+    bool served = words != NULL && tl_paths_parse(&the_paths, words);
+    if (served && the_paths.notified)
+        use_page();
+    is_root = tl_raw2(SYS_geteuid, 0, 0) == 0;
+    atomic_store(&state, served ? 2 : 1);
+    return served ? &the_paths : NULL;
+}
+
+static __attribute__((constructor)) void start(void)
+{
+    tl_stub_paths();
+}
+
+long tl_stub_libc(long rc)
+{
+    if (rc >= 0 || rc < -4095)
+        return rc;
+    if (__errno_location != NULL)
+        *__errno_location() = (int)-rc;
+    return -1;
+}
+
+/* ---- where a path leads ---- */
+
+/* The directory that a relative path starts from, as the program knows it. */
+static bool base_of(const struct tl_paths *p, int dir, char out[PATH_MAX], bool *in_tree)
+{
+    long n;
+    if (dir == AT_FDCWD) {
+        n = tl_raw2(SYS_getcwd, tl_arg(out), PATH_MAX);
+    } else {
+        char link[32] = "/proc/self/fd/", digits[12];
+        size_t at = 14, count = 0;
+        for (unsigned v = (unsigned)dir; count == 0 || v > 0; v /= 10)
+            digits[count++] = (char)('0' + v % 10);
+        while (count > 0)
+            link[at++] = digits[--count];
+        link[at] = '\0';
+        n = dir < 0 ? -EBADF : tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(link), tl_arg(out), PATH_MAX - 1);
+        if (n >= 0)
+            out[n] = '\0';
+    }
+    if (n <= 0 || out[0] != '/')
+        return false;
+    *in_tree = tl_paths_match_tree(p, out) != NULL;
+    tl_paths_reverse(p, out, PATH_MAX);
+    return true;
+}
+
+/* What a path turned out to be. */
+enum place {
+    AS_IS,     /* nothing of ours, as far as the text tells */
+    IN_TREE,   /* real: in a tree */
+    ELSEWHERE, /* real: outside, but the kernel would not find it by the program's path */
+};
+
+struct found {
+    enum place place;
+    const struct tl_path_pair *pair;
+    char real[PATH_MAX];
+};
+
+static int walk(const struct tl_paths *p, const char *start, const char *path, bool follow, struct found *out)
+{
+    struct tl_walk w;
+    int rc = tl_paths_walk(p, start, path, follow ? TL_WALK_FOLLOW : 0, NULL, &w);
+    if (rc != 0)
+        return rc;
+    size_t len = tl_length(w.real);
+    tl_copy(out->real, w.real, len + 1);
+    if (w.slash && len > 1 && len + 1 < sizeof out->real)
+        tl_copy(out->real + len, "/", 2);
+    out->pair = w.pair;
+    out->place = w.pair != NULL ? IN_TREE : ELSEWHERE;
+    return 0;
+}
+
+/* The common case is one look at the text. careful: relative paths are looked at, too, though the kernel would find them. */
+static int find(const struct tl_paths *p, int dir, const char *path, bool follow, bool careful, struct found *out)
+{
+    char base[PATH_MAX] = "/";
+    bool in_tree = false;
+    out->place = AS_IS;
+    if (path == NULL || path[0] == '\0')
+        return 0;
+    unsigned text = tl_paths_text(path);
+    if (path[0] == '/' && text == TL_TEXT_PLAIN) {
+        out->pair = tl_paths_match(p, path);
+        out->place = out->pair != NULL ? IN_TREE : AS_IS;
+        return out->pair == NULL || tl_paths_map(out->pair, path, out->real) ? 0 : -ENAMETOOLONG;
+    }
+    if (path[0] != '/' && ((text & TL_TEXT_UP) == 0 && !careful))
+        return 0;
+    if (path[0] != '/' && !base_of(p, dir, base, &in_tree))
+        return 0;
+    return in_tree || tl_paths_touch(p, base, path) ? walk(p, base, path, follow, out) : 0;
+}
+
+/* ---- names that the kernel did not find ---- */
+
+/* Directories of trees that are known to hold no links, and to be reached by none: a missing name in them is missing. By
+ * hash; trees do not change. */
+#define CLEAN_SLOTS 512u
+static _Atomic uint64_t clean[CLEAN_SLOTS];
+
+static uint64_t hash_directory(const char *path)
+{
+    const char *end = tl_last_slash(path);
+    uint64_t h = 1469598103934665603u;
+    for (const char *c = path; c < end; c++)
+        h = (h ^ (unsigned char)*c) * 1099511628211u;
+    return h | 1;
+}
+
+static bool holds_links(long fd)
+{
+    struct entry {
+        uint64_t ino, off;
+        unsigned short len;
+        unsigned char type;
+        char name[];
+    };
+    union {
+        char bytes[8192];
+        uint64_t align;
+    } room;
+    for (;;) { /* until the directory's end */
+        long n = tl_raw3(SYS_getdents64, fd, tl_arg(&room), sizeof room);
+        if (n <= 0)
+            return n < 0;
+        for (long at = 0; at < n;) {
+            const struct entry *e = (const struct entry *)(const void *)(room.bytes + at);
+            if (e->type == 10 /* DT_LNK */ || e->type == 0)
+                return true;
+            at += e->len;
+        }
+    }
+}
+
+static long open_without_links(int dir, const char *path, int flags)
+{
+    struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
+    return tl_raw4(SYS_openat2, dir, tl_arg(path), tl_arg(&how), sizeof how);
+}
+
+/* Whether a name missing at this real path in a tree may be there all the same, by a link that leaves the tree. */
+static bool may_be_linked(char real[PATH_MAX])
+{
+    uint64_t hash = hash_directory(real);
+    _Atomic uint64_t *slot = &clean[hash % CLEAN_SLOTS];
+    if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
+        return false;
+    char *end = real + (tl_last_slash(real) - real);
+    *end = '\0';
+    long fd = open_without_links(AT_FDCWD, real, O_RDONLY | O_DIRECTORY);
+    *end = '/';
+    if (fd < 0)
+        return fd == -ELOOP;
+    bool links = holds_links(fd);
+    tl_raw2(SYS_close, fd, 0);
+    if (!links)
+        atomic_store_explicit(slot, hash, memory_order_relaxed);
+    return links;
+}
+
+/* After -ENOENT: looks again, link by link. True if there is another place to try. */
+static bool find_again(const struct tl_paths *p, int dir, const char *path, bool follow, struct found *f)
+{
+    char base[PATH_MAX] = "/";
+    bool in_tree = false;
+    if (f->place == ELSEWHERE || path == NULL || path[0] == '\0')
+        return false;
+    if (f->place == IN_TREE && !may_be_linked(f->real))
+        return false;
+    if (path[0] != '/' && !base_of(p, dir, base, &in_tree))
+        return false;
+    if (f->place == AS_IS && !in_tree && !tl_paths_touch(p, base, path)) {
+        if (!p->absent)
+            return false; /* links lead to the paths themselves, and these exist */
+        long fd = open_without_links(dir, path, O_PATH | O_NOFOLLOW);
+        if (fd >= 0)
+            tl_raw2(SYS_close, fd, 0);
+        if (fd != -ELOOP && fd < 0)
+            return false;
+    }
+    struct found other;
+    if (walk(p, base, path, follow, &other) != 0)
+        return false;
+    if (other.place == ELSEWHERE && f->place == AS_IS && !in_tree)
+        return false; /* the kernel looked there */
+    bool same = f->place == IN_TREE && tl_equal(other.real, f->real);
+    *f = other;
+    return !same;
+}
+
+/* ---- the calls ---- */
+
+struct request {
+    const struct tl_paths *paths;
+    const struct tl_call *call;
+    long nr, a[6];
+};
+
+static const char *path_of(const struct request *r)
+{
+    return (const char *)(uintptr_t)r->a[r->call->path];
+}
+
+static int dir_of(const struct request *r)
+{
+    return r->call->dir < 0 ? AT_FDCWD : (int)r->a[r->call->dir];
+}
+
+/* openat2's flags are in memory. */
+static long flags_of(const struct request *r)
+{
+    if (r->nr == SYS_openat2) {
+        const struct open_how *how = (const struct open_how *)(uintptr_t)r->a[2];
+        return how != NULL ? (long)how->flags : 0;
+    }
+    if (r->nr == SYS_creat)
+        return O_CREAT | O_WRONLY | O_TRUNC;
+    return r->call->flags < 0 ? 0 : r->a[r->call->flags];
+}
+
+static bool follows(const struct request *r)
+{
+    long flags = flags_of(r);
+    switch ((enum tl_call_follow)r->call->follow) {
+    case TL_FOLLOW: return true;
+    case TL_FOLLOW_NOT: return false;
+    case TL_FOLLOW_FLAGS: return (flags & AT_SYMLINK_NOFOLLOW) == 0;
+    case TL_FOLLOW_ASKED: return (flags & AT_SYMLINK_FOLLOW) != 0;
+    case TL_FOLLOW_OPEN: return (flags & O_NOFOLLOW) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+    }
+    return true;
+}
+
+/* The call, with another path if there is one. */
+static long pass(const struct request *r, const struct found *f)
+{
+    long a[6];
+    for (size_t i = 0; i < 6; i++)
+        a[i] = r->a[i];
+    if (f->place != AS_IS) {
+        a[r->call->path] = tl_arg(f->real);
+        if (r->call->dir >= 0)
+            a[r->call->dir] = AT_FDCWD;
+    }
+    return tl_raw(r->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+static bool writes(long flags)
+{
+    return (flags & O_PATH) == 0 &&
+           ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | O_CREAT)) != 0 || (flags & O_TMPFILE) == O_TMPFILE);
+}
+
+/* What an open that would change something says on a read-only file system. 0: it would not. */
+static long refuse_open(const struct request *r, struct found *f)
+{
+    long flags = flags_of(r);
+    struct stat st;
+    if (!writes(flags) || f->place != IN_TREE)
+        return 0;
+    long there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f->real), tl_arg(&st), follows(r) ? 0 : AT_SYMLINK_NOFOLLOW);
+    if (there == -ENOENT && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+        there = f->place == IN_TREE ? tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f->real), tl_arg(&st), 0) : -EROFS;
+    if (there < 0)
+        return there == -ENOENT && (flags & O_CREAT) != 0 ? -EROFS : there;
+    if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+        return -EEXIST;
+    if ((flags & O_ACCMODE) == O_RDONLY && (flags & O_TRUNC) == 0 && (flags & O_TMPFILE) != O_TMPFILE)
+        return 0; /* O_CREAT of what is there */
+    return S_ISDIR(st.st_mode) && (flags & O_TMPFILE) != O_TMPFILE ? -EISDIR : -EROFS;
+}
+
+/* The real path of an open descriptor, or of a relative path: "" if not in a tree. */
+static bool tree_path_of(const struct request *r, char out[PATH_MAX])
+{
+    struct found f;
+    if (find(r->paths, dir_of(r), path_of(r), true, true, &f) != 0 || f.place != IN_TREE)
+        return false;
+    tl_copy(out, f.real, tl_length(f.real) + 1);
+    return true;
+}
+
+/* An open that met a file without content: has it filled. If that fails, the source itself is opened. */
+static long fill_and_open(const struct request *r, const struct found *f, long fd)
+{
+    char real[PATH_MAX];
+    if (f->place == IN_TREE)
+        tl_copy(real, f->real, tl_length(f->real) + 1);
+    else if (f->place == ELSEWHERE || !tree_path_of(r, real))
+        return fd;
+    int rc = tl_ask_fill_if_needed(r->paths, real);
+    if (rc == 0)
+        return fd >= 0 ? fd : pass(r, f);
+    if (fd >= 0)
+        tl_raw2(SYS_close, fd, 0);
+    tl_paths_reverse(r->paths, real, sizeof real);
+    long own = tl_raw4(SYS_openat, AT_FDCWD, tl_arg(real), flags_of(r) & ~(long)O_CREAT, 0);
+    if (own >= 0)
+        return own;
+    return rc == -EACCES || rc == -EPERM || rc == -ENOENT ? rc : -EIO;
+}
+
+static long call_open(const struct request *r, struct found *f)
+{
+    struct request plain = *r;
+    struct stat st;
+    long rc = refuse_open(r, f);
+    if (rc != 0)
+        return rc;
+    if (f->place == IN_TREE && r->nr != SYS_openat2 && r->call->flags >= 0)
+        plain.a[r->call->flags] &= ~(long)O_CREAT;
+    rc = pass(&plain, f);
+    if (rc == -ENOENT && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+        rc = pass(&plain, f);
+    if (rc == -EACCES)
+        return fill_and_open(&plain, f, rc);
+    bool ours = f->place == IN_TREE || (f->place == AS_IS && path_of(r) != NULL && path_of(r)[0] != '/');
+    if (rc >= 0 && is_root && ours && (flags_of(r) & (O_PATH | O_DIRECTORY)) == 0 &&
+        tl_raw2(SYS_fstat, rc, tl_arg(&st)) == 0 && tl_ask_needed(&st))
+        return fill_and_open(&plain, f, rc);
+    return rc;
+}
+
+static long look(const struct request *r, struct found *f)
+{
+    long rc = pass(r, f);
+    if (rc == -ENOENT && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+        rc = pass(r, f);
+    return rc;
+}
+
+/* What has no content yet shows the permissions that it will have. */
+static long call_look(const struct request *r, struct found *f)
+{
+    long rc = look(r, f);
+    if (rc != 0 || (f->place == AS_IS && path_of(r) != NULL && path_of(r)[0] == '/'))
+        return rc;
+    if (r->nr == SYS_stat || r->nr == SYS_lstat)
+        tl_stub_mend_stat(r->paths, (struct stat *)(uintptr_t)r->a[1]);
+    else if (r->nr == SYS_newfstatat)
+        tl_stub_mend_stat(r->paths, (struct stat *)(uintptr_t)r->a[2]);
+    else if (r->nr == SYS_statx)
+        tl_stub_mend_statx(r->paths, (struct statx *)(uintptr_t)r->a[4]);
+    return rc;
+}
+
+static long call_access(const struct request *r, struct found *f)
+{
+    long rc = look(r, f), mode = r->a[r->call->path + 1];
+    char real[PATH_MAX];
+    struct stat st;
+    if (rc == -EACCES && (mode & R_OK) != 0 && tree_path_of(r, real) &&
+        tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(real), tl_arg(&st), 0) == 0 && tl_stub_readable(r->paths, &st)) {
+        struct request rest = *r;
+        rest.a[r->call->path + 1] &= ~(long)R_OK;
+        rc = pass(&rest, f);
+    }
+    return rc == 0 && (mode & W_OK) != 0 && tree_path_of(r, real) ? -EROFS : rc;
+}
+
+/* Links of /proc show trees: they are told as the program knows them. */
+static long call_link(const struct request *r, struct found *f)
+{
+    char text[PATH_MAX];
+    struct request whole = *r;
+    char *out = (char *)(uintptr_t)r->a[r->call->path + 1];
+    long size = (int)r->a[r->call->path + 2];
+    if (out == NULL || size <= 0) /* the kernel's to refuse */
+        return pass(r, f);
+    whole.a[r->call->path + 1] = tl_arg(text);
+    whole.a[r->call->path + 2] = sizeof text - 1;
+    long n = look(&whole, f);
+    if (n <= 0)
+        return n;
+    text[n] = '\0';
+    if (f->place != IN_TREE && text[0] == '/')
+        n = (long)tl_paths_reverse(r->paths, text, sizeof text);
+    n = n < size ? n : size;
+    tl_copy(out, text, (size_t)n);
+    return n;
+}
+
+/* Nothing below a served path changes. What the kernel would say of a file system that is read-only. */
+static long refuse_change(const struct request *r, const struct found *f, bool makes)
+{
+    struct stat st;
+    long there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f->real), tl_arg(&st), AT_SYMLINK_NOFOLLOW);
+    (void)r;
+    if (there == 0)
+        return makes ? -EEXIST : -EROFS;
+    return there == -ENOENT && makes ? -EROFS : there;
+}
+
+static long call_change(const struct request *r, struct found *f)
+{
+    struct found second = {.place = AS_IS};
+    const struct tl_call *c = r->call;
+    if (f->place == IN_TREE)
+        return refuse_change(r, f, c->kind == TL_CALL_MAKE);
+    if (c->path2 < 0)
+        return pass(r, f);
+    const char *path2 = (const char *)(uintptr_t)r->a[c->path2];
+    int rc = find(r->paths, c->dir2 < 0 ? AT_FDCWD : (int)r->a[c->dir2], path2, false, true, &second);
+    if (rc != 0 || second.place != IN_TREE)
+        return rc != 0 ? rc : pass(r, f);
+    return refuse_change(r, &second, c->nr == SYS_link || c->nr == SYS_linkat);
+}
+
+/* openat2 that must not leave its directory: the kernel finds in place what is inside. It may have to be filled. */
+static bool stays_within(const struct request *r)
+{
+    const struct open_how *how = (const struct open_how *)(uintptr_t)r->a[2];
+    return r->nr == SYS_openat2 && how != NULL && (how->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)) != 0;
+}
+
+static long call_within(const struct request *r)
+{
+    const struct open_how *how = (const struct open_how *)(uintptr_t)r->a[2];
+    struct found none = {.place = AS_IS};
+    char base[PATH_MAX];
+    bool in_tree;
+    struct tl_walk w;
+    struct stat st;
+    long rc = pass(r, &none);
+    if (rc != -EACCES && !(rc >= 0 && is_root && (how->flags & O_PATH) == 0 &&
+                           tl_raw2(SYS_fstat, rc, tl_arg(&st)) == 0 && tl_ask_needed(&st)))
+        return rc;
+    if (!base_of(r->paths, dir_of(r), base, &in_tree) || !in_tree ||
+        tl_paths_walk(r->paths, base, path_of(r),
+                      TL_WALK_FOLLOW | ((how->resolve & RESOLVE_IN_ROOT) != 0 ? TL_WALK_IN_ROOT : TL_WALK_BENEATH),
+                      NULL, &w) != 0 ||
+        w.pair == NULL)
+        return rc;
+    int filled = tl_ask_fill_if_needed(r->paths, w.real);
+    if (filled == 0)
+        return rc >= 0 ? rc : pass(r, &none);
+    if (rc >= 0)
+        tl_raw2(SYS_close, rc, 0);
+    return filled == -EACCES || filled == -EPERM ? filled : -EIO;
+}
+
+long tl_stub_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+    struct request r = {.paths = tl_stub_paths(), .call = tl_call_find(nr), .nr = nr, .a = {a, b, c, d, e, f}};
+    if (r.paths == NULL || r.call == NULL)
+        return tl_raw(nr, a, b, c, d, e, f);
+    if (stays_within(&r))
+        return call_within(&r);
+    if (r.call->kind == TL_CALL_EXEC) {
+        bool at = nr == SYS_execveat;
+        char *const *argv = (char *const *)(uintptr_t)r.a[at ? 2 : 1], *const *envp =
+                                                                           (char *const *)(uintptr_t)r.a[at ? 3 : 2];
+        return tl_stub_exec(dir_of(&r), path_of(&r), argv, envp, at ? (int)e : 0);
+    }
+    bool changes = r.call->kind == TL_CALL_CHANGE || r.call->kind == TL_CALL_MAKE;
+    struct found found;
+    int rc = find(r.paths, dir_of(&r), path_of(&r), follows(&r),
+                  changes || (r.call->kind == TL_CALL_OPEN && writes(flags_of(&r))), &found);
+    if (rc != 0)
+        return rc;
+    switch ((enum tl_call_kind)r.call->kind) {
+    case TL_CALL_OPEN: return call_open(&r, &found);
+    case TL_CALL_ACCESS: return call_access(&r, &found);
+    case TL_CALL_LINK: return call_link(&r, &found);
+    case TL_CALL_CHANGE:
+    case TL_CALL_MAKE: return call_change(&r, &found);
+    case TL_CALL_LOOK:
+    case TL_CALL_ENTER:
+    case TL_CALL_EXEC: break;
+    }
+    return call_look(&r, &found);
+}
+
+static int locate(int dir, const char *path, bool follow, bool careful, char out[PATH_MAX])
+{
+    const struct tl_paths *p = tl_stub_paths();
+    struct found f;
+    struct stat st;
+    int rc = p != NULL ? find(p, dir, path, follow, careful, &f) : 0;
+    if (p == NULL || rc != 0)
+        return rc;
+    bool as_is = f.place == AS_IS;
+    long there = tl_raw4(SYS_newfstatat, as_is ? dir : AT_FDCWD, tl_arg(as_is ? path : f.real), tl_arg(&st),
+                         follow ? 0 : AT_SYMLINK_NOFOLLOW);
+    if (there == -ENOENT && find_again(p, dir, path, follow, &f))
+        there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f.real), tl_arg(&st), 0);
+    if (there == 0 && f.place == IN_TREE && tl_ask_needed(&st))
+        rc = tl_ask_fill(p, f.real);
+    if (f.place == AS_IS || rc != 0) /* what cannot be filled is tried by its own name */
+        return 0;
+    tl_copy(out, f.real, tl_length(f.real) + 1);
+    return 1;
+}
+
+int tl_stub_locate(int dir, const char *path, bool follow, char out[PATH_MAX])
+{
+    return locate(dir, path, follow, false, out);
+}
+
+int tl_stub_locate_file(int dir, const char *path, bool follow, char out[PATH_MAX])
+{
+    return locate(dir, path, follow, true, out);
+}
