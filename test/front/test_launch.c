@@ -185,8 +185,8 @@ static void run(const struct scene *s, const char *const *argv, struct result *r
 /* Runs a shell command with the source served. */
 static void launch(const struct scene *s, const char *command, struct result *r)
 {
-    const char *const argv[] = {launch_program, "--socket", s->daemon.socket, "--cache", s->source, "--",
-                                "/bin/sh",      "-c",       command,          NULL};
+    const char *const argv[] = {launch_program, "--how", "fuse",    "--socket", s->daemon.socket, "--cache",
+                                s->source,      "--",    "/bin/sh", "-c",       command,          NULL};
     run(s, argv, r);
 }
 
@@ -246,12 +246,12 @@ static void exit_codes_signals_and_children_are_the_commands_own(void **state)
         assert_result(&r, 128 + SIGTERM, "");
         launch(&s, "wait; cat /proc/$$/task/$$/children; ps -o stat= --ppid $$ | grep -c Z; true", &r);
         assert_non_null(strchr(r.out, '0')); /* no zombie; `children` names the cat alone or nothing */
-        const char *const missing[] = {launch_program, "--socket", s.daemon.socket,    "--cache",
-                                       s.source,       "--",       "/no/such/program", NULL};
+        const char *const missing[] = {launch_program, "--how",  "fuse", "--socket",         s.daemon.socket,
+                                       "--cache",      s.source, "--",   "/no/such/program", NULL};
         run(&s, missing, &r);
         assert_result(&r, 127, "");
-        const char *const directory[] = {launch_program, "--socket", s.daemon.socket, "--cache",
-                                         s.source,       "--",       s.source,        NULL};
+        const char *const directory[] = {launch_program, "--how",  "fuse", "--socket", s.daemon.socket,
+                                         "--cache",      s.source, "--",   s.source,   NULL};
         run(&s, directory, &r);
         assert_result(&r, 126, "");
         scene_free(&s);
@@ -269,8 +269,9 @@ static void launches_of_one_user_share_one_mount(void **state)
         int null = open("/dev/null", O_RDWR | O_CLOEXEC);
         char file[128];
         fixture_path(file, sizeof file, s.source, "file");
-        const char *const argv[] = {launch_program, "--socket", s.daemon.socket, "--cache", s.source, "--", "/bin/cat",
-                                    file,           NULL};
+        const char *const argv[] = {launch_program,  "--how",   "fuse",   "--socket",
+                                    s.daemon.socket, "--cache", s.source, "--",
+                                    "/bin/cat",      file,      NULL};
         for (int k = 0; k < 8; k++)
             pids[k] = start(&s, argv, null, null);
         for (int k = 0; k < 8; k++) {
@@ -319,9 +320,9 @@ static void links_duplicates_and_nested_paths_become_one_mount(void **state)
     fixture_path(link, sizeof link, s.base, "link");
     fixture_path(sub, sizeof sub, s.source, "sub");
     assert_int_equal(symlink("source", link), 0);
-    const char *const argv[] = {launch_program, "--socket", s.daemon.socket, "--cache", sub,
-                                "--cache",      link,       "--cache",       s.source,  "--",
-                                "/bin/sh",      "-c",       "echo " SERVED,  NULL};
+    const char *const argv[] = {
+        launch_program, "--how", "fuse",    "--socket", s.daemon.socket, "--cache", sub, "--cache", link, "--cache",
+        s.source,       "--",    "/bin/sh", "-c",       "echo " SERVED,  NULL};
     run(&s, argv, &r);
     assert_result(&r, 0, "1\n");
     assert_int_equal(s.daemon.shared->attached, 1);
@@ -356,8 +357,8 @@ static void a_plain_mount_shows_the_whole_tree(void **state)
     fixture_path(point, sizeof point, s.base, "all");
     assert_int_equal(mkdir(point, 0755), 0);
     snprintf(command, sizeof command, "cat %s%s/file", point, s.source);
-    const char *const argv[] = {launch_program, "--socket", s.daemon.socket, "--mount", point, "--",
-                                "/bin/sh",      "-c",       command,         NULL};
+    const char *const argv[] = {launch_program, "--how", "fuse",    "--socket", s.daemon.socket, "--mount",
+                                point,          "--",    "/bin/sh", "-c",       command,         NULL};
     run(&s, argv, &r);
     assert_result(&r, 0, "hello\n");
     assert_string_equal(s.daemon.shared->last_source, "/");
@@ -411,14 +412,15 @@ static void a_command_outlives_the_daemon(void **state)
 static void expect_refused(const struct scene *s, const char *socket, const char *path, const char *words)
 {
     struct result r;
-    const char *const strict[] = {launch_program, "--socket", socket, "--cache", path, "--", "/bin/echo", "ran", NULL};
+    const char *const strict[] = {launch_program, "--how", "fuse",      "--socket", socket, "--cache",
+                                  path,           "--",    "/bin/echo", "ran",      NULL};
     run(s, strict, &r);
     assert_result(&r, 125, "");
     if (strstr(r.err, words) == NULL)
         print_error("said: %s\n", r.err);
     assert_non_null(strstr(r.err, words));
-    const char *const soft[] = {launch_program, "--socket", socket,      "--cache", path,
-                                "--fallback",   "--",       "/bin/echo", "ran",     NULL};
+    const char *const soft[] = {launch_program, "--how",      "fuse", "--socket",  socket, "--cache",
+                                path,           "--fallback", "--",   "/bin/echo", "ran",  NULL};
     run(s, soft, &r);
     assert_result(&r, 0, "ran\n");
     assert_non_null(strstr(r.err, words));
