@@ -21,7 +21,8 @@ EXPECTED = {
         "all": {
             **dict.fromkeys("""exec-static envi-static static:statx static:chdir static:exec static:dirfd static:realpath
                 static:threads static:getdents static:read static:exec-script static:vfork static:envi raw:open raw:read
-                raw:stat raw:readdir raw:chdir raw:exec raw:par busybox-static""".split(), _NOT_PRELOADED),
+                raw:stat raw:readdir raw:chdir raw:exec raw:par go:open go:stat go:readdir go:chdir go:exec go:par
+                busybox-static""".split(), _NOT_PRELOADED),
             "io_uring": "the kernel opens files for rings, without a call of the library",
             "xattr": _NO_ATTRIBUTES,
         },
