@@ -28,11 +28,30 @@ struct doctor {
     json_t *ways;
     bool can_serve, has_programs;
     char way[64], way_summary[128]; /* the first that is taken for every path */
+    char some[320];                 /* which paths are served by a better one */
     char why_no_way[512];           /* of the best one */
     char why_not[512];              /* what else is in the way, of all of them */
 };
 
 static const char *const state_names[] = {"ok", "note", "bad"};
+
+enum { TEXT_COLUMN = 22, LINE_END = 100 };
+
+/* Prints text at TEXT_COLUMN, in lines that end before LINE_END; `head` ends before the first. The line so far has `column` of it. */
+static void print_wrapped(int column, const char *head, const char *text)
+{
+    column += printf("%*s", TEXT_COLUMN - column, head);
+    for (bool first = true; *text != '\0'; first = false) {
+        int word = (int)strcspn(text, " ");
+        bool fits = column + 1 + word <= LINE_END;
+        if (!first)
+            printf("%s%*s", fits ? "" : "\n", fits ? 1 : TEXT_COLUMN, "");
+        printf("%.*s", word, text);
+        column = (fits ? column + !first : TEXT_COLUMN) + word;
+        text += text[word] == ' ' ? word + 1 : word;
+    }
+    printf("\n");
+}
 
 /* One finding. remedy: "" if there is nothing to do. */
 static void say(struct doctor *d, enum state state, const char *name, const char *detail, const char *remedy)
@@ -43,10 +62,10 @@ static void say(struct doctor *d, enum state state, const char *name, const char
     if (d->json)
         return;
     bool color = cli_color();
-    printf("%s%-4s%s  %-16s %s\n", color ? colors[state] : "", state_names[state], color ? "\033[0m" : "", name,
-           detail);
+    printf("%s%-4s%s  %-16s", color ? colors[state] : "", state_names[state], color ? "\033[0m" : "", name);
+    print_wrapped(TEXT_COLUMN, "", detail);
     if (remedy[0] != '\0')
-        printf("%24s%s\n", "-> ", remedy);
+        print_wrapped(0, "-> ", remedy);
 }
 
 static void why_not(struct doctor *d, const char *reason)
@@ -85,39 +104,22 @@ struct way {
     const char *name, *can, *summary, *condition, *limits, *why;
 };
 
-enum { WAY_FIELDS = 6, TEXT_COLUMN = 21, LINE_END = 100 };
-
-/* Prints text in lines that end before LINE_END, at TEXT_COLUMN; the first with `head` before it. */
-static void print_wrapped(const char *head, const char *text)
-{
-    int column = printf("%*s", TEXT_COLUMN, head);
-    for (bool first = true; *text != '\0'; first = false) {
-        int word = (int)strcspn(text, " ");
-        bool fits = column + 1 + word <= LINE_END;
-        if (!first)
-            printf("%s%*s", fits ? "" : "\n", fits ? 1 : TEXT_COLUMN, "");
-        printf("%.*s", word, text);
-        column = (fits ? column + !first : TEXT_COLUMN) + word;
-        text += text[word] == ' ' ? word + 1 : word;
-    }
-    printf("\n");
-}
+enum { WAY_FIELDS = 6 };
 
 static void print_way(const struct way *w, const char *state, const char *why, const char *remedy)
 {
     const char *color = strncmp(state, "taken", 5) == 0 ? "\033[32m" : strcmp(state, "no") == 0 ? "\033[33m" : "";
     bool colored = cli_color() && color[0] != '\0';
-    printf("  %s%-8s%s  %-7s  %s\n", colored ? color : "", state, colored ? "\033[0m" : "", w->name, w->summary);
-    if (why[0] != '\0') {
-        print_wrapped("", why);
-        if (remedy[0] != '\0')
-            print_wrapped("-> ", remedy);
-        return;
-    }
-    if (w->condition[0] != '\0')
-        print_wrapped("", w->condition);
-    if (w->limits[0] != '\0')
-        print_wrapped("", w->limits);
+    printf("  %s%-8s%s  %-8s", colored ? color : "", state, colored ? "\033[0m" : "", w->name);
+    print_wrapped(20, "", w->summary);
+    if (why[0] != '\0')
+        print_wrapped(0, "why: ", why);
+    if (remedy[0] != '\0')
+        print_wrapped(0, "-> ", remedy);
+    if (why[0] == '\0' && w->condition[0] != '\0')
+        print_wrapped(0, "if: ", w->condition);
+    if (why[0] == '\0' && w->limits[0] != '\0')
+        print_wrapped(0, "but: ", w->limits);
 }
 
 /* One way. A sentence ends where its remedy begins: "cause; remedy". */
@@ -138,6 +140,8 @@ static void say_way(struct doctor *d, const struct way *w)
                                              "reason", why, "remedy", remedy != NULL ? remedy : ""));
     if (!d->json)
         print_way(w, state, why, remedy != NULL ? remedy : "");
+    if (some && d->some[0] == '\0')
+        snprintf(d->some, sizeof d->some, "%.200s are served through `%.60s`", w->condition, w->name);
     if (first && !some) {
         snprintf(d->way, sizeof d->way, "%.60s", w->name);
         snprintf(d->way_summary, sizeof d->way_summary, "%.120s", w->summary);
@@ -428,6 +432,8 @@ static int conclude(struct doctor *d)
         printf("\n`tiercel run` will serve files through %s (%s).\n", d->way_summary, d->way);
     else
         printf("\n`tiercel run` will start programs on the plain file system, without the tier: %s.\n", d->why_not);
+    if (d->some[0] != '\0')
+        printf("But %s.\n", d->some);
     int rc = cli_finish();
     return rc == CLI_OK && !served ? CLI_FAILED : rc;
 }

@@ -327,8 +327,9 @@ class Doctor(Case):
         self.assertEqual((ways["ways"][0]["reason"], ways["ways"][0]["remedy"]), ("it is refused", "ask for it, or sell your car"))
         self.assertEqual((ways["run"]["how"], ways["run"]["way"]), ("usual", "a way for all"))
         text = self.tiercel("doctor").out
-        self.assertIn("taken     usual    a way for all\n                     what it cannot do\n", text)
-        self.assertIn("                     it is refused\n                  -> ask for it, or sell your car\n", text)
+        self.assertIn("  taken     usual     a way for all\n                 but: what it cannot do\n", text)
+        self.assertIn("                 why: it is refused\n                   -> ask for it, or sell your car\n", text)
+        self.assertIn("But paths that are whole are served through `whole`.\n", text)
         self.assertNotIn("its limits", text)
         self.assertIn("through a way for all (usual)", text)
 
