@@ -37,12 +37,27 @@ static void check_cycles(struct tl_cluster *c, uint32_t rank, uint32_t tree)
     }
 }
 
+/* Those whom the node may ask in another tree have places of their own, and may be its children in tree 0 (P-23). At most so
+ * many: whoever is a candidate in several trees is counted in each. */
+static uint32_t candidates_below(const struct tl_forest *f, uint32_t rank)
+{
+    uint32_t count = 0, place = tl_forest_place(f, 0, rank);
+    for (uint32_t tree = 1; tree < tl_forest_trees(f); tree++) {
+        uint32_t list[TL_FOREST_CANDIDATES_MAX], length = tl_forest_candidates(f, tree, rank, list);
+        for (uint32_t i = 0; i < length; i++)
+            count += tl_forest_place(f, 0, list[i]) > place;
+    }
+    return count;
+}
+
 static void check_trees(struct tl_cluster *c, uint32_t rank)
 {
     const struct tl_forest f = forest(c);
     struct tl_report report;
     tl_node_report(c->hosts[rank].node, &report);
     uint32_t most = CHILDREN_SPARE + 4 * c->config.node.arity;
+    if (report.children > most)
+        most += candidates_below(&f, rank);
     if (report.children > c->checker.children_most)
         c->checker.children_most = report.children;
     if (report.children > most)

@@ -50,7 +50,7 @@ static void hang(struct model *m, const uint32_t *list, uint32_t count, uint32_t
 static void model_build(struct model *m, const struct tl_forest *f, const uint32_t *groups, uint32_t tree)
 {
     uint32_t arity = tree < f->roots ? f->arity : TL_LARGE_ARITY;
-    uint32_t names[NODES_MAX], group_count = 0, leaders[NODES_MAX], count = 0;
+    uint32_t names[NODES_MAX], group_count = 0, leaders[NODES_MAX] = {0}, count = 0;
     for (uint32_t rank = 0; rank < f->node_count; rank++) { /* groups, in the order of their first nodes */
         bool seen = false;
         for (uint32_t g = 0; g < group_count; g++)
@@ -69,6 +69,9 @@ static void model_build(struct model *m, const struct tl_forest *f, const uint32
     }
     hang(m, leaders, group_count, others, others);
     m->parent[leaders[0]] = TL_RANK_NONE;
+    for (uint32_t t = 0; t < f->roots && tree < f->roots && arity > 1; t++) /* the other roots, with all below them */
+        if (tl_forest_at(f, t, 0) != leaders[0])
+            m->parent[tl_forest_at(f, t, 0)] = leaders[0];
     for (uint32_t rank = 0; rank < f->node_count; rank++) {
         m->depth[rank] = 0;
         m->subtree[rank] = 0;
@@ -184,14 +187,16 @@ static void keys_spread_over_the_roots_and_sizes_over_the_kinds(void **state)
     uint32_t counts[TL_FOREST_TREES_MAX] = {0};
     for (uint64_t i = 0; i < 8000; i++) {
         struct tl_hash key = tl_hash_bytes(&i, sizeof i, 0);
-        uint32_t small = tl_forest_tree_of(&f, key, TL_LARGE_BYTES - 1),
-                 large = tl_forest_tree_of(&f, key, TL_LARGE_BYTES);
+        uint64_t large_bytes = tl_forest_large_bytes(&f);
+        uint32_t small = tl_forest_tree_of(&f, key, large_bytes - 1), large = tl_forest_tree_of(&f, key, large_bytes);
         assert_int_equal(large, small + f.roots);
         assert_int_equal(tl_forest_tree_of(&f, key, 0), small);
         counts[small]++;
     }
     for (uint32_t t = 0; t < f.roots; t++)
         assert_in_range(counts[t], 850, 1150);
+    assert_true(tl_forest_large_bytes(&(struct tl_forest){.node_count = 100, .roots = 1, .arity = 16}) >
+                tl_forest_large_bytes(&f));
     f.arity = TL_LARGE_ARITY; /* then there is one kind */
     assert_true(tl_forest_tree_of(&f, tl_hash_bytes("x", 1, 0), UINT64_MAX) < f.roots);
 }
@@ -218,19 +223,24 @@ static void choosing_follows_nodes_and_speeds(void **state)
     struct tl_forest few = {.node_count = 4}, many = {.node_count = 10624}, fast = {.node_count = 10624};
     tl_forest_choose(&few, &(struct tl_forest_speeds){0});
     assert_int_equal(few.roots, 1);
-    tl_forest_choose(&many, &(struct tl_forest_speeds){.link_bytes_per_s = 1ull << 30});
-    assert_true(many.roots >= 4); /* a slow link: its share is what counts */
+    tl_forest_choose(&many, &(struct tl_forest_speeds){.storage_bytes_per_s = 1ull << 28});
+    assert_true(many.roots >= 2); /* nobody sends twice what it receives, however slow storage is */
     tl_forest_choose(&fast,
-                     &(struct tl_forest_speeds){.link_bytes_per_s = 25ull << 30, .storage_bytes_per_s = 1ull << 30});
-    assert_true(fast.arity >= many.arity); /* a fast one: hops count */
-    struct tl_forest slow_hops = {.node_count = 10624};
-    tl_forest_choose(&slow_hops, &(struct tl_forest_speeds){.link_bytes_per_s = 1ull << 30, .hop_ns = 5000000});
-    assert_true(tl_forest_depth(&slow_hops, 0, 10623) <= tl_forest_depth(&many, 0, 10623));
+                     &(struct tl_forest_speeds){.link_bytes_per_s = 1ull << 30, .storage_bytes_per_s = 600ull << 30});
+    assert_true(fast.roots > many.roots); /* what storage can give, more roots take */
+    struct tl_forest wide = {.node_count = 10624}, asked = {.node_count = 10624, .arity = 32};
+    tl_forest_choose(&wide,
+                     &(struct tl_forest_speeds){.link_bytes_per_s = 25ull << 30, .storage_bytes_per_s = 600ull << 30});
+    assert_in_range(wide.roots, many.roots, fast.roots); /* through faster links, fewer of them */
+    tl_forest_choose(&asked, &(struct tl_forest_speeds){0});
+    assert_int_equal(asked.arity, 32); /* what the user has set stays */
+    assert_true(asked.roots >= 8);     /* and is made up for */
     for (uint32_t count = 1; count < 3000; count++) {
         struct tl_forest f = {.node_count = count};
         tl_forest_choose(&f, &(struct tl_forest_speeds){0});
         assert_in_range(f.roots, 1, count < TL_FOREST_ROOTS_MAX ? count : TL_FOREST_ROOTS_MAX);
         assert_in_range(f.arity, 1, TL_FOREST_ARITY_MAX);
+        assert_true(count < 16 || f.arity == 2 * f.roots); /* each root's share is as large as an inner node's */
     }
 }
 

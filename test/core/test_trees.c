@@ -57,7 +57,7 @@ static void each_tree_has_its_root_and_each_chunk_is_read_once(void **state)
     struct world *w = forest(NODES, 3, ROOTS);
     uint32_t files[2 * ROOTS];
     for (uint32_t t = 0; t < 2 * ROOTS; t++)
-        files[t] = file_of_tree(w, NODES, t, t < ROOTS ? 1000 : TL_LARGE_BYTES);
+        files[t] = file_of_tree(w, NODES, t, t < ROOTS ? 1000 : 2 * TL_CHUNK_SIZE);
     world_start_all(w);
     const struct tl_forest f = forest_of(w, NODES);
     for (uint32_t t = 0; t < 2 * ROOTS; t++) {

@@ -8,7 +8,7 @@
 tree=$TEST_TEMP/tree
 chmod 755 "$TEST_TEMP"
 make_tree "$tree"
-head -c 9000000 /dev/urandom >"$tree/large" # from 8 MiB on, files have trees of their own
+head -c 9000000 /dev/urandom >"$tree/large" # files of more than a chunk have trees of their own
 tree_sums "$tree" >"$TEST_TEMP/want"
 pfs=$LAB_MNT$LAB_PFS
 nodes=6

@@ -18,7 +18,7 @@
 #include "core/request.h"
 
 #ifndef TL_PROTOCOL_VERSION /* a test builds a daemon of another one */
-#define TL_PROTOCOL_VERSION 5u
+#define TL_PROTOCOL_VERSION 6u
 #endif
 #define TL_FETCH_CHUNKS_MAX 8u     /* chunks one source fetch may fill */
 #define TL_HEADER_MAX       8192u  /* bytes of one encoded message without payload */

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#define LARGE_BYTES_ONE_ROOT (8ull << 20)
+#define LARGE_BYTES_SPREAD   ((256ull << 10) + 1)
+
 /* Nodes sorted by group, and by rank within it. Groups are numbered in the order of their first nodes. */
 struct tl_topology {
     uint32_t node_count, group_count;
@@ -186,10 +189,15 @@ uint32_t tl_forest_trees(const struct tl_forest *f)
     return has_large(f) ? 2 * f->roots : f->roots;
 }
 
+uint64_t tl_forest_large_bytes(const struct tl_forest *f)
+{
+    return f->roots > 1 ? LARGE_BYTES_SPREAD : LARGE_BYTES_ONE_ROOT;
+}
+
 uint32_t tl_forest_tree_of(const struct tl_forest *f, struct tl_hash key, uint64_t file_size_bytes)
 {
     uint32_t root = (uint32_t)(key.lo % f->roots);
-    return file_size_bytes >= TL_LARGE_BYTES && has_large(f) ? f->roots + root : root;
+    return file_size_bytes >= tl_forest_large_bytes(f) && has_large(f) ? f->roots + root : root;
 }
 
 /* False for the root. */
@@ -205,17 +213,32 @@ static bool parent_spot(const struct tl_forest *f, uint32_t tree, struct spot *s
     return true;
 }
 
-uint32_t tl_forest_parent(const struct tl_forest *f, uint32_t tree, uint32_t rank)
+static uint32_t heap_parent(const struct tl_forest *f, uint32_t tree, uint32_t rank)
 {
     struct spot s = spot_of(f, tree, rank);
     return parent_spot(f, tree, &s) ? rank_at(f, tree, s) : TL_RANK_NONE;
 }
 
+/* Is it the root of another tree? In trees of small objects, it asks the root itself; not in a chain, where all send once. */
+static bool is_other_root(const struct tl_forest *f, uint32_t tree, uint32_t rank)
+{
+    if (tree >= f->roots || f->arity == 1)
+        return false;
+    for (uint32_t t = 0; t < f->roots; t++)
+        if (t != tree && tl_forest_at(f, t, 0) == rank)
+            return tl_forest_at(f, tree, 0) != rank;
+    return false;
+}
+
+uint32_t tl_forest_parent(const struct tl_forest *f, uint32_t tree, uint32_t rank)
+{
+    return is_other_root(f, tree, rank) ? tl_forest_at(f, tree, 0) : heap_parent(f, tree, rank);
+}
+
 uint32_t tl_forest_depth(const struct tl_forest *f, uint32_t tree, uint32_t rank)
 {
-    struct spot s = spot_of(f, tree, rank);
     uint32_t depth = 0;
-    while (parent_spot(f, tree, &s))
+    while ((rank = tl_forest_parent(f, tree, rank)) != TL_RANK_NONE)
         depth++;
     return depth;
 }
@@ -249,7 +272,7 @@ static uint32_t groups_below(const struct tl_forest *f, uint32_t tree, uint32_t 
     return sum;
 }
 
-uint32_t tl_forest_subtree(const struct tl_forest *f, uint32_t tree, uint32_t rank)
+static uint32_t subtree_in_heap(const struct tl_forest *f, uint32_t tree, uint32_t rank)
 {
     struct spot s = spot_of(f, tree, rank);
     if (s.member == 0)
@@ -258,13 +281,33 @@ uint32_t tl_forest_subtree(const struct tl_forest *f, uint32_t tree, uint32_t ra
     return heap_below(s.member, member_children(f, tree), arity_of(f, tree), size);
 }
 
+uint32_t tl_forest_subtree(const struct tl_forest *f, uint32_t tree, uint32_t rank)
+{
+    uint32_t count = subtree_in_heap(f, tree, rank);
+    if (tree >= f->roots || tl_forest_place(f, tree, rank) == 0)
+        return count;
+    for (uint32_t t = 0; t < f->roots; t++) { /* those who ask the root instead, each with all below it */
+        uint32_t other = tl_forest_at(f, t, 0), at = other, seen = 0;
+        while (tl_forest_at(f, seen, 0) != other) /* small groups may be the first of several trees */
+            seen++;
+        if (seen < t || !is_other_root(f, tree, other))
+            continue;
+        do
+            at = heap_parent(f, tree, at);
+        while (at != rank && at != TL_RANK_NONE && !is_other_root(f, tree, at));
+        if (at == rank)
+            count -= subtree_in_heap(f, tree, other);
+    }
+    return count;
+}
+
 uint32_t tl_forest_candidates(const struct tl_forest *f, uint32_t tree, uint32_t rank,
                               uint32_t out[TL_FOREST_CANDIDATES_MAX])
 {
-    struct spot s = spot_of(f, tree, rank);
-    uint32_t count = 0, place = tl_forest_place(f, tree, rank);
-    while (count < TL_FOREST_CANDIDATES_MAX - TL_FOREST_STANDINS && parent_spot(f, tree, &s))
-        out[count++] = rank_at(f, tree, s);
+    uint32_t count = 0, place = tl_forest_place(f, tree, rank), at = rank;
+    while (count < TL_FOREST_CANDIDATES_MAX - TL_FOREST_STANDINS &&
+           (at = tl_forest_parent(f, tree, at)) != TL_RANK_NONE)
+        out[count++] = at;
     for (uint32_t i = 0; i < TL_FOREST_STANDINS && i < place; i++) {
         uint32_t standin = tl_forest_at(f, tree, i);
         bool listed = false;
@@ -279,24 +322,51 @@ uint32_t tl_forest_candidates(const struct tl_forest *f, uint32_t tree, uint32_t
 /* ---- choosing ---- */
 
 #define MIB             (1ull << 20)
-#define START_BYTES     (64 * MIB) /* what a program's start reads: between the imports of NumPy and of PyTorch */
-#define START_STEPS     1000u      /* reads that wait for the one before */
+#define START_BYTES     (64 * MIB)   /* what a program's start reads: between the imports of NumPy and of PyTorch */
+#define SMALL_BYTES     (16 * MIB)   /* of it, in listings and files of one chunk */
+#define DATA_BYTES      (2048 * MIB) /* what the program reads then: a model, an input */
+#define START_STEPS     1000u        /* reads that wait for the one before */
 #define LINK_DEFAULT    (100000000000ull / 8)
 #define STORAGE_DEFAULT (5000 * MIB)
 #define HOP_DEFAULT_NS  50000u
+#define HOP_SENDS       8u /* a child more takes this part of a hop */
+#define LATE_STEPS      8u /* one step of so many waits for the whole depth: nobody has asked before */
 #define NODES_A_ROOT    8u /* fewer are not worth a further root */
 #define NS_PER_S        1000000000ull
 
-/* Time until the last node has what a start reads: the steps that wait for each other pay the depth, the bytes pass the
- * slower of the storage and the busiest link, that of a node which has children in as many trees as anybody. */
+static uint64_t ns_at(uint64_t bytes, uint64_t bytes_per_s)
+{
+    return bytes * NS_PER_S / bytes_per_s;
+}
+
+/* What a root sends while a program starts; other nodes send less. */
+static uint64_t root_sends(const struct tl_forest *f)
+{
+    uint64_t copies = f->arity + f->roots - 1; /* of small objects: to its children, and to the other roots */
+    uint64_t large = f->roots > 1 ? 1 : TL_LARGE_ARITY;
+    return has_large(f) ? SMALL_BYTES * copies / f->roots + (START_BYTES - SMALL_BYTES) * large
+                        : START_BYTES * copies / f->roots;
+}
+
+/* A program's start: its steps wait for each other, for those on the roots from root to root. Then its data: through all roots
+ * at once, each of which sends them twice. */
 static uint64_t start_ns(const struct tl_forest *f, const struct tl_forest_speeds *speeds)
 {
     uint64_t depth = tl_forest_depth(f, 0, tl_forest_at(f, 0, f->node_count - 1));
-    uint64_t inner = (f->roots + f->arity - 1) / f->arity; /* trees in which one node may have children */
-    uint64_t sent = START_BYTES / f->roots * inner * f->arity;
-    uint64_t link_ns = sent * NS_PER_S / speeds->link_bytes_per_s;
-    uint64_t storage_ns = START_BYTES * NS_PER_S / speeds->storage_bytes_per_s;
-    return START_STEPS * depth * speeds->hop_ns + (link_ns > storage_ns ? link_ns : storage_ns);
+    uint64_t ahead_ns = START_STEPS * speeds->hop_ns * (f->roots - 1) / f->roots;
+    uint64_t late_ns = START_STEPS / LATE_STEPS * depth * (speeds->hop_ns + speeds->hop_ns * f->arity / HOP_SENDS);
+    uint64_t roots_bytes_per_s = f->roots * speeds->link_bytes_per_s / TL_LARGE_ARITY;
+    uint64_t storage_bytes_per_s = speeds->storage_bytes_per_s;
+    return ahead_ns + late_ns + ns_at(root_sends(f), speeds->link_bytes_per_s) +
+           ns_at(DATA_BYTES, roots_bytes_per_s < storage_bytes_per_s ? roots_bytes_per_s : storage_bytes_per_s);
+}
+
+/* A root sends at most twice what it receives, and its share: the arity times what all receive, divided by the roots; both with a
+ * margin for files of different sizes. Not asked of few nodes, which have one root. */
+static bool is_even(const struct tl_forest *f)
+{
+    uint64_t most = root_sends(f) + root_sends(f) / 4;
+    return f->node_count < 2 * NODES_A_ROOT || (most <= 2 * START_BYTES && most <= START_BYTES * f->arity / f->roots);
 }
 
 void tl_forest_choose(struct tl_forest *f, const struct tl_forest_speeds *given)
@@ -307,6 +377,7 @@ void tl_forest_choose(struct tl_forest *f, const struct tl_forest_speeds *given)
     speeds.hop_ns = speeds.hop_ns == 0 ? HOP_DEFAULT_NS : speeds.hop_ns;
     struct tl_forest best = *f;
     uint64_t best_ns = UINT64_MAX;
+    bool best_even = false;
     for (uint32_t roots = 1; roots <= TL_FOREST_ROOTS_MAX; roots *= 2)
         for (uint32_t arity = 2; arity <= 32; arity *= 2) {
             struct tl_forest next = *f;
@@ -315,9 +386,11 @@ void tl_forest_choose(struct tl_forest *f, const struct tl_forest_speeds *given)
             if (f->roots == 0 && roots > 1 && roots * NODES_A_ROOT > f->node_count)
                 continue;
             uint64_t ns = start_ns(&next, &speeds);
-            if (ns < best_ns) {
+            bool even = is_even(&next);
+            if (even > best_even || (even == best_even && ns < best_ns)) {
                 best = next;
                 best_ns = ns;
+                best_even = even;
             }
         }
     *f = best;

@@ -8,6 +8,8 @@
  * A tree is an order of the nodes, 0 the root, and a rule that gives each its parent among those before it; so no cycle can form
  * within a tree, whoever is dead (docs/protocol.md, P-20). The orders of different roots are rotations of each other: while there are no
  * more roots than the arity, a node has children in one tree of each kind (an idea of SplitStream, Castro et al., SOSP 2003).
+ * For small objects, roots ask each other directly: what programs read one after the other has a root one hop away, so those on
+ * the roots run ahead, and whoever is deep in the trees finds what it asks for one level above.
  *
  * With groups (racks), all nodes of a group but one have their parent in it: the leaders form a tree with half of the arity, and each
  * group a tree below its leader. */
@@ -26,7 +28,6 @@
 #define TL_FOREST_TREES_MAX      (2u * TL_FOREST_ROOTS_MAX)
 #define TL_FOREST_ARITY_MAX      256u
 #define TL_LARGE_ARITY           2u
-#define TL_LARGE_BYTES           (8ull << 20) /* a file from this size on is large */
 
 struct tl_topology; /* which nodes are near each other */
 
@@ -48,11 +49,13 @@ struct tl_forest_speeds {
     uint64_t hop_ns;         /* a small message to a neighbour and its answer */
 };
 
-/* Sets roots and arity, where they are 0, to what brings a program's start to all nodes soonest. The same input gives the same
- * everywhere. */
+/* Sets roots and arity, where they are 0, to what brings a program's start, and the data that it then reads, to all nodes
+ * soonest without anybody sending twice what it receives. The same input gives the same everywhere. */
 void tl_forest_choose(struct tl_forest *f, const struct tl_forest_speeds *speeds);
 
 uint32_t tl_forest_trees(const struct tl_forest *f);
+/* A file from this size on is large: from 8 MiB; where several roots are to have equal shares, from a second chunk on. */
+uint64_t tl_forest_large_bytes(const struct tl_forest *f);
 /* The tree in which an object travels; file_size_bytes 0: a listing. */
 uint32_t tl_forest_tree_of(const struct tl_forest *f, struct tl_hash key, uint64_t file_size_bytes);
 /* Where rank stands in the order of the tree, and who stands there. */
