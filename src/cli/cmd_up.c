@@ -172,6 +172,14 @@ static bool is_metrics(const char *where)
     return is_port || strcmp(where, "unix") == 0 || strcmp(where, "off") == 0;
 }
 
+/* In bytes a second; NULL: this machine does not say. */
+static const char *measure_link(const struct cli_nodes *nodes, char *out, size_t size)
+{
+    uint64_t rate = cli_link_rate(nodes);
+    snprintf(out, size, "%" PRIu64, rate);
+    return rate > 0 ? out : NULL;
+}
+
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
     const char *name = NULL, *hostfile = NULL, *topology = NULL, *lifetime = NULL, *auth = NULL;
@@ -190,6 +198,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         {"arity", 0, CLI_AUTO, &o.arity, "N", "children of a node in a tree (auto)"},
         {"link-rate", 0, CLI_SIZE, &o.link_rate, "SIZE", "of a node's link a second, for auto (this machine's)"},
         {"storage-rate", 0, CLI_SIZE, &o.storage_rate, "SIZE", "of the storage a second, for auto"},
+        {"source", 0, CLI_TEXT, &o.source, "URL,...",
+         "read from these web servers, the next where one fails, not from the file system"},
         {"readahead", 0, CLI_TEXT, &o.readahead, "SIZE",
          "files up to SIZE are read whole at first touch; or \"always\""},
         {"metrics", 0, CLI_TEXT, &o.metrics, "WHERE", "counters for Prometheus: a port of 127.0.0.1, unix, or off"},
@@ -231,10 +241,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         rc = meet_existing(&t, &err);
         already = rc == 1;
     }
-    uint64_t measured = rc == 0 && o.link_rate == NULL ? cli_link_rate(&t.nodes) : 0;
-    snprintf(rate, sizeof rate, "%" PRIu64, measured);
-    if (measured > 0)
-        o.link_rate = rate;
+    if (rc == 0 && o.link_rate == NULL)
+        o.link_rate = measure_link(&t.nodes, rate, sizeof rate);
     if (rc == 0)
         rc = cli_up(&t, &o, timeout_ms, CLI_CLEAR_BUT_LOGS, &err);
     int code = rc < 0 ? cli_report(&err, json) : tell(&t, already, json);

@@ -21,13 +21,10 @@ void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct 
     cli_args_add(a, "%s", t->runtime);
     const struct {
         const char *option, *value;
-    } texts[] = {{"--cache-size", o->cache_size},
-                 {"--readahead", o->readahead},
-                 {"--bulk", o->bulk},
-                 {"--roots", o->roots},
-                 {"--arity", o->arity},
-                 {"--link-rate", o->link_rate},
-                 {"--storage-rate", o->storage_rate},
+    } texts[] = {{"--source", o->source},        {"--cache-size", o->cache_size},
+                 {"--readahead", o->readahead},  {"--bulk", o->bulk},
+                 {"--roots", o->roots},          {"--arity", o->arity},
+                 {"--link-rate", o->link_rate},  {"--storage-rate", o->storage_rate},
                  {"--revalidate", o->revalidate}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].value == NULL)

@@ -55,6 +55,10 @@ static const struct cli_verb verbs[] = {
      "when the tier has ended, until `remove`. `run` serves a PATH that is complete and has not changed without FUSE.",
      cmd_tree},
     {"profile", group_use, "list | show NAME | rm NAME", "what is known of programs' starts", NULL, cmd_profile},
+    {"export", group_use, "--http DIR [PATH]...", "lay out files for a web server, from which tiers can read",
+     "Copies each PATH to its place below DIR, and writes what `up --source` wants to know into every directory\n"
+     "there; without a PATH, only that. To be run again after each change below DIR.",
+     cmd_export},
     {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},

@@ -36,6 +36,8 @@ static const char *build_folder(const char *name)
 {
     if (strcmp(name, "tierceld") == 0)
         return "../daemon";
+    if (strcmp(name, "tiercel-archive") == 0)
+        return "../archive";
     return strcmp(name, "tiercel-sim") == 0 ? "../sim" : "../front";
 }
 

@@ -152,6 +152,7 @@ void cli_auth_wipe(char **secret); /* wipes and frees; *secret may be NULL */
 
 struct cli_daemon_options {
     const char *metrics; /* a port, "unix", or "off"; NULL: off */
+    const char *source;  /* URLs; NULL: the file system */
     const char *cache_size, *readahead, *bulk, *roots, *arity, *link_rate,
         *storage_rate; /* NULL: the daemon's default */
     int threads;

@@ -528,6 +528,23 @@ static int open_node(struct tl_daemon *d, uint64_t job_id, struct tl_error *err)
     return rc == 0 ? 0 : tl_error_set(err, rc, "cannot make the node's tables: %s", strerror(-rc));
 }
 
+static void warn(const char *sentence)
+{
+    tl_log("warning", "%s", sentence);
+}
+
+static int open_source(struct tl_daemon *d, struct tl_error *err)
+{
+    const struct tl_options *o = &d->options;
+    const struct tl_source_config config = {.threads = o->threads,
+                                            .queue_max = o->threads * 2,
+                                            .open_files_max = 256,
+                                            .chunk_size_bytes = TL_CHUNK_SIZE,
+                                            .warn = warn};
+    return o->source != NULL ? tl_source_http_open(&d->source, &config, o->source, 0, err)
+                             : tl_source_posix_open(&d->source, &config, err);
+}
+
 int tl_drive_open(struct tl_daemon *d, struct tl_error *err)
 {
     const struct tl_options *o = &d->options;
@@ -543,9 +560,7 @@ int tl_drive_open(struct tl_daemon *d, struct tl_error *err)
     rc = tl_arena_new(&d->arena, &arena, err);
     if (rc != 0)
         return rc;
-    const struct tl_source_config source = {
-        .threads = o->threads, .queue_max = o->threads * 2, .open_files_max = 256, .chunk_size_bytes = TL_CHUNK_SIZE};
-    rc = tl_source_posix_open(&d->source, &source, err);
+    rc = open_source(d, err);
     tl_pressure_open(&d->pressure, o->cache_size_bytes);
     return rc == 0 ? open_node(d, job_id, err) : rc;
 }

@@ -34,6 +34,7 @@ static const char usage[] =
     "  --storage-rate BYTES  of the storage a second, for auto\n"
     "  --metrics WHERE     counters for Prometheus: a port of 127.0.0.1, unix (node-RANK.metrics in the\n"
     "                      runtime folder), unix:/PATH, or off (default)\n"
+    "  --source URL,...    read from these web servers, the next where one fails, instead of the file system\n"
     "  --readahead BYTES   files up to this size are fetched whole, or `always` (default 1M)\n"
     "  --revalidate SECONDS  look at the storage again so often for changes (default 0: never)\n"
     "  --keep-once         drop what programs have read, where no other node asks us: their kernel has it\n"
@@ -62,6 +63,7 @@ enum {
     OPT_LINK_RATE,
     OPT_STORAGE_RATE,
     OPT_METRICS,
+    OPT_SOURCE,
     OPT_READAHEAD,
     OPT_REVALIDATE,
     OPT_KEEP_ONCE,
@@ -92,6 +94,7 @@ static const struct option options[] = {
     {"link-rate", required_argument, NULL, OPT_LINK_RATE},
     {"storage-rate", required_argument, NULL, OPT_STORAGE_RATE},
     {"metrics", required_argument, NULL, OPT_METRICS},
+    {"source", required_argument, NULL, OPT_SOURCE},
     {"readahead", required_argument, NULL, OPT_READAHEAD},
     {"revalidate", required_argument, NULL, OPT_REVALIDATE},
     {"keep-once", no_argument, NULL, OPT_KEEP_ONCE},
@@ -214,6 +217,7 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
     case OPT_LINK_RATE: return parse_bytes("--link-rate", arg, 1, &raw->speeds.link_bytes_per_s, err);
     case OPT_STORAGE_RATE: return parse_bytes("--storage-rate", arg, 1, &raw->speeds.storage_bytes_per_s, err);
     case OPT_METRICS: return parse_metrics(arg, o, err);
+    case OPT_SOURCE: o->source = arg; return 0;
     case OPT_READAHEAD:
         o->readahead_bytes = UINT64_MAX;
         return strcmp(arg, "always") == 0 ? 0 : parse_bytes("--readahead", arg, 0, &o->readahead_bytes, err);

@@ -25,14 +25,15 @@ struct tl_options {
     uint32_t revalidate_s; /* 0: never */
     bool keep_once;
     bool encrypt, daemonise;
-    bool keeper;       /* start a keeper, which starts the daemon */
-    int keeper_fd;     /* to the keeper that started us; -1: there is none */
-    int mender_fd;     /* with it: to the mender */
-    char *nodes_text;  /* the node list as it was given */
-    char bulk[64];     /* "auto", "tcp", or a libfabric provider */
-    char log[4096];    /* empty: standard error */
-    char metrics[128]; /* a port, "unix", "unix:PATH", or "off" */
-    int ready_fd;      /* -1: none */
+    bool keeper;        /* start a keeper, which starts the daemon */
+    int keeper_fd;      /* to the keeper that started us; -1: there is none */
+    int mender_fd;      /* with it: to the mender */
+    char *nodes_text;   /* the node list as it was given */
+    char bulk[64];      /* "auto", "tcp", or a libfabric provider */
+    const char *source; /* web servers to read from, "http://...,..."; NULL: the file system. In argv. */
+    char log[4096];     /* empty: standard error */
+    char metrics[128];  /* a port, "unix", "unix:PATH", or "off" */
+    int ready_fd;       /* -1: none */
 };
 
 /* Parses argv; for --help and --version prints and sets *done. 0, or negative with a sentence in err. */

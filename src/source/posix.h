@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inside the posix source: what its files share.
+/* Inside the sources: the instance that all kinds share, and the posix source. The HTTP source is in http.h.
  *
- *   posix.c          the instance: queues, workers, submit and reap
+ *   queue.c          the instance: queues, workers, submit and reap
  *   posix_list.c     a directory -> a listing blob
  *   posix_entry.c    one name -> the listing of that name alone
  *   posix_xattrs.c   all extended attributes of a file
@@ -119,8 +119,21 @@ struct tl_posix_counters {
     _Atomic uint64_t lists, opens, reads, lstats, readlinks, bytes, errors;
 };
 
+/* How a kind of source carries out operations. path is that of the op, NUL-terminated and canonical; page:
+ * TL_SOURCE_PAGE_SIZE bytes of scratch memory, or NULL. Each reports what has become of the op. */
+struct tl_http;
+struct tl_source_way {
+    void (*list)(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page);
+    void (*entry)(struct tl_source *s, const struct tl_source_op *op, const char *path);
+    void (*xattrs)(struct tl_source *s, const struct tl_source_op *op, const char *path);
+    void (*read)(struct tl_source *s, const struct tl_source_op *op, const char *path);
+    void (*close)(struct tl_http *http); /* only if there is one; after the workers have ended */
+};
+
 /* An operation in the queue: the path is still the owner's. */
 struct tl_source {
+    const struct tl_source_way *way;
+    struct tl_http *http;           /* NULL: posix */
     struct tl_source_config config; /* exclude: see below */
     enum tl_posix_rights rights;
     struct tl_posix_counters counters;
@@ -144,16 +157,22 @@ struct tl_source {
     pthread_cond_t helped;       /* a helper has left a walk */
 };
 
-/* posix.c: hands a completion to the owner. */
+/* queue.c: starts an instance, which takes http over. 0, or -errno: http is still the caller's. */
+int tl_source_start(struct tl_source **out, const struct tl_source_config *config, const struct tl_source_way *way,
+                    struct tl_http *http, struct tl_error *err) TL_MUST_CHECK;
+/* posix_read.c: every chunk of the op lies inside the file, and is whole. */
+bool tl_source_lens_valid(const struct tl_source_op *op, uint32_t chunk_size);
+
+/* queue.c: hands a completion to the owner. */
 void tl_posix_report(struct tl_source *s, const struct tl_source_done *done);
-/* posix.c: the set in force now, with a reference. */
+/* queue.c: the set in force now, with a reference. */
 struct tl_posix_exclude *tl_posix_exclude_ref(struct tl_source *s);
 
-/* posix.c: lets idle workers into the walk; ends that, and waits until they have left. The latter may be called for a
+/* queue.c: lets idle workers into the walk; ends that, and waits until they have left. The latter may be called for a
  * walk that was not published. */
 void tl_posix_walk_publish(struct tl_source *s, struct tl_posix_walk *w);
 void tl_posix_walk_finish(struct tl_source *s, struct tl_posix_walk *w);
-/* posix.c: an operation waits for a worker. */
+/* queue.c: an operation waits for a worker. */
 bool tl_posix_work_waits(struct tl_source *s);
 /* Takes part in a walk until nothing is left of it (true), or until other work waits. */
 bool tl_posix_walk_help(struct tl_posix_walk *w);
@@ -168,6 +187,8 @@ int tl_posix_add(struct tl_listing_builder *b, const char *name, const struct tl
 
 /* Carry out one operation whose path is `path` (NUL-terminated, canonical) and report it. page: TL_SOURCE_PAGE_SIZE
  * bytes of scratch memory. */
+/* The listing of an excluded directory. 0, -ENOMEM. */
+int tl_posix_list_excluded(const char *path, void **blob, size_t *len) TL_MUST_CHECK;
 void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const char *path, void *page);
 void tl_posix_entry(struct tl_source *s, const struct tl_source_op *op, const char *path);
 void tl_posix_xattrs(struct tl_source *s, const struct tl_source_op *op, const char *path);

@@ -233,7 +233,7 @@ static int list_directory(struct tl_posix_walk *w, void *page, void **blob, size
     return rc == -EEXIST ? -EIO : rc;
 }
 
-static int list_excluded(const char *path, void **blob, size_t *len)
+int tl_posix_list_excluded(const char *path, void **blob, size_t *len)
 {
     struct tl_attr self;
     struct tl_listing_builder *b = NULL;
@@ -253,7 +253,7 @@ void tl_posix_list(struct tl_source *s, const struct tl_source_op *op, const cha
     size_t len = 0;
     check(pthread_mutex_init(&w.lock, NULL) == 0);
     if (tl_posix_exclude_covers(exclude, path))
-        done.status = list_excluded(path, &done.blob, &len);
+        done.status = tl_posix_list_excluded(path, &done.blob, &len);
     else
         done.status = page != NULL ? list_directory(&w, page, &done.blob, &len) : -ENOMEM;
     pthread_mutex_destroy(&w.lock);

@@ -158,8 +158,7 @@ static void read_chunks(struct reading *r, struct tl_posix_file *file)
     }
 }
 
-/* Every chunk lies inside the file, and is whole. */
-static bool lens_valid(const struct tl_source_op *op, uint32_t chunk_size)
+bool tl_source_lens_valid(const struct tl_source_op *op, uint32_t chunk_size)
 {
     for (uint32_t i = 0; i < op->count; i++) {
         uint64_t offset = ((uint64_t)op->first + i) * chunk_size;
@@ -183,7 +182,7 @@ void tl_posix_read(struct tl_source *s, const struct tl_source_op *op, const cha
     struct tl_posix_file *file = NULL;
     uint32_t chunk_size = s->config.chunk_size_bytes;
     struct tl_posix_exclude *exclude = tl_posix_exclude_ref(s);
-    int rc = tl_posix_exclude_covers(exclude, path) ? -ENOENT : lens_valid(op, chunk_size) ? 0 : -EINVAL;
+    int rc = tl_posix_exclude_covers(exclude, path) ? -ENOENT : tl_source_lens_valid(op, chunk_size) ? 0 : -EINVAL;
     tl_posix_exclude_unref(exclude);
     uint64_t chunks = op->file_size_bytes / chunk_size + (op->file_size_bytes % chunk_size != 0);
     if (rc == 0)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Where misses go: reads the storage that is there already, with worker threads, never in the event loop.
+/* Where misses go: reads the storage that is there already, or a web server that has it, with worker threads, never in the
+ * event loop.
  *
  * One owner thread submits and reaps; the workers talk to it through bounded queues and an eventfd.
  * No duplicate work is done here: the core asks once. Storage operations are kept to the least: a directory
@@ -25,7 +26,8 @@ struct tl_source_config {
     uint32_t open_files_max; /* descriptors kept open between reads of one large file; least recently used
                                 closed first */
     uint32_t chunk_size_bytes;
-    const char *const *exclude; /* absolute directories shown empty: our own mount points; copied */
+    void (*warn)(const char *sentence); /* NULL, or told what a person should know; called by workers */
+    const char *const *exclude;         /* absolute directories shown empty: our own mount points; copied */
     size_t exclude_count;
 };
 
@@ -66,6 +68,11 @@ struct tl_source;
 
 int tl_source_posix_open(struct tl_source **out, const struct tl_source_config *config,
                          struct tl_error *err) TL_MUST_CHECK;
+/* Reads what `tiercel export --http` has laid out (docs/decisions/0017) from web servers: urls are http:// or https:// addresses
+ * of its root, separated by commas; each next one is asked where those before it fail. -EINVAL, -ENOTSUP (no libcurl), with a
+ * sentence; whether a server answers is seen at the first operation. patience_s: without a byte, a server has failed; 0: 5. */
+int tl_source_http_open(struct tl_source **out, const struct tl_source_config *config, const char *urls,
+                        uint32_t patience_s, struct tl_error *err) TL_MUST_CHECK;
 void tl_source_close(struct tl_source *s);                                /* waits for the workers */
 int tl_source_fd(struct tl_source *s);                                    /* readable when completions wait */
 int tl_source_submit(struct tl_source *s, const struct tl_source_op *op); /* 0, -EBUSY */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The instance: bounded queues between one owner thread and the workers, and an eventfd that wakes the owner.
+/* The instance, whatever it reads from: bounded queues between one owner thread and the workers, and an eventfd that wakes the owner.
  *
  * An operation counts as accepted until its last completion has been reaped. Each gives at most
  * TL_SOURCE_CHUNKS_MAX completions, so that the ring of completions never overflows and no worker ever waits for the
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/time.h"
+#include "source/http.h"
 
 #define THREADS_MAX 64u
 #define QUEUE_LIMIT (1u << 16)
@@ -90,10 +91,10 @@ static void carry_out(struct tl_source *s, const struct tl_source_op *op, void *
         return;
     }
     switch (op->kind) {
-    case TL_SOURCE_CHUNKS: tl_posix_read(s, op, path); break;
-    case TL_SOURCE_LIST: tl_posix_list(s, op, path, page); break;
-    case TL_SOURCE_ENTRY: tl_posix_entry(s, op, path); break;
-    case TL_SOURCE_XATTRS: tl_posix_xattrs(s, op, path); break;
+    case TL_SOURCE_CHUNKS: s->way->read(s, op, path); break;
+    case TL_SOURCE_LIST: s->way->list(s, op, path, page); break;
+    case TL_SOURCE_ENTRY: s->way->entry(s, op, path); break;
+    case TL_SOURCE_XATTRS: s->way->xattrs(s, op, path); break;
     }
 }
 
@@ -252,7 +253,8 @@ static int allocate(struct tl_source *s)
     return s->event_fd >= 0 ? 0 : -errno;
 }
 
-int tl_source_posix_open(struct tl_source **out, const struct tl_source_config *config, struct tl_error *err)
+int tl_source_start(struct tl_source **out, const struct tl_source_config *config, const struct tl_source_way *way,
+                    struct tl_http *http, struct tl_error *err)
 {
     if (config->threads < 1 || config->threads > THREADS_MAX)
         return tl_error_set(err, -EINVAL, "%u storage threads are out of range: choose 1 to %u", config->threads,
@@ -264,14 +266,19 @@ int tl_source_posix_open(struct tl_source **out, const struct tl_source_config *
     if (s == NULL)
         return tl_error_set(err, -ENOMEM, "no memory for the storage threads");
     s->config = *config;
+    s->way = way;
+    s->http = http;
     s->event_fd = -1;
     s->rights = tl_posix_rights_now();
+    if (http != NULL)
+        http->stopping = &s->stopping;
     init_locks(s);
     int rc = allocate(s);
     if (rc == 0)
         rc = start_workers(s);
     s->config.exclude = NULL; /* the caller's; copied into s->exclude */
     if (rc != 0) {
+        s->http = NULL; /* still the caller's */
         tl_source_close(s);
         return tl_error_set(err, rc, "cannot start %u storage threads: %s; see `ulimit -u` and `ulimit -n`",
                             config->threads, strerror(-rc));
@@ -297,6 +304,8 @@ void tl_source_close(struct tl_source *s)
     if (s->event_fd >= 0)
         close(s->event_fd);
     check(s->walks == NULL);
+    if (s->http != NULL)
+        s->way->close(s->http);
     pthread_cond_destroy(&s->work);
     pthread_cond_destroy(&s->helped);
     pthread_mutex_destroy(&s->lock);
@@ -305,6 +314,13 @@ void tl_source_close(struct tl_source *s)
     free(s->done);
     free(s->threads);
     free(s);
+}
+
+int tl_source_posix_open(struct tl_source **out, const struct tl_source_config *config, struct tl_error *err)
+{
+    static const struct tl_source_way posix = {
+        .list = tl_posix_list, .entry = tl_posix_entry, .xattrs = tl_posix_xattrs, .read = tl_posix_read};
+    return tl_source_start(out, config, &posix, NULL, err);
 }
 
 int tl_source_fd(struct tl_source *s)
