@@ -4,7 +4,7 @@
 LAUNCH_UID=65534
 LAUNCH_NATIVE=/dev/shm/tiercel-bench-launch
 LAUNCH_TREES=/dev/shm/tiercel-bench-trees
-LAUNCH_RUNGS=(bind fuse inject fault preload)
+read -ra LAUNCH_RUNGS <<<"${LAUNCH_RUNGS:-bind fuse inject fault preload}" # some of them: LAUNCH_RUNGS='fuse bind'
 # What Parrot (cctools), which traps each call by ptrace, has published: a share of native.
 declare -A LAUNCH_PARROT=([stat]=0.023 [open-close]=0.031 [read-4k]=0.041 [read-128k]=0.41)
 

@@ -8,6 +8,9 @@ _SETUID_IN_USER_NAMESPACE = "a setuid program has no privilege in a user namespa
 _NO_ATTRIBUTES = "files in shared memory have no extended attributes"
 _NOT_PRELOADED = "a static program has no loader that could put a library into it"
 
+# Whom the rung does not reach sees what is there without it, and nothing else.
+SEES_SOURCE = (_NOT_PRELOADED,)
+
 EXPECTED = {
     "bind": {
         "all": {"xattr": _NO_ATTRIBUTES},

@@ -152,6 +152,10 @@ class Scene:
     def run_native(self, argv):
         return run(["nsenter", f"--mount=/proc/{self.inside.pid}/ns/mnt", "--wd=/"] + self.as_user(argv), self.env)
 
+    def run_plain(self, argv):
+        """As without a tier: with what is at the tree's path for everybody."""
+        return run(self.as_user(argv), self.env)
+
     def served(self, argv):
         """A command that runs argv with the tree served."""
         return [TIERCEL, "run", "--how", self.rung, "--strict", "--no-profile", "--cache", self.tree, "--"] + argv
