@@ -18,7 +18,8 @@
 struct node {
     uint32_t newer, older;
     uint32_t weight;
-    uint32_t queue; /* list * 2 + (1: main); NONE: in no list */
+    uint32_t
+        queue; /* 0: in no list; else 1 + list * 2 + (1: main), so that slots that were never used cost no memory */
     uint32_t print; /* of its key */
 };
 
@@ -56,7 +57,7 @@ int tl_evict_new(struct tl_evict **out, uint32_t capacity, uint32_t lists, _Atom
     e->capacity = capacity;
     e->lists = lists;
     e->ghost_mask = buckets - 1;
-    e->nodes = malloc(capacity * sizeof *e->nodes);
+    e->nodes = calloc(capacity, sizeof *e->nodes);
     e->queues = malloc(2 * lists * sizeof *e->queues);
     e->ghosts = calloc((size_t)buckets * GHOST_WAYS, sizeof *e->ghosts);
     e->own_uses = uses == NULL ? calloc(capacity, 1) : NULL;
@@ -65,8 +66,6 @@ int tl_evict_new(struct tl_evict **out, uint32_t capacity, uint32_t lists, _Atom
         tl_evict_free(e);
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < capacity; i++)
-        e->nodes[i].queue = NONE;
     for (uint32_t i = 0; i < 2 * lists; i++)
         e->queues[i] = (struct queue){.newest = NONE, .oldest = NONE};
     *out = e;
@@ -90,7 +89,7 @@ static void push(struct tl_evict *e, uint32_t queue, uint32_t slot)
 {
     struct queue *q = &e->queues[queue];
     struct node *n = &e->nodes[slot];
-    n->queue = queue;
+    n->queue = queue + 1;
     n->newer = NONE;
     n->older = q->newest;
     if (q->newest != NONE)
@@ -106,7 +105,7 @@ static void push(struct tl_evict *e, uint32_t queue, uint32_t slot)
 static void take(struct tl_evict *e, uint32_t slot)
 {
     struct node *n = &e->nodes[slot];
-    struct queue *q = &e->queues[n->queue];
+    struct queue *q = &e->queues[n->queue - 1];
     check(q->count > 0 && q->weight >= n->weight);
     if (n->newer != NONE)
         e->nodes[n->newer].older = n->older;
@@ -118,7 +117,7 @@ static void take(struct tl_evict *e, uint32_t slot)
         q->oldest = n->newer;
     q->count--;
     q->weight -= n->weight;
-    n->queue = NONE;
+    n->queue = 0;
     e->listed--;
 }
 
@@ -162,7 +161,7 @@ void tl_evict_insert(struct tl_evict *e, uint32_t list, uint32_t slot, uint32_t 
 {
     check(list < e->lists && slot < e->capacity);
     struct node *n = &e->nodes[slot];
-    check(n->queue == NONE);
+    check(n->queue == 0);
     n->weight = weight;
     n->print = (uint32_t)(key ^ key >> 32) | 1;
     atomic_store_explicit(&e->uses[slot], 0, memory_order_relaxed); /* a hint: orders nothing */
@@ -172,7 +171,7 @@ void tl_evict_insert(struct tl_evict *e, uint32_t list, uint32_t slot, uint32_t 
 void tl_evict_remove(struct tl_evict *e, uint32_t slot)
 {
     check(slot < e->capacity);
-    if (e->nodes[slot].queue != NONE)
+    if (e->nodes[slot].queue != 0)
         take(e, slot);
 }
 
@@ -242,5 +241,5 @@ uint32_t tl_evict_count(const struct tl_evict *e, uint32_t list)
 
 int tl_evict_listed(const struct tl_evict *e, uint32_t slot)
 {
-    return e->nodes[slot].queue != NONE;
+    return e->nodes[slot].queue != 0;
 }

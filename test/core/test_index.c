@@ -25,12 +25,10 @@ struct entry {
     uint8_t state; /* enum tl_chunk_state */
     uint32_t slot;
     uint32_t pins;
-    uint64_t used_at; /* for the order of eviction */
 };
 
 struct model {
     struct entry chunks[OBJECTS][NUMBERS];
-    uint64_t clock;
     uint32_t count;
 };
 
@@ -92,25 +90,25 @@ static void add(struct tl_index *x, struct model *m, uint32_t name, uint32_t num
     m->count++;
 }
 
-static void land(struct tl_index *x, struct model *m, struct entry *e, enum tl_chunk_state state)
+static void land(struct tl_index *x, struct entry *e, enum tl_chunk_state state)
 {
     tl_index_land_chunk(x, e->slot, state);
     tl_index_settle_object(x, x->chunks[e->slot].object);
     e->state = (uint8_t)state;
-    e->used_at = ++m->clock;
 }
 
-static struct entry *oldest_unpinned(struct model *m)
+static uint32_t evictable(struct model *m, uint32_t slot, struct entry **which)
 {
-    struct entry *best = NULL;
+    uint32_t count = 0;
     for (uint32_t name = 0; name < OBJECTS; name++)
         for (uint32_t i = 0; i < NUMBERS; i++) {
             struct entry *e = &m->chunks[name][i];
             bool may_go = (e->state == TL_CHUNK_PRESENT || e->state == TL_CHUNK_NEGATIVE) && e->pins == 0;
-            if (may_go && (best == NULL || e->used_at < best->used_at))
-                best = e;
+            count += may_go;
+            if (may_go && e->slot == slot)
+                *which = e;
         }
-    return best;
+    return count;
 }
 
 static void remove_entry(struct tl_index *x, struct model *m, struct entry *e)
@@ -122,11 +120,12 @@ static void remove_entry(struct tl_index *x, struct model *m, struct entry *e)
 
 static void evict(struct tl_index *x, struct model *m)
 {
-    struct entry *expected = oldest_unpinned(m);
-    uint32_t victim = tl_index_victim(x, 1);
-    assert_int_equal(victim, expected == NULL ? TL_SLOT_NONE : expected->slot);
-    if (expected != NULL)
-        remove_entry(x, m, expected);
+    struct entry *gone = NULL;
+    uint32_t victim = tl_index_victim(x, 1), count = evictable(m, victim, &gone);
+    assert_int_equal(victim == TL_SLOT_NONE, count == 0);
+    assert_int_equal(gone == NULL, count == 0);
+    if (gone != NULL)
+        remove_entry(x, m, gone);
 }
 
 static void operate(struct tl_index *x, struct model *m, struct tl_prng *p)
@@ -140,12 +139,11 @@ static void operate(struct tl_index *x, struct model *m, struct tl_prng *p)
     case 2: add(x, m, name, number); break;
     case 3:
         if (e->state == TL_CHUNK_FLIGHT)
-            land(x, m, e, tl_prng_below(p, 4) == 0 ? TL_CHUNK_NEGATIVE : TL_CHUNK_PRESENT);
+            land(x, e, tl_prng_below(p, 4) == 0 ? TL_CHUNK_NEGATIVE : TL_CHUNK_PRESENT);
         break;
     case 4:
         if (here) {
             tl_index_touch(x, e->slot);
-            e->used_at = ++m->clock;
         }
         break;
     case 5:
@@ -265,6 +263,7 @@ static void a_disowned_object_is_out_of_reach_but_there(void **state)
     tl_index_verify(x);
     assert_int_not_equal(x->chunks[old].object, x->chunks[new].object);
     assert_int_equal(tl_index_victim(x, 1), new); /* the old one is in use */
+    tl_index_remove_chunk(x, new);
     x->chunks[old].pins--;
     assert_int_equal(tl_index_victim(x, 1), old);
     tl_index_remove_chunk(x, old);
@@ -281,6 +280,34 @@ static void what_was_handed_out_in_this_step_is_not_evicted_in_it(void **state)
     x->chunks[chunk].answered_step = 5;
     assert_int_equal(tl_index_victim(x, 5), TL_SLOT_NONE);
     assert_int_equal(tl_index_victim(x, 6), chunk);
+    tl_index_free(x);
+}
+
+static void what_is_used_again_outlives_what_passes_by(void **state)
+{
+    (void)state;
+    enum { HOT = 8, ROUNDS = 3, PASSING = 20 * TABLE };
+    struct tl_index *x = NULL;
+    assert_int_equal(tl_index_new(&x, TABLE, TABLE), 0);
+    for (uint32_t i = 0; i < HOT; i++) {
+        uint32_t chunk = add_present(x, i, TL_OP_READ);
+        for (uint32_t k = 0; k < ROUNDS; k++)
+            tl_index_touch(x, chunk);
+    }
+    for (uint32_t i = HOT; i < PASSING; i++) {
+        if (x->chunk_count == TABLE) {
+            uint32_t victim = tl_index_victim(x, 1);
+            assert_int_not_equal(victim, TL_SLOT_NONE);
+            tl_index_remove_chunk(x, victim);
+        }
+        tl_index_touch(x, add_present(x, i, TL_OP_READ));
+        for (uint32_t k = 0; k < HOT && i % (2 * TABLE) == 0; k++) { /* the hot ones are read now and then */
+            uint32_t object = tl_index_find_object(x, key_of(k));
+            assert_int_not_equal(object, TL_SLOT_NONE);
+            tl_index_touch(x, tl_index_find_chunk(x, object, 0));
+        }
+    }
+    tl_index_verify(x);
     tl_index_free(x);
 }
 
@@ -323,6 +350,7 @@ int main(void)
         cmocka_unit_test(an_object_that_is_held_outlives_its_chunks_and_keeps_its_path),
         cmocka_unit_test(a_disowned_object_is_out_of_reach_but_there),
         cmocka_unit_test(what_was_handed_out_in_this_step_is_not_evicted_in_it),
+        cmocka_unit_test(what_is_used_again_outlives_what_passes_by),
         cmocka_unit_test(a_full_pool_of_paths_is_said_and_changes_nothing),
         cmocka_unit_test(an_index_without_memory_is_not_made),
     };

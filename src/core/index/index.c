@@ -6,7 +6,8 @@
 
 #define SLOTS_A_BUCKET                                                                                                 \
     8u /* in a full index: hashes touch the whole table soon, so it must not be larger than it need be */
-#define VICTIM_SEARCH_MAX 512u /* pinned chunks passed over before we say that nothing can go */
+#define VICTIM_SEARCH_MAX 512u /* chunks in use passed over before we say that nothing can go */
+#define WEIGHT_UNIT       4096u
 
 static uint32_t bucket_count(uint32_t slots)
 {
@@ -42,8 +43,9 @@ int tl_index_new(struct tl_index **out, uint32_t object_max, uint32_t path_block
     x->object_buckets = calloc(buckets, sizeof *x->object_buckets);
     x->chunk_buckets = calloc(buckets, sizeof *x->chunk_buckets);
     x->object_free = x->chunk_free = TL_SLOT_NONE;
-    x->lru_oldest = x->lru_newest = TL_SLOT_NONE;
     int rc = tl_paths_new(&x->paths, path_blocks);
+    if (rc == 0)
+        rc = tl_evict_new(&x->evict, object_max, 1, NULL);
     if (rc != 0 || x->objects == NULL || x->chunks == NULL || x->object_buckets == NULL || x->chunk_buckets == NULL) {
         tl_index_free(x);
         return -ENOMEM;
@@ -57,6 +59,7 @@ void tl_index_free(struct tl_index *x)
     if (x == NULL)
         return;
     tl_paths_free(x->paths);
+    tl_evict_free(x->evict);
     free(x->objects);
     free(x->chunks);
     free(x->object_buckets);
@@ -191,9 +194,7 @@ uint32_t tl_index_add_chunk(struct tl_index *x, uint32_t object, uint32_t number
                                       .flight = TL_SLOT_NONE,
                                       .hash_next = *bucket,
                                       .object_next = o->chunks,
-                                      .object_prev = TL_SLOT_NONE,
-                                      .lru_next = TL_SLOT_NONE,
-                                      .lru_prev = TL_SLOT_NONE};
+                                      .object_prev = TL_SLOT_NONE};
     *bucket = link_to(at);
     if (o->chunks != TL_SLOT_NONE)
         x->chunks[o->chunks].object_prev = at;
@@ -203,28 +204,12 @@ uint32_t tl_index_add_chunk(struct tl_index *x, uint32_t object, uint32_t number
     return at;
 }
 
-static void lru_unlink(struct tl_index *x, struct tl_chunk *c)
+/* Joins those that may be evicted. */
+static void line_up(struct tl_index *x, uint32_t chunk)
 {
-    if (c->lru_prev != TL_SLOT_NONE)
-        x->chunks[c->lru_prev].lru_next = c->lru_next;
-    else
-        x->lru_oldest = c->lru_next;
-    if (c->lru_next != TL_SLOT_NONE)
-        x->chunks[c->lru_next].lru_prev = c->lru_prev;
-    else
-        x->lru_newest = c->lru_prev;
-}
-
-static void lru_append(struct tl_index *x, uint32_t chunk)
-{
-    struct tl_chunk *c = &x->chunks[chunk];
-    c->lru_prev = x->lru_newest;
-    c->lru_next = TL_SLOT_NONE;
-    if (x->lru_newest != TL_SLOT_NONE)
-        x->chunks[x->lru_newest].lru_next = chunk;
-    else
-        x->lru_oldest = chunk;
-    x->lru_newest = chunk;
+    const struct tl_chunk *c = &x->chunks[chunk];
+    uint64_t key = x->objects[c->object].key.lo + c->number * 0x9e3779b97f4a7c15ull;
+    tl_evict_insert(x->evict, 0, chunk, c->len / WEIGHT_UNIT + 1, key);
 }
 
 void tl_index_land_chunk(struct tl_index *x, uint32_t chunk, enum tl_chunk_state state)
@@ -236,7 +221,7 @@ void tl_index_land_chunk(struct tl_index *x, uint32_t chunk, enum tl_chunk_state
     c->flight = TL_SLOT_NONE;
     check(x->objects[c->object].flights > 0);
     x->objects[c->object].flights--;
-    lru_append(x, chunk);
+    line_up(x, chunk);
 }
 
 void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
@@ -246,8 +231,8 @@ void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
     struct tl_object *o = &x->objects[c->object];
     if (c->state == TL_CHUNK_FLIGHT)
         o->flights--;
-    else if (!c->kept)
-        lru_unlink(x, c);
+    else
+        tl_evict_remove(x->evict, chunk);
     if (c->object_prev != TL_SLOT_NONE)
         x->chunks[c->object_prev].object_next = c->object_next;
     else
@@ -268,10 +253,7 @@ void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk)
 void tl_index_touch(struct tl_index *x, uint32_t chunk)
 {
     check(x->chunks[chunk].state == TL_CHUNK_PRESENT || x->chunks[chunk].state == TL_CHUNK_NEGATIVE);
-    if (x->lru_newest == chunk || x->chunks[chunk].kept)
-        return;
-    lru_unlink(x, &x->chunks[chunk]);
-    lru_append(x, chunk);
+    tl_evict_touch(x->evict, chunk);
 }
 
 void tl_index_keep(struct tl_index *x, uint32_t chunk, bool keep)
@@ -279,48 +261,48 @@ void tl_index_keep(struct tl_index *x, uint32_t chunk, bool keep)
     struct tl_chunk *c = &x->chunks[chunk];
     check(c->state == TL_CHUNK_PRESENT || c->state == TL_CHUNK_NEGATIVE);
     if (keep && !c->kept)
-        lru_unlink(x, c);
+        tl_evict_remove(x->evict, chunk);
     else if (!keep && c->kept)
-        lru_append(x, chunk);
+        line_up(x, chunk);
     c->kept = keep;
 }
 
-uint32_t tl_index_victim(const struct tl_index *x, uint64_t step)
+uint32_t tl_index_victim(struct tl_index *x, uint64_t step)
 {
-    uint32_t at = x->lru_oldest;
-    for (uint32_t looked = 0; at != TL_SLOT_NONE && looked < VICTIM_SEARCH_MAX; looked++) {
-        const struct tl_chunk *c = &x->chunks[at];
-        if (c->pins == 0 && c->answered_step != step)
-            return at;
-        at = c->lru_next;
+    uint32_t passed[VICTIM_SEARCH_MAX], count = 0, victim = TL_SLOT_NONE;
+    while (count < VICTIM_SEARCH_MAX) {
+        uint32_t at = tl_evict_victim(x->evict, 0);
+        if (at == TL_EVICT_NONE)
+            break;
+        if (x->chunks[at].pins == 0 && x->chunks[at].answered_step != step) {
+            victim = at;
+            break;
+        }
+        passed[count++] = at;
     }
-    return TL_SLOT_NONE;
+    for (uint32_t i = 0; i < count; i++) /* remembered as having left: they come back as what is in use */
+        line_up(x, passed[i]);
+    return victim;
 }
 
 void tl_index_verify(const struct tl_index *x)
 {
-    uint32_t listed = 0, flights = 0, used = 0, prev = TL_SLOT_NONE;
-    for (uint32_t at = x->lru_oldest; at != TL_SLOT_NONE; at = x->chunks[at].lru_next) {
-        check(x->chunks[at].state == TL_CHUNK_PRESENT || x->chunks[at].state == TL_CHUNK_NEGATIVE);
-        check(x->chunks[at].lru_prev == prev && !x->chunks[at].kept);
-        prev = at;
-        listed++;
-        check(listed <= x->chunk_count);
-    }
-    check(prev == x->lru_newest);
+    uint32_t listed = 0, flights = 0, used = 0;
     for (uint32_t i = 0; i < x->chunk_fresh; i++) {
         const struct tl_chunk *c = &x->chunks[i];
         if (c->state == TL_CHUNK_FREE)
             continue;
         used++;
         flights += c->state == TL_CHUNK_FLIGHT || c->kept;
+        listed += tl_evict_listed(x->evict, i) != 0;
+        check((tl_evict_listed(x->evict, i) != 0) == (c->state != TL_CHUNK_FLIGHT && !c->kept));
         check(!c->kept || c->state != TL_CHUNK_FLIGHT);
         check((c->flight != TL_SLOT_NONE) == (c->state == TL_CHUNK_FLIGHT));
         check(tl_index_find_chunk(x, c->object, c->number) == i);
         check(x->objects[c->object].op != 0);
     }
     check(used == x->chunk_count);
-    check(listed + flights == used);
+    check(listed + flights == used && listed == tl_evict_count(x->evict, 0));
     uint32_t objects = 0;
     for (uint32_t i = 0; i < x->object_fresh; i++) {
         const struct tl_object *o = &x->objects[i];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the node holds or is fetching: objects, and their chunks, with the least recently used ones first in line to go.
+/* What the node holds or is fetching: objects, and their chunks, and which of those are first in line to go (base/evict.h).
  *
  * An object is a listing or one version of a file; it is here while any of its chunks is. A chunk is in flight, present, or
  * negative (an errno that is worth keeping). All tables are allocated once, in tl_index_new, and addressed by slot;
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/check.h"
+#include "base/evict.h"
 #include "base/hash.h"
 #include "core/index/paths.h"
 #include "core/request.h"
@@ -40,12 +41,11 @@ struct tl_object {
 struct tl_chunk {
     uint32_t object, number;
     uint32_t hash_next, object_next, object_prev;
-    uint32_t lru_next, lru_prev; /* towards the more, the less recently used */
-    uint32_t flight;             /* while in flight */
-    uint32_t pins;               /* present: loans and requests that need it; not evicted while > 0 */
-    uint64_t answered_step;      /* the step in which its address was last handed out: not evicted within it (P-15) */
-    uint64_t read_ns;            /* when it came; the owner's */
-    uint32_t served;             /* bytes of it that programs here have been given; the owner's */
+    uint32_t flight;        /* while in flight */
+    uint32_t pins;          /* present: loans and requests that need it; not evicted while > 0 */
+    uint64_t answered_step; /* the step in which its address was last handed out: not evicted within it (P-15) */
+    uint64_t read_ns;       /* when it came; the owner's */
+    uint32_t served;        /* bytes of it that programs here have been given; the owner's */
     uint64_t addr;
     uint32_t len;
     int32_t status; /* negative: the errno */
@@ -62,7 +62,7 @@ struct tl_index {
     uint32_t object_max, chunk_max;
     uint32_t object_free, object_fresh, object_count;
     uint32_t chunk_free, chunk_fresh, chunk_count;
-    uint32_t lru_oldest, lru_newest; /* present and negative chunks */
+    struct tl_evict *evict; /* present and negative chunks, but for those that are kept */
     struct tl_paths *paths;
 };
 
@@ -81,17 +81,18 @@ void tl_index_settle_object(struct tl_index *x, uint32_t object);
 void tl_index_disown_object(struct tl_index *x, uint32_t object);
 
 uint32_t tl_index_find_chunk(const struct tl_index *x, uint32_t object, uint32_t number);
-/* A new chunk in state FLIGHT, not in the LRU list. TL_SLOT_NONE: full. */
+/* A new chunk in state FLIGHT, not among those that may be evicted. TL_SLOT_NONE: full. */
 uint32_t tl_index_add_chunk(struct tl_index *x, uint32_t object, uint32_t number);
-/* Moves a chunk from FLIGHT to PRESENT or NEGATIVE, the most recently used. */
+/* Moves a chunk from FLIGHT to PRESENT or NEGATIVE, last in line to go. Its len is set. */
 void tl_index_land_chunk(struct tl_index *x, uint32_t chunk, enum tl_chunk_state state);
 /* Takes the slot out of every table. Its bytes are the caller's to free. The object is settled. */
 void tl_index_remove_chunk(struct tl_index *x, uint32_t chunk);
 void tl_index_touch(struct tl_index *x, uint32_t chunk);
-/* The least recently used chunk that may go now (P-16), TL_SLOT_NONE if there is none within a bounded search. */
-/* Takes a chunk that is present or negative out of those that may be evicted, or puts it back among them as the newest. */
+/* Takes a chunk that is present or negative out of those that may be evicted, or puts it back among them. */
 void tl_index_keep(struct tl_index *x, uint32_t chunk, bool keep);
-uint32_t tl_index_victim(const struct tl_index *x, uint64_t step);
+/* The next chunk that may go now (P-16), TL_SLOT_NONE if there is none within a bounded search. It is for the caller to remove
+ * it, at once. */
+uint32_t tl_index_victim(struct tl_index *x, uint64_t step) TL_MUST_CHECK;
 
 void tl_index_verify(const struct tl_index *x);
 
