@@ -3,7 +3,7 @@
 #ifndef TL_FRONT_LAUNCH_PRELOAD_H
 #define TL_FRONT_LAUNCH_PRELOAD_H
 
-#include "front/launch/answer.h"
+#include "front/launch/filler.h"
 #include "front/launch/rung.h"
 
 /* The folder of the stub and the auditor. 0, or -errno with a sentence. */

@@ -12,12 +12,12 @@ static int child(void *ctx, int channel, struct tl_error *err)
 static int start(void *ctx, int channel, struct tl_error *err)
 {
     (void)channel;
-    return tl_answer_start(ctx, err);
+    return tl_filler_start(ctx, err);
 }
 
 static void end(void *ctx)
 {
-    tl_answer_end(ctx);
+    tl_filler_end(ctx);
 }
 
 int tl_rung_preload_probe(struct tl_error *err)

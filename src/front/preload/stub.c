@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "front/preload/ask.h"
-#include "front/preload/calls.h"
+#include "front/preload/path_calls.h"
 
 /* Of the program's C library. */
 extern int *__errno_location(void) __attribute__((weak));
@@ -255,7 +255,7 @@ static bool find_again(const struct tl_paths *p, int dir, const char *path, bool
 
 struct request {
     const struct tl_paths *paths;
-    const struct tl_call *call;
+    const struct tl_path_call *call;
     long nr, a[6];
 };
 
@@ -284,7 +284,7 @@ static long flags_of(const struct request *r)
 static bool follows(const struct request *r)
 {
     long flags = flags_of(r);
-    switch ((enum tl_call_follow)r->call->follow) {
+    switch ((enum tl_path_call_follow)r->call->follow) {
     case TL_FOLLOW: return true;
     case TL_FOLLOW_NOT: return false;
     case TL_FOLLOW_FLAGS: return (flags & AT_SYMLINK_NOFOLLOW) == 0;
@@ -457,9 +457,9 @@ static long refuse_change(const struct request *r, const struct found *f, bool m
 static long call_change(const struct request *r, struct found *f)
 {
     struct found second = {.place = AS_IS};
-    const struct tl_call *c = r->call;
+    const struct tl_path_call *c = r->call;
     if (f->place == IN_TREE)
-        return refuse_change(r, f, c->kind == TL_CALL_MAKE);
+        return refuse_change(r, f, c->kind == TL_PATH_MAKE);
     if (c->path2 < 0)
         return pass(r, f);
     const char *path2 = (const char *)(uintptr_t)r->a[c->path2];
@@ -504,32 +504,32 @@ static long call_within(const struct request *r)
 
 long tl_stub_call(long nr, long a, long b, long c, long d, long e, long f)
 {
-    struct request r = {.paths = tl_stub_paths(), .call = tl_call_find(nr), .nr = nr, .a = {a, b, c, d, e, f}};
+    struct request r = {.paths = tl_stub_paths(), .call = tl_path_call_find(nr), .nr = nr, .a = {a, b, c, d, e, f}};
     if (r.paths == NULL || r.call == NULL)
         return tl_raw(nr, a, b, c, d, e, f);
     if (stays_within(&r))
         return call_within(&r);
-    if (r.call->kind == TL_CALL_EXEC) {
+    if (r.call->kind == TL_PATH_EXEC) {
         bool at = nr == SYS_execveat;
         char *const *argv = (char *const *)(uintptr_t)r.a[at ? 2 : 1], *const *envp =
                                                                            (char *const *)(uintptr_t)r.a[at ? 3 : 2];
         return tl_stub_exec(dir_of(&r), path_of(&r), argv, envp, at ? (int)e : 0);
     }
-    bool changes = r.call->kind == TL_CALL_CHANGE || r.call->kind == TL_CALL_MAKE;
+    bool changes = r.call->kind == TL_PATH_CHANGE || r.call->kind == TL_PATH_MAKE;
     struct found found;
     int rc = find(r.paths, dir_of(&r), path_of(&r), follows(&r),
-                  changes || (r.call->kind == TL_CALL_OPEN && writes(flags_of(&r))), &found);
+                  changes || (r.call->kind == TL_PATH_OPEN && writes(flags_of(&r))), &found);
     if (rc != 0)
         return rc;
-    switch ((enum tl_call_kind)r.call->kind) {
-    case TL_CALL_OPEN: return call_open(&r, &found);
-    case TL_CALL_ACCESS: return call_access(&r, &found);
-    case TL_CALL_LINK: return call_link(&r, &found);
-    case TL_CALL_CHANGE:
-    case TL_CALL_MAKE: return call_change(&r, &found);
-    case TL_CALL_LOOK:
-    case TL_CALL_ENTER:
-    case TL_CALL_EXEC: break;
+    switch ((enum tl_path_call_kind)r.call->kind) {
+    case TL_PATH_OPEN: return call_open(&r, &found);
+    case TL_PATH_ACCESS: return call_access(&r, &found);
+    case TL_PATH_LINK: return call_link(&r, &found);
+    case TL_PATH_CHANGE:
+    case TL_PATH_MAKE: return call_change(&r, &found);
+    case TL_PATH_LOOK:
+    case TL_PATH_ENTER:
+    case TL_PATH_EXEC: break;
     }
     return call_look(&r, &found);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See answer.h. One connection a request; who asks waits. So threads, each with one request at a time, are as many as
+/* See filler.h. One connection a request; who asks waits. So threads, each with one request at a time, are as many as
  * requests that wait for the network together; more wait in the socket's queue. */
-#include "front/launch/answer.h"
+#include "front/launch/filler.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -108,7 +108,7 @@ static void *answer_all(void *arg)
     return NULL;
 }
 
-int tl_answer_start(const struct tl_served *s, struct tl_error *err)
+int tl_filler_start(const struct tl_served *s, struct tl_error *err)
 {
     static struct door door;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -133,7 +133,7 @@ int tl_answer_start(const struct tl_served *s, struct tl_error *err)
     return ok ? 0 : tl_error_set(err, -code, "cannot listen on %s: %s", s->socket, strerror(code));
 }
 
-void tl_answer_end(const struct tl_served *s)
+void tl_filler_end(const struct tl_served *s)
 {
     (void)unlink(s->socket);
 }

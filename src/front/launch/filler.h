@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Fills files of trees for who asks: the stubs in the command's processes (front/preload/ask.h). In the supervisor. */
-#ifndef TL_FRONT_LAUNCH_ANSWER_H
-#define TL_FRONT_LAUNCH_ANSWER_H
+#ifndef TL_FRONT_LAUNCH_FILLER_H
+#define TL_FRONT_LAUNCH_FILLER_H
 
 #include <limits.h>
 #include <stddef.h>
@@ -25,8 +25,8 @@ void tl_served_close(struct tl_served *s);
 int tl_served_fill(const struct tl_served *s, const char *real);
 
 /* Starts threads that answer on s->socket, until the process ends. 0, or -errno with a sentence. */
-int tl_answer_start(const struct tl_served *s, struct tl_error *err) TL_MUST_CHECK;
+int tl_filler_start(const struct tl_served *s, struct tl_error *err) TL_MUST_CHECK;
 /* Takes the socket's name away. */
-void tl_answer_end(const struct tl_served *s);
+void tl_filler_end(const struct tl_served *s);
 
 #endif
