@@ -476,6 +476,10 @@ static void a_command_line_that_makes_no_sense_is_explained(void **state)
     const char *const unknown[] = {launch_program, "--colour", NULL};
     run(&s, unknown, &r);
     assert_result(&r, 125, "");
+    const char *const no_way[] = {launch_program, "--how", "magic", NULL};
+    run(&s, no_way, &r);
+    assert_result(&r, 125, "");
+    assert_non_null(strstr(r.err, "--how magic: no such way to serve; there are auto, bind, fuse"));
     scene_free(&s);
 }
 

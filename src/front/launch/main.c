@@ -49,6 +49,15 @@ static int usage(const char *what)
     return EXIT_LAUNCH;
 }
 
+static int no_such_way(const char *name)
+{
+    fprintf(stderr, "tiercel: --how %s: no such way to serve; there are auto", name);
+    for (size_t i = 0; i < tl_rung_count; i++)
+        fprintf(stderr, ", %s", tl_rungs[i].name);
+    fprintf(stderr, " (see tiercel doctor)\n");
+    return EXIT_LAUNCH;
+}
+
 /* 0, or the exit code. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -64,7 +73,7 @@ static int parse(int argc, char **argv, struct options *o)
         } else if (c == HOW) {
             o->how = tl_rung_find(optarg);
             if (o->how == NULL && strcmp(optarg, "auto") != 0)
-                return usage("--how with a way it does not know");
+                return no_such_way(optarg);
         } else if (c == FALLBACK) {
             o->fallback = true;
         } else if (c == PROBE) {
