@@ -87,7 +87,12 @@ static bool serve_client(struct loop *l, int client)
     if (c != NULL)
         memcpy(&fd, CMSG_DATA(c), sizeof fd);
     const char *verb = bytes + 4, *source = verb + strlen(verb) + 1, *map_owner = source + strlen(source) + 1;
-    check(strcmp(verb, "attach") == 0);
+    if (strcmp(verb, "attach") != 0) { /* no trees here */
+        if (fd >= 0)
+            close(fd);
+        reply(client, TL_CONTROL_ERROR, "{\"error\": \"not known\", \"code\": \"ENOSYS\", \"errno\": 38}");
+        return true;
+    }
     attach(l, client, source, map_owner, fd);
     return true;
 }

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a rung cannot do by its nature (row -> reason, for all users or for one; `tiercel doctor` says it, too), and what
-becomes of programs when something dies (docs/launch.md)."""
+"""What a rung cannot do by its nature (row -> reason, for all users or for one; "at times: " if it mostly can; `tiercel
+doctor` says it, too), and what becomes of programs when something dies (docs/launch.md)."""
 
-RUNGS = ("fuse", "bind", "preload")
+RUNGS = ("bind", "fuse", "fault", "preload")
 
 _SETUID_IN_USER_NAMESPACE = "a setuid program has no privilege in a user namespace"
 _NO_ATTRIBUTES = "files in shared memory have no extended attributes"
 _NOT_PRELOADED = "a static program has no loader that could put a library into it"
+_TO_SOURCE = "{} lead to the source's path, not to the prefix"
 
 # Whom the rung does not reach sees what is there without it, and nothing else.
 SEES_SOURCE = (_NOT_PRELOADED,)
@@ -15,6 +16,22 @@ EXPECTED = {
     "bind": {
         "all": {"xattr": _NO_ATTRIBUTES},
         "nobody": {"setuid": _SETUID_IN_USER_NAMESPACE},
+    },
+    "fault": {
+        "all": {
+            "xattr": _NO_ATTRIBUTES,
+            "sigalrm": "at times: a signal that comes before an open is heard of interrupts it, unless SA_RESTART is set",
+            "io_uring": "opens of io_uring pass no filter, so it is said not to exist",
+            **dict.fromkeys("abslink realpath static:realpath raw:open go:open".split(), _TO_SOURCE.format("absolute links in the tree")),
+            "inlink": _TO_SOURCE.format("links from elsewhere"),
+            **dict.fromkeys("hashbang pt-interp rpath rpath-outside".split(), _TO_SOURCE.format("paths inside files")),
+            **dict.fromkeys("dotdot-in dotdot-out dirfd-dotdot chdir envi envi-static static:chdir static:envi".split(),
+                            "there is nothing beside the tree at its prefix"),
+        },
+        "nobody": {
+            **dict.fromkeys("statx statx-libc find go:readdir".split(), "a file that was not opened yet shows no read permission"),
+            "setuid": "a supervised program cannot gain rights",
+        },
     },
     "fuse": {
         "all": {},
@@ -49,6 +66,15 @@ ENDS = {
         "daemon-killed": "served",
         "tier-killed": "served",
         "tier-down": "served",
+        "outlives": "served",
+        "nested": "served",
+        "terminated": "served",
+    },
+    "fault": {
+        "helper-killed": "fails",
+        "daemon-killed": "served",
+        "tier-killed": "fails",  # what is not filled is opened at the source, which is a decoy here
+        "tier-down": "fails",
         "outlives": "served",
         "nested": "served",
         "terminated": "served",

@@ -53,6 +53,20 @@ static bool is_served(const char *path)
     return served;
 }
 
+/* A launch within one that starts programs at a prefix (rung "fault") is told paths there. Cuts the prefix off. */
+static void cut_prefix(char *real)
+{
+    const char *list = getenv("TIERCEL_PREFIX");
+    for (const char *s = list != NULL ? list : ""; *s != '\0';) {
+        size_t len = strcspn(s, ":");
+        if (len > 0 && strncmp(real, s, len) == 0 && real[len] == '/') {
+            memmove(real, real + len, strlen(real + len) + 1);
+            return;
+        }
+        s += len + (s[len] == ':');
+    }
+}
+
 /* Kernel file systems change by themselves, and a cached /dev has no devices; / would hide the way to everything. */
 static bool can_be_cached(const char *path)
 {
@@ -68,6 +82,7 @@ static int resolve(const char *path, bool plain, char *real, struct tl_error *er
     struct stat st;
     if (realpath(path, real) == NULL)
         return tl_error_set(err, -errno, "path %s cannot be served: %s; check its spelling", path, strerror(errno));
+    cut_prefix(real);
     if (stat(real, &st) != 0)
         return tl_error_set(err, -errno, "path %s cannot be served: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))

@@ -20,6 +20,13 @@ const struct tl_rung tl_rungs[] = {
      .probe = tl_rung_fuse_probe,
      .enter = tl_rung_fuse_enter,
      .limits = "setuid programs (sudo, ping) have no special rights; what other users own appears as nobody's"},
+    {.name = "fault",
+     .summary = "files in shared memory, at a path of their own, filled when they are opened",
+     .probe = tl_rung_fault_probe,
+     .enter = tl_rung_fault_enter,
+     .limits =
+         "the program is started at another path ($TIERCEL_PREFIX); paths inside scripts and files lead to the source; "
+         "setuid programs have no special rights; files that were not opened yet show no read permission"},
     {.name = "preload",
      .summary = "a library preloaded into the command",
      .probe = tl_rung_preload_probe,

@@ -112,13 +112,17 @@ static struct tl_tree_view *drop(struct tl_tree_view *v)
 static int prepare(struct tl_tree *t, const struct tl_place *p, int control, bool make, struct tl_error *err)
 {
     uint64_t now = 0;
-    int rc = control >= 0 ? root_version(control, t->source, &now, err) : 0;
-    if (rc != 0)
-        return rc;
+    int rc;
     struct tl_tree_view *v = view_new(p->dir, t->source, &rc);
-    if (v != NULL && control >= 0 && (v->index->root_version != now || atomic_load(&v->index->stale) != 0))
-        v = drop(v);
     if (v != NULL && !make && !is_complete(v->index))
+        v = drop(v);
+    rc = control >= 0 && (v != NULL || make) ? root_version(control, t->source, &now, err) : 0;
+    if (rc != 0) {
+        if (v != NULL)
+            drop(v);
+        return rc;
+    }
+    if (v != NULL && control >= 0 && (v->index->root_version != now || atomic_load(&v->index->stale) != 0))
         v = drop(v);
     if (v == NULL && !make)
         return tl_error_set(err, -ENOENT,

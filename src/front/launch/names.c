@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The paths that supervised calls name. Any thread.
+ *
+ * What is read from a process that has ended meanwhile, and whose number somebody else has, does no harm: the answer to a call
+ * reaches only the process that made it, and that one has waited all along if it is there to get it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "front/launch/fault.h"
+
+#define PAGE       4096u /* the smallest there is: larger ones are read in more steps */
+#define FIRST_READ 256u  /* most paths are shorter */
+
+int tl_memory_read(uint32_t pid, uint64_t address, void *out, size_t len)
+{
+    struct iovec here = {.iov_base = out, .iov_len = len};
+    struct iovec there = {.iov_base = (void *)(uintptr_t)address, .iov_len = len};
+    ssize_t n = process_vm_readv((pid_t)pid, &here, 1, &there, 1, 0);
+    return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EFAULT;
+}
+
+/* A string: not beyond the page it ends in. */
+static int read_string(uint32_t pid, uint64_t address, char *out, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        size_t len = PAGE - (address + at) % PAGE;
+        len = at == 0 && len > FIRST_READ ? FIRST_READ : len;
+        len = len < size - at ? len : size - at;
+        int rc = tl_memory_read(pid, address + at, out + at, len);
+        if (rc != 0)
+            return rc;
+        if (memchr(out + at, '\0', len) != NULL)
+            return 0;
+        at += len;
+    }
+    return -ENAMETOOLONG;
+}
+
+/* Where a descriptor, or the working directory, is. */
+static int read_place(uint32_t pid, int dir_fd, char *out, size_t size)
+{
+    char link[48];
+    if (dir_fd == AT_FDCWD)
+        snprintf(link, sizeof link, "/proc/%u/cwd", pid);
+    else
+        snprintf(link, sizeof link, "/proc/%u/fd/%d", pid, dir_fd);
+    ssize_t n = readlink(link, out, size - 1);
+    if (n < 0)
+        return -errno;
+    out[n] = '\0';
+    return out[0] == '/' ? 0 : -ENOTDIR; /* a pipe has no names below it */
+}
+
+/* "self" in /proc is the reader's self. */
+static bool rename_self(uint32_t pid, const char *path, char *out)
+{
+    static const char *const selves[] = {"/proc/self/", "/proc/thread-self/"};
+    for (size_t i = 0; i < sizeof selves / sizeof selves[0]; i++) {
+        size_t len = strlen(selves[i]);
+        if (strncmp(path, selves[i], len) != 0)
+            continue;
+        snprintf(out, 2 * PATH_MAX, "/proc/%u/%s", pid, path + len);
+        return true;
+    }
+    if (strncmp(path, "/dev/fd/", 8) != 0)
+        return false;
+    snprintf(out, 2 * PATH_MAX, "/proc/%u/fd/%s", pid, path + 8);
+    return true;
+}
+
+int tl_name_read(uint32_t pid, int dir_fd, uint64_t address, bool empty, char out[2 * PATH_MAX])
+{
+    char path[PATH_MAX];
+    int rc = read_string(pid, address, path, sizeof path);
+    if (rc != 0)
+        return rc;
+    if (path[0] == '/') {
+        if (path[1] != 'p' && path[1] != 'd')
+            memcpy(out, path, strlen(path) + 1);
+        else if (!rename_self(pid, path, out))
+            memcpy(out, path, strlen(path) + 1);
+        return 0;
+    }
+    if (path[0] == '\0' && !empty)
+        return -ENOENT;
+    rc = read_place(pid, dir_fd, out, PATH_MAX);
+    size_t len = rc == 0 ? strlen(out) : 0;
+    if (rc == 0 && path[0] != '\0')
+        snprintf(out + len, 2 * PATH_MAX - len, "/%s", path);
+    return rc;
+}
+
+/* Takes out // . and .. as if there were no links. */
+static void flatten(const char *path, char *out)
+{
+    size_t len = 0;
+    for (const char *s = path; *s != '\0';) {
+        s += strspn(s, "/");
+        size_t n = strcspn(s, "/");
+        if (n == 2 && s[0] == '.' && s[1] == '.') {
+            while (len > 0 && out[--len] != '/')
+                continue;
+        } else if (n > 0 && !(n == 1 && s[0] == '.')) {
+            out[len++] = '/';
+            memcpy(out + len, s, n);
+            len += n;
+        }
+        s += n;
+    }
+    out[len] = '\0';
+}
+
+bool tl_name_below(const char *path, const char *dir)
+{
+    char flat[2 * PATH_MAX];
+    if (strstr(path, "/.") != NULL || strstr(path, "//") != NULL) {
+        flatten(path, flat);
+        path = flat;
+    }
+    size_t len = strlen(dir);
+    return strncmp(path, dir, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
