@@ -20,18 +20,19 @@ const struct tl_rung tl_rungs[] = {
      .probe = tl_rung_fuse_probe,
      .enter = tl_rung_fuse_enter,
      .limits = "setuid programs (sudo, ping) have no special rights; what other users own appears as nobody's"},
-    {.name = "fault",
-     .summary = "files in shared memory, at a path of their own, filled when they are opened",
-     .probe = tl_rung_fault_probe,
-     .enter = tl_rung_fault_enter,
-     .limits =
-         "the program is started at another path ($TIERCEL_PREFIX); paths inside scripts and files lead to the source; "
-         "setuid programs have no special rights; files that were not opened yet show no read permission"},
     {.name = "preload",
      .summary = "a library preloaded into the command",
      .probe = tl_rung_preload_probe,
      .enter = tl_rung_preload_enter,
-     .limits = "static programs, Go programs and raw system calls do not see what is served"},
+     .limits = "static programs, Go programs and raw system calls go to the source, without the tier"},
+    {.name = "fault",
+     .summary = "files in shared memory, at a path of their own, filled when they are opened",
+     .probe = tl_rung_fault_probe,
+     .enter = tl_rung_fault_enter,
+     .condition = "paths of a run with --how fault",
+     .limits =
+         "the program is started at another path ($TIERCEL_PREFIX); paths inside scripts and files lead to the source; "
+         "setuid programs have no special rights; files that were not opened yet show no read permission"},
 };
 const size_t tl_rung_count = sizeof tl_rungs / sizeof tl_rungs[0];
 

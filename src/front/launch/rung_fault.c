@@ -198,6 +198,8 @@ int tl_rung_fault_enter(struct tl_launch *l, struct tl_error *err)
     bool complete;
     char **command = l->command;
     s.listener = -1;
+    if (!l->named)
+        return tl_error_set(err, -EAGAIN, "the program would be started at another path; use --how fault if it may be");
     int rc = may_look(err);
     if (rc == 0)
         rc = open_trees(l, &s, &complete, err);
