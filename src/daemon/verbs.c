@@ -327,12 +327,16 @@ static void verb_attach(struct tl_daemon *d, struct tl_control *c)
 
 static void verb_ping(struct tl_daemon *d, struct tl_control *c)
 {
+    struct tl_report report;
+    tl_node_report(d->node, &report);
+    const uint64_t seen[] = {report.incarnation, report.counters.invalidations};
     char program[PATH_MAX] = "";
     ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
     program[len > 0 ? len : 0] = 0;
     tl_control_reply(c, 'r',
-                     json_pack("{s:s, s:i, s:I, s:s, s:s, s:i}", "tier", d->options.tier, "rank", d->options.rank,
-                               "pid", (json_int_t)getpid(), "version", TIERCEL_VERSION, "program", program, "restarts",
+                     json_pack("{s:s, s:i, s:I, s:I, s:s, s:s, s:i}", "tier", d->options.tier, "rank", d->options.rank,
+                               "changes", (json_int_t)(tl_hash64(seen, sizeof seen, 0) >> 2 | 1), "pid",
+                               (json_int_t)getpid(), "version", TIERCEL_VERSION, "program", program, "restarts",
                                d->restarts));
 }
 

@@ -170,7 +170,7 @@ static void a_skeleton_has_all_names_and_no_content(void **state)
     char outside[128];
     snprintf(outside, sizeof outside, "%s/../outside", s.source);
     assert_string_equal(target, outside);                      /* it led out of the source, so it says where to */
-    assert_int_equal(atomic_load(&s.daemon.shared->lists), 4); /* root: its version, itself, its names; sub */
+    assert_int_equal(atomic_load(&s.daemon.shared->lists), 3); /* root: itself, its names; sub */
     assert_false(tl_tree_is_complete(s.tree));
     scene_free(&s);
 }
@@ -357,13 +357,39 @@ static void a_changed_file_is_stale_until_the_tree_is_made_anew(void **state)
     assert_int_equal(content(&s, "file"), 6);
     assert_int_equal(tl_tree_fault(old, "big"), 0); /* who had it open goes on with the new one */
     assert_int_equal(content(&s, "big"), BIG_SIZE);
-    spill(s.source, "another", "new\n", 4, 0644); /* the root changes */
+    spill(s.source, "another", "new\n", 4, 0644);
+    atomic_fetch_add(&s.daemon.shared->changes, 1);
     tl_tree_close(old);
     old = s.tree;
     use_tree(&s);
     tl_tree_close(old);
     assert_int_equal(tl_tree_fault(s.tree, "another"), 0);
     assert_int_equal(content(&s, "another"), 4);
+    scene_free(&s);
+}
+
+static void a_change_anywhere_makes_it_anew_once_the_tier_has_seen_it(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct tl_error err = {.code = 0};
+    scene_new(&s);
+    use_tree(&s);
+    assert_int_equal(tl_tree_fill(s.tree, NULL, NULL, &err), 0);
+    int lists = atomic_load(&s.daemon.shared->lists);
+    struct tl_tree *found;
+    assert_int_equal(tl_tree_find(&found, s.daemon.socket, s.source, &err), 0);
+    tl_tree_close(found);
+    assert_int_equal(atomic_load(&s.daemon.shared->lists), lists); /* nothing has happened: nobody is asked */
+    atomic_fetch_add(&s.daemon.shared->changes, 1);
+    assert_int_equal(tl_tree_find(&found, s.daemon.socket, s.source, &err), 0); /* nothing of ours has changed */
+    tl_tree_close(found);
+    assert_true(atomic_load(&s.daemon.shared->lists) > lists);
+    spill(s.source, "sub/below", "BELOW\n", 6, 0644); /* not in the root, and nothing but its time of change */
+    assert_int_equal(tl_tree_find(&found, s.daemon.socket, s.source, &err), 0); /* the tier has not seen it */
+    tl_tree_close(found);
+    atomic_fetch_add(&s.daemon.shared->changes, 1);
+    assert_int_equal(tl_tree_find(&found, s.daemon.socket, s.source, &err), -ENOENT);
     scene_free(&s);
 }
 
@@ -493,6 +519,7 @@ int main(void)
         cmocka_unit_test(who_is_killed_half_way_leaves_it_unreadable),
         cmocka_unit_test(threads_fill_each_file_once),
         cmocka_unit_test(a_daemon_that_comes_back_goes_on),
+        cmocka_unit_test(a_change_anywhere_makes_it_anew_once_the_tier_has_seen_it),
         cmocka_unit_test(a_changed_file_is_stale_until_the_tree_is_made_anew),
         cmocka_unit_test(an_error_of_the_daemon_leaves_it_as_it_was),
         cmocka_unit_test(folders_of_others_and_links_are_refused),

@@ -162,6 +162,12 @@ static _Noreturn void serve(struct tree_daemon *d, int client)
         int fd = -1;
         if (CMSG_FIRSTHDR(&msg) != NULL)
             memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof fd);
+        if (strcmp(verb, "ping") == 0) {
+            char json[64];
+            snprintf(json, sizeof json, "{\"changes\": %u}", atomic_load(&d->shared->changes));
+            reply(client, TL_CONTROL_RESULT, json);
+            continue;
+        }
         check(fd >= 0);
         if (strcmp(verb, "list") == 0) {
             atomic_fetch_add(&d->shared->lists, 1);
@@ -192,6 +198,7 @@ void tree_daemon_start(struct tree_daemon *d, const char *folder, uid_t uid)
     snprintf(address.sun_path, sizeof address.sun_path, "%s", d->socket);
     d->shared = mmap(NULL, sizeof *d->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     check(d->shared != MAP_FAILED);
+    atomic_store(&d->shared->changes, 1);
     check(sem_init(&d->shared->half, 1, 0) == 0 && sem_init(&d->shared->go, 1, 0) == 0);
     (void)unlink(d->socket);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -13,8 +13,9 @@ struct tree_daemon {
     pid_t pid;
     struct tree_daemon_shared {
         _Atomic int lists, fetches;
-        _Atomic int fail;   /* errno for the fetches to come; 0: none */
-        _Atomic int halves; /* so many fetches stop in the middle, post `half` and wait for `go` */
+        _Atomic unsigned changes; /* what ping says */
+        _Atomic int fail;         /* errno for the fetches to come; 0: none */
+        _Atomic int halves;       /* so many fetches stop in the middle, post `half` and wait for `go` */
         sem_t half, go;
     } * shared;
 };

@@ -10,7 +10,7 @@
 
 #include "front/tree/internal.h"
 
-static const char magic[8] = "TLTREE1";
+static const char magic[8] = "TLTREE2";
 
 static int by_ino(const void *a, const void *b)
 {
@@ -35,15 +35,14 @@ static bool waits_for_content(const struct tl_index_file *f)
     return f->size_bytes > 0 && (f->mode & S_IRUSR) != 0;
 }
 
-int tl_index_write(const char *path, const char *source, uint64_t root_version, struct tl_index_file *files,
-                   size_t count)
+int tl_index_write(const char *path, const char *source, uint64_t names, struct tl_index_file *files, size_t count)
 {
     struct tl_index_head *h = calloc(1, sizeof *h);
     if (h == NULL)
         return -ENOMEM;
     memcpy(h->magic, magic, sizeof magic);
     snprintf(h->source, sizeof h->source, "%s", source);
-    h->root_version = root_version;
+    h->names = names;
     h->count = count;
     int64_t left = 0;
     for (size_t i = 0; i < count; i++)

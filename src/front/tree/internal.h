@@ -52,7 +52,8 @@ struct tl_index_file {
 struct tl_index_head {
     char magic[8];
     uint64_t count;
-    uint64_t root_version;  /* of the source's directory */
+    uint64_t names;         /* digest of all names and what they were at the source */
+    _Atomic uint64_t seen;  /* the daemon's `changes` when that was last compared; 0: never */
     _Atomic int64_t left;   /* files that are not whole; 0 or less: none */
     _Atomic uint32_t gone;  /* the tree has been replaced or removed */
     _Atomic uint32_t stale; /* a file has changed at the source: make it anew when it is next opened */
@@ -61,7 +62,7 @@ struct tl_index_head {
 };
 
 /* Sorts and writes an index; path must not exist. 0 or -errno. */
-int tl_index_write(const char *path, const char *source, uint64_t root_version, struct tl_index_file *files,
+int tl_index_write(const char *path, const char *source, uint64_t names, struct tl_index_file *files,
                    size_t count) TL_MUST_CHECK;
 /* Maps dir's index, shared with all who use the tree. -ENOENT, -EBADMSG (damaged, or of another release), -errno. */
 int tl_index_map(const char *dir, struct tl_index_head **out) TL_MUST_CHECK;
@@ -71,13 +72,10 @@ const struct tl_index_file *tl_index_find(const struct tl_index_head *h, uint64_
 
 /* ---- skeleton.c ---- */
 
-/* Asks for directory path's listing. *blob: malloc'd, the caller's. 0, or -errno with a sentence. */
-int tl_skeleton_list(int control, const char *path, void **blob, size_t *len, struct tl_error *err) TL_MUST_CHECK;
 /* Makes all names of source below dir/root, and dir/index. dir: an empty folder. 0, or -errno with a sentence. */
 int tl_skeleton_make(int control, const char *source, const char *dir, struct tl_error *err) TL_MUST_CHECK;
-/* The version of a directory, from its attributes in a listing. */
-struct tl_attr;
-uint64_t tl_skeleton_version(const struct tl_attr *self);
+/* The digest that a skeleton made now would have, from the listings that the tier holds. */
+int tl_skeleton_names(int control, const char *source, uint64_t *out, struct tl_error *err) TL_MUST_CHECK;
 
 /* ---- tree.c ---- */
 

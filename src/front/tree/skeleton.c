@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/listing.h"
 #include "base/time.h"
 #include "front/tree/control.h"
@@ -28,7 +29,8 @@ struct directory {
 
 struct maker {
     int control;
-    int root_fd; /* of the tree */
+    int root_fd; /* of the tree; -1: nothing is made, only looked at */
+    uint64_t names;
     const char *source;
     struct directory *dirs; /* in the order in which they are found: parents first */
     size_t dir_count, dir_room;
@@ -56,7 +58,7 @@ static int read_blob(int fd, uint64_t len, void **blob)
     return 0;
 }
 
-int tl_skeleton_list(int control, const char *path, void **blob, size_t *len, struct tl_error *err)
+static int list(int control, const char *path, void **blob, size_t *len, struct tl_error *err)
 {
     const char *const args[] = {"list", path, NULL};
     char answer[256];
@@ -74,11 +76,6 @@ int tl_skeleton_list(int control, const char *path, void **blob, size_t *len, st
     if (rc == 0)
         *len = bytes;
     return rc;
-}
-
-uint64_t tl_skeleton_version(const struct tl_attr *self)
-{
-    return tl_attr_version(0, self->ino, self->size_bytes, self->mtime_ns, self->ctime_ns);
 }
 
 /* ---- what is collected ---- */
@@ -198,7 +195,7 @@ static int make_link(struct maker *m, const char *path, const struct tl_attr *a,
 
 static int make_directory(struct maker *m, const char *path, const struct tl_attr *a)
 {
-    if (mkdirat(m->root_fd, path, 0700) != 0) /* its own mode comes when it is full */
+    if (m->root_fd >= 0 && mkdirat(m->root_fd, path, 0700) != 0) /* its own mode comes when it is full */
         return -errno;
     return push_directory(m, path, a, own_mode(a));
 }
@@ -210,17 +207,35 @@ static int make_special(struct maker *m, const char *path, const struct tl_attr 
     return set_times(m->root_fd, path, a->atime_ns, a->mtime_ns);
 }
 
+/* All that a skeleton shows of an entry, but for the time of its last use. */
+static void fold(struct maker *m, const struct tl_listing_entry *e)
+{
+    const struct tl_attr *a = &e->attr;
+    const uint64_t facts[] = {m->names,
+                              a->version,
+                              a->size_bytes,
+                              (uint64_t)a->mtime_ns,
+                              (uint64_t)a->mode << 32 | a->access,
+                              (uint64_t)e->name_len << 32 | e->target_len};
+    m->names = tl_hash64(facts, sizeof facts, 0);
+    m->names = tl_hash64(e->name, e->name_len, m->names);
+    m->names = tl_hash64(e->target, e->target_len, m->names);
+}
+
 static int make_entry(struct maker *m, const char *dir, const struct tl_listing_entry *e)
 {
     char path[PATH_MAX + TL_NAME_MAX + 2], target[TL_LINK_MAX + 1];
     int n = snprintf(path, sizeof path, "%s%s%.*s", dir, dir[0] != '\0' ? "/" : "", (int)e->name_len, e->name);
     if (e->attr.status != 0) /* the source itself could not tell what it is */
         return 0;
+    fold(m, e);
     if (n >= PATH_MAX - (int)strlen(m->source) - 1)
         return failed(m, -ENAMETOOLONG, path);
     int rc = 0;
     if (S_ISDIR(e->attr.mode)) {
         rc = make_directory(m, path, &e->attr);
+    } else if (m->root_fd < 0) {
+        rc = 0;
     } else if (S_ISREG(e->attr.mode)) {
         rc = make_file(m, path, &e->attr);
     } else if (S_ISLNK(e->attr.mode)) {
@@ -265,7 +280,7 @@ static int fill_directory(struct maker *m, size_t i)
     int rc = full_path(m, path, full, sizeof full);
     if (rc != 0)
         return failed(m, rc, path);
-    rc = tl_skeleton_list(m->control, full, &blob, &len, m->err);
+    rc = list(m->control, full, &blob, &len, m->err);
     if (rc != 0)
         return rc;
     rc = make_names(m, path, blob, len);
@@ -306,13 +321,13 @@ static int make_root(struct maker *m, const char *dir)
 }
 
 /* The source's own directory: what all others start from. */
-static int begin(struct maker *m, uint64_t *version)
+static int begin(struct maker *m)
 {
     void *blob;
     size_t len;
     struct tl_listing listing;
     struct tl_attr self;
-    int rc = tl_skeleton_list(m->control, m->source, &blob, &len, m->err);
+    int rc = list(m->control, m->source, &blob, &len, m->err);
     if (rc != 0)
         return rc;
     if (tl_listing_open(&listing, blob, len) != 0) {
@@ -320,19 +335,29 @@ static int begin(struct maker *m, uint64_t *version)
     } else {
         tl_listing_self(&listing, &self);
         self.access = R_OK | X_OK; /* it was listed */
-        *version = tl_skeleton_version(&self);
+        const struct tl_listing_entry top = {.name = "", .target = "", .attr = self};
+        fold(m, &top);
         rc = push_directory(m, "", &self, own_mode(&self));
     }
     free(blob);
     return rc;
 }
 
+static void end(struct maker *m)
+{
+    if (m->root_fd >= 0)
+        close(m->root_fd);
+    for (size_t i = 0; i < m->dir_count; i++)
+        free(m->dirs[i].path);
+    free(m->dirs);
+    free(m->files);
+}
+
 int tl_skeleton_make(int control, const char *source, const char *dir, struct tl_error *err)
 {
     struct maker m = {.control = control, .root_fd = -1, .source = source, .err = err};
     char index[PATH_MAX];
-    uint64_t version = 0;
-    int rc = begin(&m, &version);
+    int rc = begin(&m);
     if (rc == 0)
         rc = make_root(&m, dir);
     for (size_t i = 0; rc == 0 && i < m.dir_count; i++)
@@ -341,15 +366,21 @@ int tl_skeleton_make(int control, const char *source, const char *dir, struct tl
         rc = finish_directories(&m);
     if (rc == 0) {
         snprintf(index, sizeof index, "%s/index", dir);
-        rc = tl_index_write(index, source, version, m.files, m.file_count);
+        rc = tl_index_write(index, source, m.names, m.files, m.file_count);
         if (rc != 0)
             failed(&m, rc, "");
     }
-    if (m.root_fd >= 0)
-        close(m.root_fd);
-    for (size_t i = 0; i < m.dir_count; i++)
-        free(m.dirs[i].path);
-    free(m.dirs);
-    free(m.files);
+    end(&m);
+    return rc;
+}
+
+int tl_skeleton_names(int control, const char *source, uint64_t *out, struct tl_error *err)
+{
+    struct maker m = {.control = control, .root_fd = -1, .source = source, .err = err};
+    int rc = begin(&m);
+    for (size_t i = 0; rc == 0 && i < m.dir_count; i++)
+        rc = fill_directory(&m, i);
+    *out = m.names;
+    end(&m);
     return rc;
 }

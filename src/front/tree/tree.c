@@ -8,9 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/listing.h"
 #include "front/tree/control.h"
 #include "front/tree/internal.h"
+
+#define PING_TIMEOUT_MS 30000u
 
 /* ---- the view ---- */
 
@@ -47,25 +48,31 @@ struct tl_tree_view *tl_tree_look(struct tl_tree *t)
 
 /* ---- making it, under the tier's lock ---- */
 
-/* The version of the source's directory now. */
-static int root_version(int control, const char *source, uint64_t *out, struct tl_error *err)
+/* A number that is another one when the tier may see another source: another daemon, a flush, a file that was found changed. */
+static int ask_changes(int control, uint64_t *out, struct tl_error *err)
 {
-    void *blob;
-    size_t len;
-    struct tl_listing listing;
-    struct tl_attr self;
-    int rc = tl_skeleton_list(control, source, &blob, &len, err);
-    if (rc != 0)
-        return rc;
-    rc = tl_listing_open(&listing, blob, len);
-    if (rc == 0) {
-        tl_listing_self(&listing, &self);
-        *out = tl_skeleton_version(&self);
-    } else {
-        tl_error_set(err, rc, "the listing of %s is damaged; see the daemon's log", source);
-    }
-    free(blob);
+    static const char *const args[] = {"ping", NULL};
+    char answer[PATH_MAX + 512];
+    int rc = tl_control_ask(control, args, -1, PING_TIMEOUT_MS, answer, sizeof answer, err);
+    if (rc == 0)
+        *out = tl_control_number(answer, "changes");
     return rc;
+}
+
+/* Whether the tree shows what the tier sees of the source now. 1, 0, or -errno with a sentence. */
+static int is_current(const struct tl_tree *t, struct tl_index_head *index, int control, uint64_t changes,
+                      struct tl_error *err)
+{
+    uint64_t names;
+    if (atomic_load(&index->stale) != 0)
+        return 0;
+    if (changes != 0 && atomic_load(&index->seen) == changes)
+        return 1;
+    int rc = tl_skeleton_names(control, t->source, &names, err);
+    if (rc != 0 || names != index->names)
+        return rc;
+    atomic_store(&index->seen, changes);
+    return 1;
 }
 
 static void mark_gone(const char *dir)
@@ -111,31 +118,32 @@ static struct tl_tree_view *drop(struct tl_tree_view *v)
 /* Uses what is there, or makes it if that is wanted. control: -1 if there is no daemon. */
 static int prepare(struct tl_tree *t, const struct tl_place *p, int control, bool make, struct tl_error *err)
 {
-    uint64_t now = 0;
+    uint64_t changes = 0;
     int rc;
     struct tl_tree_view *v = view_new(p->dir, t->source, &rc);
     if (v != NULL && !make && !is_complete(v->index))
         v = drop(v);
-    rc = control >= 0 && (v != NULL || make) ? root_version(control, t->source, &now, err) : 0;
-    if (rc != 0) {
-        if (v != NULL)
-            drop(v);
-        return rc;
-    }
-    if (v != NULL && control >= 0 && (v->index->root_version != now || atomic_load(&v->index->stale) != 0))
+    rc = control >= 0 && (v != NULL || make) ? ask_changes(control, &changes, err) : 0;
+    int current = rc == 0 && v != NULL && control >= 0 ? is_current(t, v->index, control, changes, err) : 1;
+    rc = current < 0 ? current : rc;
+    if (v != NULL && (rc != 0 || current == 0))
         v = drop(v);
+    if (rc != 0)
+        return rc;
     if (v == NULL && !make)
         return tl_error_set(err, -ENOENT,
                             "%s is not complete in shared memory, or has changed since; make it so with: tiercel tree "
                             "fill %s",
                             t->source, t->source);
-    rc = v == NULL ? make_anew(p, t->source, control, err) : 0;
-    if (rc != 0)
-        return rc;
-    if (v == NULL)
+    if (v == NULL) {
+        rc = make_anew(p, t->source, control, err);
+        if (rc != 0)
+            return rc;
         v = view_new(p->dir, t->source, &rc);
-    if (v == NULL)
-        return tl_error_set(err, rc, "cannot use the tree of %s in %s: %s", t->source, p->dir, strerror(-rc));
+        if (v == NULL)
+            return tl_error_set(err, rc, "cannot use the tree of %s in %s: %s", t->source, p->dir, strerror(-rc));
+        atomic_store(&v->index->seen, changes);
+    }
     atomic_store(&t->view, v);
     return 0;
 }
