@@ -4,10 +4,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/profiles.h"
 #include "cli/tier.h"
 
 #define GRACE_MS   10000
 #define TIMEOUT_MS 60000
+
+/* How fast the storage was, for the next tier. Not worth a word if there is no answer. */
+static void keep_rate(const struct cli_tier *t)
+{
+    static const char *const argv[] = {"stat", NULL};
+    struct tiercel_error ignored;
+    json_t *stat = NULL;
+    if (cli_call_json(t->name, TIERCEL_ANY_RANK, argv, &stat, &ignored) == 0)
+        cli_storage_rate_seen(stat);
+    json_decref(stat);
+}
 
 int cmd_down(const struct cli_verb *self, int argc, char **argv)
 {
@@ -21,6 +33,8 @@ int cmd_down(const struct cli_verb *self, int argc, char **argv)
     cli_tier_init(&t);
     /* With --here the caller may be another machine's `down`, which holds the lock of a shared directory. */
     int rc = cli_tier_load(&t, w.name, !w.here, &err);
+    if (rc == 0 && !w.here)
+        keep_rate(&t);
     if (rc == 0)
         rc = cli_stop(&t, w.here, CLI_CLEAR_ALL, w.timeout_ms, &err);
     else if (rc == -ENOENT && w.here)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/profiles.h"
 #include "cli/tier.h"
 
 #define STOP_GRACE_MS 5000
@@ -172,19 +173,26 @@ static bool is_metrics(const char *where)
     return is_port || strcmp(where, "unix") == 0 || strcmp(where, "off") == 0;
 }
 
-/* In bytes a second; NULL: this machine does not say. */
-static const char *measure_link(const struct cli_nodes *nodes, char *out, size_t size)
+struct rates {
+    char link[24], storage[24];
+};
+
+/* Fills in what was not given and is known. */
+static void find_rates(struct cli_daemon_options *o, const struct cli_nodes *nodes, struct rates *r)
 {
-    uint64_t rate = cli_link_rate(nodes);
-    snprintf(out, size, "%" PRIu64, rate);
-    return rate > 0 ? out : NULL;
+    uint64_t link = o->link_rate == NULL ? cli_link_rate(nodes) : 0;
+    uint64_t storage = o->storage_rate == NULL ? cli_storage_rate() : 0;
+    snprintf(r->link, sizeof r->link, "%" PRIu64, link);
+    snprintf(r->storage, sizeof r->storage, "%" PRIu64, storage);
+    o->link_rate = link > 0 ? r->link : o->link_rate;
+    o->storage_rate = storage > 0 ? r->storage : o->storage_rate;
 }
 
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
     const char *name = NULL, *hostfile = NULL, *topology = NULL, *lifetime = NULL, *auth = NULL;
     struct cli_daemon_options o = {0};
-    char rate[24];
+    struct rates rates;
     int here = 0, timeout_ms = TIMEOUT_MS;
     bool json = false;
     const struct cli_option options[] = {
@@ -197,7 +205,7 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         {"roots", 0, CLI_AUTO, &o.roots, "N", "nodes that read the storage, each its share (auto)"},
         {"arity", 0, CLI_AUTO, &o.arity, "N", "children of a node in a tree (auto)"},
         {"link-rate", 0, CLI_SIZE, &o.link_rate, "SIZE", "of a node's link a second, for auto (this machine's)"},
-        {"storage-rate", 0, CLI_SIZE, &o.storage_rate, "SIZE", "of the storage a second, for auto"},
+        {"storage-rate", 0, CLI_SIZE, &o.storage_rate, "SIZE", "of the storage a second, for auto (what was seen)"},
         {"source", 0, CLI_TEXT, &o.source, "URL,...",
          "read from these web servers, the next where one fails, not from the file system"},
         {"readahead", 0, CLI_TEXT, &o.readahead, "SIZE",
@@ -241,8 +249,8 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         rc = meet_existing(&t, &err);
         already = rc == 1;
     }
-    if (rc == 0 && o.link_rate == NULL)
-        o.link_rate = measure_link(&t.nodes, rate, sizeof rate);
+    if (rc == 0)
+        find_rates(&o, &t.nodes, &rates);
     if (rc == 0)
         rc = cli_up(&t, &o, timeout_ms, CLI_CLEAR_BUT_LOGS, &err);
     int code = rc < 0 ? cli_report(&err, json) : tell(&t, already, json);

@@ -174,6 +174,12 @@ void cli_profile_end(struct cli_profile *p, const char *socket)
         cli_say("what %s has read is not kept: %s", p->program, err.message);
     json_decref(answer);
     tiercel_free(json);
+    json = NULL;
+    const char *const stat[] = {"stat", NULL};
+    answer = call(socket, stat, -1, TELL_MS, &json) == 0 ? json_loads(json, 0, NULL) : NULL;
+    cli_storage_rate_seen(answer);
+    json_decref(answer);
+    tiercel_free(json);
     if (fd >= 0)
         close(fd);
     p->recording = false;

@@ -24,4 +24,9 @@ bool cli_profile_begin(struct cli_profile *p, const char *socket, char *const co
 /* Merges what was recorded into the profile. */
 void cli_profile_end(struct cli_profile *p, const char *socket);
 
+/* What earlier tiers have seen of the storage, in bytes a second; 0: not known. */
+uint64_t cli_storage_rate(void);
+/* A daemon's answer to `stat`: what it has seen is kept. */
+void cli_storage_rate_seen(const json_t *stat);
+
 #endif

@@ -17,6 +17,7 @@
 #include "daemon/keeper.h"
 #include "daemon/options.h"
 #include "daemon/pressure.h"
+#include "daemon/rate.h"
 #include "daemon/timeline.h"
 #include "front/front.h"
 #include "front/fuse/fuse.h"
@@ -82,6 +83,7 @@ struct tl_daemon {
     struct tl_arena *arena;
     struct tl_source *source;
     struct tl_pressure pressure;
+    struct tl_rate rate;   /* of the storage */
     struct tl_link *links; /* by rank */
     struct tl_mount mounts[TL_FRONTS_MAX];
     struct tl_front_host host;

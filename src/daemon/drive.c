@@ -254,7 +254,9 @@ static void fetch(struct tl_daemon *d, const struct tl_action *a)
         op.lens[i] = f->lens[i];
     }
     int rc = tl_source_submit(d->source, &op);
-    if (rc != 0) {
+    if (rc == 0) {
+        tl_rate_begin(&d->rate, tl_time_mono_ns());
+    } else {
         const struct tl_event ev = {
             .type = TL_EV_FETCHED, .cookie = a->cookie, .status = rc, .chunk = f->first, .last = true};
         enqueue(d, &ev, NULL);
@@ -397,6 +399,7 @@ void tl_drive_source(struct tl_daemon *d)
 {
     struct tl_source_done done[NET_BATCH];
     int count = tl_source_reap(d->source, done, NET_BATCH);
+    uint64_t now_ns = tl_time_mono_ns();
     for (int i = 0; i < count; i++) {
         const struct tl_event ev = {.type = TL_EV_FETCHED,
                                     .cookie = done[i].cookie,
@@ -407,6 +410,10 @@ void tl_drive_source(struct tl_daemon *d)
                                     .payload = done[i].blob,
                                     .payload_len = done[i].blob != NULL ? done[i].len : 0,
                                     .last = done[i].last};
+        if (done[i].status == 0 && done[i].blob == NULL)
+            tl_rate_bytes(&d->rate, now_ns, done[i].len);
+        if (done[i].last)
+            tl_rate_end(&d->rate, now_ns);
         tl_drive_event(d, &ev);
         free(done[i].blob);
         tl_drive_queue(d);

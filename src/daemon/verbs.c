@@ -62,13 +62,15 @@ static json_t *net_json(struct tl_daemon *d)
                      (json_int_t)s.version_mismatches, "connects", (json_int_t)s.connects);
 }
 
+/* bytes_per_s: of the storage, for all roots together, as far as it has been seen here: each reads a like share. */
 static json_t *source_json(struct tl_daemon *d)
 {
     struct tl_source_stats s;
     tl_source_stats(d->source, &s);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "lists", (json_int_t)s.lists, "opens", (json_int_t)s.opens,
-                     "reads", (json_int_t)s.reads, "lstats", (json_int_t)s.lstats, "readlinks", (json_int_t)s.readlinks,
-                     "bytes", (json_int_t)s.bytes, "errors", (json_int_t)s.errors);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "bytes_per_s",
+                     (json_int_t)(d->rate.bytes_per_s * d->options.roots), "lists", (json_int_t)s.lists, "opens",
+                     (json_int_t)s.opens, "reads", (json_int_t)s.reads, "lstats", (json_int_t)s.lstats, "readlinks",
+                     (json_int_t)s.readlinks, "bytes", (json_int_t)s.bytes, "errors", (json_int_t)s.errors);
 }
 
 /* A line of /proc/self/status in bytes. */

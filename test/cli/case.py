@@ -40,7 +40,7 @@ class Case(unittest.TestCase):
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(clean)}
         self.env.update(TIERCEL_LIBEXEC=FAKE_LIBEXEC, TIERCEL_RUNTIME_DIR=self.runtime,
                         TIERCEL_SSH=FAKE_BIN + "/fake_ssh.sh", TIERCEL_MUNGE_SOCKET="/nonexistent/munge",
-                        FAKE_SSH_LOG=self.dir + "/ssh.log")
+                        FAKE_SSH_LOG=self.dir + "/ssh.log", XDG_CACHE_HOME=self.dir + "/cache")
         self.pids = set()
 
     def kill(self, *pids):

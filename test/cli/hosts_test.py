@@ -187,6 +187,24 @@ class Hosts(Case):
                 self.assertEqual(self.nodes("slurm-77"), [f"n{i + 1}{g}" for i, g in enumerate(groups)])
                 self.ok("down", env=env)
 
+    def test_what_was_seen_of_the_storage_goes_to_all_daemons(self):
+        os.makedirs(self.dir + "/cache/tiercel")
+        path, seen = self.hosts("one\ntwo\n"), self.dir + "/cache/tiercel/storage-rate"
+        for text, told in (("7000000000\n", "'--storage-rate' '7000000000'"), ("fast", None), ("-1", None), ("5", None),
+                           ("9" * 40, None), ("", None)):
+            with open(seen, "w") as f:
+                f.write(text)
+            with open(self.dir + "/ssh.log", "w"):
+                pass
+            self.ok("up", "-f", path)
+            with open(self.dir + "/ssh.log") as f:
+                calls = f.read()
+            self.assertEqual(calls.count("--storage-rate"), 0 if told is None else 2, text)
+            self.assertEqual(told is None or calls.count(told) == 2, True)
+            self.ok("down")
+        with open(seen) as f:
+            self.assertEqual(f.read(), "")  # these daemons have read nothing: what was known stays
+
     def test_the_links_rate_goes_to_all_daemons(self):
         """In a network namespace with a link of a known speed: a veth pair says 10 Gbit/s."""
         script = ("mount -t sysfs none /sys && ip link set lo up && ip link add v0 type veth peer name v1 && "
