@@ -2,6 +2,7 @@
 /* What local clients are given without a mount: listings and files, whole, into a file of theirs in memory.
  *
  *   list PATH            + descriptor: the listing of a directory (base/listing.h). {"bytes": N}
+ *   xattrs PATH          + descriptor: the extended attributes of a file or directory (base/xattrs.h). {"bytes": N}
  *   fetch PATH [VERSION] + descriptor: a regular file. {"bytes": N, "version": V, "mode": M, "mtime_ns": T}. With VERSION
  *                        (as the listing has it) another one is ESTALE; without, a file that changes meanwhile is begun anew.
  *
@@ -24,7 +25,7 @@ struct tl_local {
     struct tl_control *control; /* NULL: free */
     const char *path;           /* the control's, until it is answered */
     int fd;
-    bool whole_dir;    /* list */
+    enum tl_op blob;   /* list, xattrs: what is asked for; 0: fetch */
     bool alone;        /* the directory may not be listed: the name is asked for by itself */
     uint64_t wanted;   /* version; 0: any */
     struct tl_attr at; /* of the file; version 0: not known yet */
@@ -66,7 +67,9 @@ static void ask(struct tl_daemon *d, struct tl_local *l)
     const char *slash = strrchr(l->path, '/');
     size_t dir_len = slash == l->path ? 1 : (size_t)(slash - l->path);
     struct tl_request r = {.id = (uint64_t)l->uses << 16 | index_of(d, l), .op = TL_OP_LIST, .path = l->path};
-    if (l->at.version != 0) {
+    if (l->blob != 0) {
+        r.op = l->blob;
+    } else if (l->at.version != 0) {
         uint64_t left = l->at.size_bytes - l->got_bytes;
         r.op = TL_OP_READ;
         r.version = l->at.version;
@@ -76,7 +79,7 @@ static void ask(struct tl_daemon *d, struct tl_local *l)
     } else if (l->alone) {
         r.op = TL_OP_ENTRY;
     }
-    r.path_len = (uint16_t)(r.op == TL_OP_LIST && !l->whole_dir ? dir_len : len);
+    r.path_len = (uint16_t)(r.op == TL_OP_LIST && l->blob == 0 ? dir_len : len);
     tl_record_request(d, &r);
     tl_drive_request(d, TL_FRONT_LOCAL, &r);
 }
@@ -107,7 +110,7 @@ static void finish(struct tl_local *l)
         return;
     }
     json_t *said = json_pack("{s:I}", "bytes", (json_int_t)l->got_bytes);
-    if (!l->whole_dir) {
+    if (l->blob == 0) {
         json_object_set_new(said, "version", json_sprintf("%llu", (unsigned long long)l->at.version));
         json_object_set_new(said, "mode", json_integer(l->at.mode));
         json_object_set_new(said, "mtime_ns", json_integer(l->at.mtime_ns));
@@ -150,18 +153,18 @@ void tl_local_answer(struct tl_daemon *d, const struct tl_answer *a)
     if (a->status == -ESTALE && l->wanted == 0 && l->tries++ < TRIES_MAX) {
         l->at.version = 0;
         ask(d, l);
-    } else if (a->status == -EACCES && !l->whole_dir && !l->alone && l->at.version == 0) {
+    } else if (a->status == -EACCES && l->blob == 0 && !l->alone && l->at.version == 0) {
         l->alone = true;
         ask(d, l);
     } else if (a->status != 0) {
         fail(l, a->status);
-    } else if (!l->whole_dir && l->at.version == 0) {
+    } else if (l->blob == 0 && l->at.version == 0) {
         listed(d, l, a);
     } else {
         int rc = put(d, l, a, &l->got_bytes);
         if (rc != 0)
             fail(l, rc);
-        else if (!l->whole_dir && l->got_bytes < l->at.size_bytes)
+        else if (l->blob == 0 && l->got_bytes < l->at.size_bytes)
             ask(d, l);
         else
             finish(l);
@@ -205,9 +208,10 @@ static int check_target(int fd, struct tl_error *err)
     struct stat st;
     struct statfs fs;
     if (fd < 0 || fstat(fd, &st) != 0 || fstatfs(fd, &fs) != 0)
-        return tl_error_set(err, -EBADF, "list and fetch want a descriptor to write to");
+        return tl_error_set(err, -EBADF, "list, xattrs and fetch want a descriptor to write to");
     if (!S_ISREG(st.st_mode) || (fs.f_type != TMPFS_MAGIC && fs.f_type != RAMFS_MAGIC))
-        return tl_error_set(err, -EINVAL, "list and fetch write to files in memory only: a memfd, or one in /dev/shm");
+        return tl_error_set(err, -EINVAL,
+                            "list, xattrs and fetch write to files in memory only: a memfd, or one in /dev/shm");
     return 0;
 }
 
@@ -221,10 +225,11 @@ void tl_verb_local(struct tl_daemon *d, struct tl_control *c)
         d->locals = calloc(TL_CONTROLS_MAX, sizeof *d->locals);
     if (d->locals == NULL && rc == 0)
         rc = tl_error_set(&err, -ENOMEM, "out of memory");
-    bool whole_dir = strcmp(tl_control_arg(c, 0), "list") == 0;
-    if (rc == 0 && (path == NULL || path[0] != '/' || strlen(path) > TL_PATH_MAX || (path[1] == 0 && !whole_dir) ||
+    const char *verb = tl_control_arg(c, 0);
+    enum tl_op blob = strcmp(verb, "list") == 0 ? TL_OP_LIST : strcmp(verb, "xattrs") == 0 ? TL_OP_XATTRS : 0;
+    if (rc == 0 && (path == NULL || path[0] != '/' || strlen(path) > TL_PATH_MAX || (path[1] == 0 && blob == 0) ||
                     (path[1] != 0 && path[strlen(path) - 1] == '/')))
-        rc = tl_error_set(&err, -EINVAL, "list and fetch want an absolute path without a slash at its end");
+        rc = tl_error_set(&err, -EINVAL, "list, xattrs and fetch want an absolute path without a slash at its end");
     if (rc != 0) {
         if (fd >= 0)
             close(fd);
@@ -235,7 +240,7 @@ void tl_verb_local(struct tl_daemon *d, struct tl_control *c)
         i++;
     check(i < TL_CONTROLS_MAX); /* one request a connection */
     struct tl_local *l = &d->locals[i];
-    *l = (struct tl_local){.control = c, .path = path, .fd = fd, .whole_dir = whole_dir, .uses = l->uses};
+    *l = (struct tl_local){.control = c, .path = path, .fd = fd, .blob = blob, .uses = l->uses};
     l->wanted = version != NULL ? strtoull(version, NULL, 10) : 0;
     ask(d, l);
     tl_drive_queue(d);

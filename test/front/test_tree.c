@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -368,6 +369,33 @@ static void a_changed_file_is_stale_until_the_tree_is_made_anew(void **state)
     scene_free(&s);
 }
 
+static void a_complete_tree_has_the_users_attributes(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"file", "fixed", "sub"};
+    struct scene s;
+    struct tl_error err = {.code = 0};
+    char path[512], value[8];
+    scene_new(&s);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", s.source, names[i]);
+        bool kept = setxattr(s.trees, "user.colour", "blue", 4, 0) == 0; /* in shared memory: from Linux 6.6 on */
+        if (setxattr(path, "user.colour", "blue", 4, 0) != 0 || !kept) {
+            scene_free(&s);
+            skip(); /* no such attributes where the test runs */
+        }
+    }
+    use_tree(&s);
+    assert_int_equal(tl_tree_fill(s.tree, NULL, NULL, &err), 0);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_int_equal(getxattr(in_tree(&s, names[i]), "user.colour", value, sizeof value), 4);
+        assert_memory_equal(value, "blue", 4);
+    }
+    assert_int_equal(getxattr(in_tree(&s, "empty"), "user.colour", value, sizeof value), -1);
+    assert_same_attributes(&s, "fixed", 0444);
+    scene_free(&s);
+}
+
 static void a_change_anywhere_makes_it_anew_once_the_tier_has_seen_it(void **state)
 {
     (void)state;
@@ -519,6 +547,7 @@ int main(void)
         cmocka_unit_test(who_is_killed_half_way_leaves_it_unreadable),
         cmocka_unit_test(threads_fill_each_file_once),
         cmocka_unit_test(a_daemon_that_comes_back_goes_on),
+        cmocka_unit_test(a_complete_tree_has_the_users_attributes),
         cmocka_unit_test(a_change_anywhere_makes_it_anew_once_the_tier_has_seen_it),
         cmocka_unit_test(a_changed_file_is_stale_until_the_tree_is_made_anew),
         cmocka_unit_test(an_error_of_the_daemon_leaves_it_as_it_was),

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -23,6 +24,7 @@
 #include "base/control.h"
 #include "base/listing.h"
 #include "base/time.h"
+#include "base/xattrs.h"
 
 static void reply(int fd, char kind, const char *json)
 {
@@ -142,6 +144,24 @@ static void fetch(struct tree_daemon *d, int client, const char *path, const cha
     reply(client, TL_CONTROL_RESULT, json);
 }
 
+/* One attribute, where the storage has it. */
+static void xattrs(int client, const char *path, int out)
+{
+    struct tl_xattrs_builder b = {.count = 0};
+    char value[64], json[64];
+    void *blob;
+    size_t size;
+    ssize_t len = lgetxattr(path, "user.colour", value, sizeof value);
+    check(tl_xattrs_begin(&b) == 0);
+    check(len < 0 || tl_xattrs_add(&b, "user.colour", value, (size_t)len, 0) == 0);
+    tl_xattrs_finish(&b, &blob, &size);
+    check(write(out, blob, size) == (ssize_t)size);
+    free(blob);
+    close(out);
+    snprintf(json, sizeof json, "{\"bytes\": %zu}", size);
+    reply(client, TL_CONTROL_RESULT, json);
+}
+
 static _Noreturn void serve(struct tree_daemon *d, int client)
 {
     for (;;) { /* until the client goes */
@@ -172,6 +192,8 @@ static _Noreturn void serve(struct tree_daemon *d, int client)
         if (strcmp(verb, "list") == 0) {
             atomic_fetch_add(&d->shared->lists, 1);
             list(client, path, fd);
+        } else if (strcmp(verb, "xattrs") == 0) {
+            xattrs(client, path, fd);
         } else {
             check(strcmp(verb, "fetch") == 0);
             fetch(d, client, path, version, fd);

@@ -52,11 +52,12 @@ struct tl_index_file {
 struct tl_index_head {
     char magic[8];
     uint64_t count;
-    uint64_t names;         /* digest of all names and what they were at the source */
-    _Atomic uint64_t seen;  /* the daemon's `changes` when that was last compared; 0: never */
-    _Atomic int64_t left;   /* files that are not whole; 0 or less: none */
-    _Atomic uint32_t gone;  /* the tree has been replaced or removed */
-    _Atomic uint32_t stale; /* a file has changed at the source: make it anew when it is next opened */
+    uint64_t names;              /* digest of all names and what they were at the source */
+    _Atomic uint64_t seen;       /* the daemon's `changes` when that was last compared; 0: never */
+    _Atomic int64_t left;        /* files that are not whole; 0 or less: none */
+    _Atomic uint32_t attributes; /* the extended attributes of all are there, too */
+    _Atomic uint32_t gone;       /* the tree has been replaced or removed */
+    _Atomic uint32_t stale;      /* a file has changed at the source: make it anew when it is next opened */
     char source[PATH_MAX];
     struct tl_index_file files[]; /* by inode number */
 };
@@ -69,6 +70,14 @@ int tl_index_map(const char *dir, struct tl_index_head **out) TL_MUST_CHECK;
 void tl_index_unmap(struct tl_index_head *h); /* NULL is fine */
 /* NULL: no file of the skeleton. */
 const struct tl_index_file *tl_index_find(const struct tl_index_head *h, uint64_t ino);
+
+/* ---- blob.c ---- */
+
+/* Asks for what verb (list, xattrs) gives for path. *blob: malloc'd, the caller's. 0, or -errno with a sentence. */
+int tl_blob_ask(int control, const char *verb, const char *path, void **blob, size_t *len,
+                struct tl_error *err) TL_MUST_CHECK;
+/* The user's extended attributes of source, for the file or directory at path with that mode. 0 or -errno. */
+int tl_blob_copy_xattrs(int control, const char *source, const char *path, mode_t mode) TL_MUST_CHECK;
 
 /* ---- skeleton.c ---- */
 

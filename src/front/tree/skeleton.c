@@ -10,16 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/listing.h"
 #include "base/time.h"
-#include "front/tree/control.h"
 #include "front/tree/internal.h"
-
-#define LIST_TIMEOUT_MS 120000u /* a large directory of a slow file system */
 
 struct directory {
     char *path; /* below the root; "" is the root itself */
@@ -38,45 +34,6 @@ struct maker {
     size_t file_count, file_room;
     struct tl_error *err;
 };
-
-/* ---- listings ---- */
-
-static int read_blob(int fd, uint64_t len, void **blob)
-{
-    uint8_t *bytes = malloc(len > 0 ? len : 1);
-    if (bytes == NULL)
-        return -ENOMEM;
-    for (uint64_t at = 0; at < len;) {
-        ssize_t n = pread(fd, bytes + at, len - at, (off_t)at);
-        if (n <= 0 && (n == 0 || errno != EINTR)) {
-            free(bytes);
-            return n < 0 ? -errno : -EBADMSG;
-        }
-        at += n > 0 ? (uint64_t)n : 0;
-    }
-    *blob = bytes;
-    return 0;
-}
-
-static int list(int control, const char *path, void **blob, size_t *len, struct tl_error *err)
-{
-    const char *const args[] = {"list", path, NULL};
-    char answer[256];
-    int fd = memfd_create("tiercel-listing", MFD_CLOEXEC);
-    if (fd < 0)
-        return tl_error_set(err, -errno, "cannot get memory for the listing of %s: %s", path, strerror(errno));
-    int rc = tl_control_ask(control, args, fd, LIST_TIMEOUT_MS, answer, sizeof answer, err);
-    uint64_t bytes = rc == 0 ? tl_control_number(answer, "bytes") : 0;
-    if (rc == 0 && bytes > TL_LISTING_SIZE_MAX)
-        rc = tl_error_set(err, -EBADMSG, "the listing of %s is too long to be one", path);
-    int read = rc == 0 ? read_blob(fd, bytes, blob) : 0;
-    if (read != 0)
-        rc = tl_error_set(err, read, "cannot read the listing of %s: %s", path, strerror(-read));
-    close(fd);
-    if (rc == 0)
-        *len = bytes;
-    return rc;
-}
 
 /* ---- what is collected ---- */
 
@@ -280,7 +237,7 @@ static int fill_directory(struct maker *m, size_t i)
     int rc = full_path(m, path, full, sizeof full);
     if (rc != 0)
         return failed(m, rc, path);
-    rc = list(m->control, full, &blob, &len, m->err);
+    rc = tl_blob_ask(m->control, "list", full, &blob, &len, m->err);
     if (rc != 0)
         return rc;
     rc = make_names(m, path, blob, len);
@@ -327,7 +284,7 @@ static int begin(struct maker *m)
     size_t len;
     struct tl_listing listing;
     struct tl_attr self;
-    int rc = list(m->control, m->source, &blob, &len, m->err);
+    int rc = tl_blob_ask(m->control, "list", m->source, &blob, &len, m->err);
     if (rc != 0)
         return rc;
     if (tl_listing_open(&listing, blob, len) != 0) {

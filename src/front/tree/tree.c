@@ -105,7 +105,7 @@ static int make_anew(const struct tl_place *p, const char *source, int control, 
 
 static bool is_complete(const struct tl_index_head *index)
 {
-    return atomic_load(&index->left) <= 0;
+    return atomic_load(&index->left) <= 0 && atomic_load(&index->attributes) != 0;
 }
 
 static struct tl_tree_view *drop(struct tl_tree_view *v)
@@ -271,34 +271,59 @@ int tl_tree_fault(struct tl_tree *t, const char *path)
     return tl_fill_file(t, full, &st);
 }
 
+/* One file or directory of the walk made complete. 0 or -errno. */
+static int complete(struct tl_tree *t, int control, const FTSENT *e)
+{
+    int rc = 0;
+    if (e->fts_info == FTS_F && (e->fts_statp->st_mode & S_IRUSR) == 0)
+        rc = tl_fill_file(t, e->fts_accpath, e->fts_statp);
+    struct stat st;
+    if (rc == 0 && control >= 0)
+        rc = lstat(e->fts_accpath, &st) == 0 ? 0 : -errno;
+    if (rc == 0 && control >= 0 && (st.st_mode & S_IRUSR) != 0)
+        rc = tl_blob_copy_xattrs(control, e->fts_accpath + strlen(t->prefix), e->fts_accpath, st.st_mode);
+    return rc;
+}
+
+static int fill_failed(const struct tl_tree *t, const FTSENT *e, int rc, struct tl_error *err)
+{
+    return tl_error_set(err, rc, "cannot keep %s in shared memory: %s%s", e->fts_accpath + strlen(t->prefix),
+                        strerror(-rc),
+                        rc == -ENOSPC   ? "; make room (df /dev/shm), or name a smaller folder"
+                        : rc == -ESTALE ? "; it has changed at the source: try again"
+                                        : "; see the daemon's log");
+}
+
 int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
                  struct tl_error *err)
 {
     char *const paths[] = {t->path, NULL};
     uint64_t files = 0, bytes = 0;
-    int rc = 0;
+    int rc = 0, control = t->socket[0] != '\0' ? tl_control_connect(t->socket, err) : -1;
+    if (t->socket[0] != '\0' && control < 0)
+        return control;
     FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
     if (walk == NULL)
-        return tl_error_set(err, -errno, "cannot walk through %s: %s", t->path, strerror(errno));
-    for (FTSENT *e = fts_read(walk); rc == 0 && e != NULL; e = rc == 0 ? fts_read(walk) : NULL) {
-        if (e->fts_info != FTS_F)
+        rc = tl_error_set(err, -errno, "cannot walk through %s: %s", t->path, strerror(errno));
+    for (FTSENT *e = rc == 0 ? fts_read(walk) : NULL; rc == 0 && e != NULL; e = rc == 0 ? fts_read(walk) : NULL) {
+        if (e->fts_info != FTS_F && e->fts_info != FTS_D)
             continue;
-        if ((e->fts_statp->st_mode & S_IRUSR) == 0)
-            rc = tl_fill_file(t, e->fts_accpath, e->fts_statp);
-        files++;
-        bytes += (uint64_t)e->fts_statp->st_size;
+        rc = complete(t, control, e);
+        files += e->fts_info == FTS_F;
+        bytes += e->fts_info == FTS_F ? (uint64_t)e->fts_statp->st_size : 0;
         if (rc != 0)
-            tl_error_set(err, rc, "cannot keep %s in shared memory: %s%s", e->fts_accpath + strlen(t->prefix),
-                         strerror(-rc),
-                         rc == -ENOSPC   ? "; make room (df /dev/shm), or name a smaller folder"
-                         : rc == -ESTALE ? "; it has changed at the source: try again"
-                                         : "; see the daemon's log");
+            fill_failed(t, e, rc, err);
         else if (told != NULL)
             told(ctx, files, bytes);
     }
-    fts_close(walk);
+    if (walk != NULL)
+        fts_close(walk);
+    if (control >= 0)
+        close(control);
     struct tl_tree_view *view = rc == 0 ? tl_tree_look(t) : NULL;
-    if (view != NULL)
+    if (view != NULL) {
         atomic_store(&view->index->left, 0); /* who was killed between a file and its count made it too large */
+        atomic_store(&view->index->attributes, 1);
+    }
     return rc;
 }
