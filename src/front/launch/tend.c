@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* See tend.h. The three processes talk once: the supervisor tells the launcher that all is ready, and who the command is; the
- * launcher lets the command begin; the supervisor tells how it ended. */
+/* See tend.h. The processes talk once: the supervisor tells the launcher that all is ready, and who the command is; the launcher
+ * lets the command begin; the reaper tells how it ended. */
 #include "front/launch/tend.h"
 
 #include <errno.h>
@@ -21,7 +21,7 @@
 
 #define EXIT_UNKNOWN 125
 
-/* From the supervisor to the launcher. */
+/* To the launcher. */
 struct news {
     enum { READY, FAILED, ENDED } kind;
     pid_t command;
@@ -67,13 +67,13 @@ static int become_command(const struct tl_tend *t, int channel, int go, int news
     return 0;
 }
 
-/* ---- the supervisor ---- */
+/* ---- the supervisor and the reaper ---- */
 
 /* Leaves the caller's session, terminal and descriptors; signals are blocked already. */
-static void detach(int keep_a, int keep_b)
+static void detach(const char *name, int keep_a, int keep_b)
 {
     setsid();
-    prctl(PR_SET_NAME, "tiercel-tend");
+    prctl(PR_SET_NAME, name);
     int low = keep_a < keep_b ? keep_a : keep_b, high = keep_a < keep_b ? keep_b : keep_a;
     int null = open("/dev/null", O_RDWR);
     for (int fd = 0; null >= 0 && fd <= 2; fd++)
@@ -83,17 +83,16 @@ static void detach(int keep_a, int keep_b)
     if (high > low + 1)
         (void)close_range((unsigned)low + 1, (unsigned)high - 1, 0);
     (void)close_range((unsigned)high + 1, ~0u, 0);
-    if (chdir("/") != 0)
-        return; /* the folder stays busy: no harm */
+    (void)!chdir("/"); /* else that folder stays busy: no harm */
 }
 
-static void mind_all(pid_t command, int news_fd)
+static _Noreturn void reap(pid_t command, int news_fd)
 {
     for (;;) { /* until the last descendant has ended */
         int status;
         pid_t pid = waitpid(-1, &status, 0);
         if (pid < 0 && errno == ECHILD)
-            return;
+            _exit(0);
         if (pid == command) {
             struct news news = {.kind = ENDED, .command = pid, .status = status};
             tell(news_fd, &news);
@@ -102,37 +101,71 @@ static void mind_all(pid_t command, int news_fd)
     }
 }
 
+/* Returns in the command only. born: tells the supervisor who that is. */
+static int become_reaper(const struct tl_tend *t, int channel, int born, int news_fd, int go, const sigset_t *mask)
+{
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pid_t command = fork();
+    if (command == 0) {
+        close(born);
+        return become_command(t, channel, go, news_fd, mask);
+    }
+    (void)!write(born, &command, sizeof command);
+    if (command < 0)
+        _exit(EXIT_UNKNOWN);
+    detach("tiercel-reap", news_fd, news_fd);
+    reap(command, news_fd);
+}
+
+static _Noreturn void work(const struct tl_tend *t, pid_t reaper, int channel, int born, int news_fd)
+{
+    struct news news = {.kind = FAILED, .command = -1};
+    ssize_t n;
+    do
+        n = read(born, &news.command, sizeof news.command);
+    while (n < 0 && errno == EINTR);
+    int rc = n == (ssize_t)sizeof news.command && news.command > 0
+                 ? 0
+                 : tl_error_set(&news.err, -EAGAIN, "cannot start the command: too many processes, or no memory");
+    close(born);
+    detach("tiercel-tend", channel, news_fd);
+    if (rc == 0)
+        rc = t->start(t->ctx, channel, &news.err);
+    close(channel);
+    news.kind = rc == 0 ? READY : FAILED;
+    if (rc == 0 || news.err.code != 0) /* else the command has told */
+        tell(news_fd, &news);
+    close(news_fd);
+    if (rc != 0 && news.command > 0)
+        kill(news.command, SIGKILL);
+    while (waitpid(reaper, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    if (t->end != NULL)
+        t->end(t->ctx);
+    _exit(0);
+}
+
 /* Returns in the command only. */
 static int supervise(const struct tl_tend *t, int news_fd, int go, const sigset_t *mask)
 {
     struct news news = {.kind = FAILED};
-    int channel[2];
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) != 0) {
+    int channel[2], born[2];
+    bool ok = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel) == 0 && pipe2(born, O_CLOEXEC) == 0;
+    pid_t reaper = ok ? fork() : -1;
+    if (reaper == 0) {
+        close(channel[0]);
+        close(born[0]);
+        return become_reaper(t, channel[1], born[1], news_fd, go, mask);
+    }
+    if (reaper < 0) {
         tl_error_set(&news.err, -errno, "cannot start the supervisor: %s", strerror(errno));
         tell(news_fd, &news);
         _exit(EXIT_UNKNOWN);
     }
-    news.command = fork();
-    if (news.command == 0)
-        return become_command(t, channel[1], go, news_fd, mask);
-    if (news.command < 0) {
-        tl_error_set(&news.err, -errno, "cannot start the command: %s", strerror(errno));
-        tell(news_fd, &news);
-        _exit(EXIT_UNKNOWN);
-    }
-    detach(channel[0], news_fd);
-    int rc = t->start(t->ctx, channel[0], &news.err);
-    close(channel[0]);
-    news.kind = rc == 0 ? READY : FAILED;
-    if (rc != 0)
-        kill(news.command, SIGKILL);
-    if (rc == 0 || news.err.code != 0) /* else the command has told */
-        tell(news_fd, &news);
-    mind_all(news.command, news_fd);
-    if (t->end != NULL)
-        t->end(t->ctx);
-    _exit(0);
+    close(born[1]);
+    close(channel[1]);
+    close(go);
+    work(t, reaper, channel[0], born[0], news_fd);
 }
 
 /* ---- the launcher ---- */
@@ -154,13 +187,17 @@ static _Noreturn void end_as(int status)
     _exit(WEXITSTATUS(status));
 }
 
-/* The supervisor was killed. The command may go on without it. */
-static _Noreturn void end_without(int command)
+static void say_killed(void)
 {
     static const char words[] =
-        "tiercel: the process that supervises the command was killed; paths that are served may be missing now\n";
-    ssize_t written = write(STDERR_FILENO, words, sizeof words - 1);
-    (void)written;
+        "tiercel: the process that supervises the command was killed: paths that it served may be "
+        "missing, calls may fail\n";
+    (void)!write(STDERR_FILENO, words, sizeof words - 1);
+}
+
+/* Nobody can tell how the command ends. It may go on. */
+static _Noreturn void end_without(int command)
+{
     struct pollfd p = {.fd = command, .events = POLLIN};
     while (command >= 0 && poll(&p, 1, -1) < 0 && errno == EINTR)
         continue;
@@ -179,20 +216,24 @@ static void pass_on(int signals, int command)
         raise(SIGSTOP);
 }
 
-static _Noreturn void launcher(int news_fd, int signals, int command)
+static _Noreturn void launcher(int news_fd, int signals, int command, int supervisor)
 {
     struct news news;
     for (;;) { /* as long as the command runs */
-        struct pollfd fds[2] = {{.fd = news_fd, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0)
+        struct pollfd fds[3] = {
+            {.fd = news_fd, .events = POLLIN}, {.fd = signals, .events = POLLIN}, {.fd = supervisor, .events = POLLIN}};
+        if (poll(fds, 3, -1) < 0)
             continue;
         if (fds[1].revents != 0)
             pass_on(signals, command);
-        if (fds[0].revents == 0)
-            continue;
-        if (!hear(news_fd, &news) || news.kind != ENDED)
+        if (fds[0].revents != 0 && hear(news_fd, &news) && news.kind == ENDED)
+            end_as(news.status);
+        if (fds[2].revents != 0) { /* before the command: it was killed */
+            say_killed();
+            supervisor = -1;
+        }
+        if (fds[0].revents != 0)
             end_without(command);
-        end_as(news.status);
     }
 }
 
@@ -252,5 +293,5 @@ int tl_tend_split(const struct tl_tend *t, struct tl_error *err)
     if (write(go[1], "g", 1) != 1)
         end_without(command);
     close(go[1]);
-    launcher(news_fds[0], signals, command);
+    launcher(news_fds[0], signals, command, (int)syscall(SYS_pidfd_open, pid, 0));
 }

@@ -2,12 +2,13 @@
 /* A command with a process that tends it, for rungs that must be there as long as anything runs that the command started.
  *
  *   tiercel-launch     stays what its caller started: passes signals on, ends as the command ended
- *    `- supervisor     a session of its own; adopts all descendants of the command (a subreaper), and is their ancestor, as
- *        |             kernels ask of who traces; ends after the last of them
- *        `- command
+ *    `- supervisor     in a session of its own: does the work, in threads; an ancestor of all, as kernels ask of who traces;
+ *        |             ends when the reaper has
+ *        `- reaper     adopts all descendants of the command (a subreaper), tells how the command ended, ends after the last
+ *            |         of them. One thread, and no tracer: a wait for any child would take a tracer's stops away
+ *            `- command
  *
- * If the launcher is killed, the command runs on. If the supervisor is killed, the launcher says so, waits for the command, and
- * ends with 125, for nobody can know how the command did. */
+ * If the launcher is killed, the command runs on. If the supervisor is killed, the launcher says so. */
 #ifndef TL_FRONT_LAUNCH_TEND_H
 #define TL_FRONT_LAUNCH_TEND_H
 
