@@ -5,7 +5,7 @@ doctor` says it, too), and what becomes of programs when something dies (docs/la
 import os
 import tempfile
 
-RUNGS = ("bind", "fuse", "fault", "preload")
+RUNGS = ("bind", "fuse", "fault", "inject", "preload")
 
 _SETUID_IN_USER_NAMESPACE = "a setuid program has no privilege in a user namespace"
 _NO_ATTRIBUTES = "files in shared memory have no extended attributes, or not before the tree is complete"
@@ -51,6 +51,10 @@ EXPECTED = {
         "all": {},
         "nobody": {"setuid": _SETUID_IN_USER_NAMESPACE},
     },
+    "inject": {
+        "all": {"io_uring": "a ring would open files past the filter, so there is none", "xattr": _NO_ATTRIBUTES},
+        "nobody": {"setuid": "a setuid program has no privilege under a filter (NO_NEW_PRIVS)"},
+    },
     "preload": {
         "all": {
             **dict.fromkeys("""exec-static envi-static static:statx static:chdir static:exec static:dirfd static:realpath
@@ -69,6 +73,15 @@ if not _shared_memory_has_attributes():
 
 # Case of `life` -> how it ends.
 ENDS = {
+    "inject": {
+        "helper-killed": "fails",
+        "daemon-killed": "served",
+        "tier-killed": "fails",  # what nobody can fill is opened at the source: here that is the decoy
+        "tier-down": "fails",
+        "outlives": "served",
+        "nested": "served",
+        "terminated": "served",
+    },
     "preload": {
         "helper-killed": "fails",  # what nobody can fill is opened at the source: here that is the decoy
         "daemon-killed": "served",

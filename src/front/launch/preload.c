@@ -90,6 +90,18 @@ int tl_preload_set(const struct tl_served *s, bool notified, struct tl_error *er
                         "cannot put the stub into the environment: LD_PRELOAD is too long, or memory is short");
 }
 
+int tl_preload_paths(const struct tl_served *s, bool notified, struct tl_paths *out, struct tl_error *err)
+{
+    char folder[PATH_MAX];
+    static char text[TL_PATHS_TEXT];
+    int rc = tl_preload_find(folder, err);
+    if (rc == 0)
+        rc = write_paths(s, notified, folder, text, err);
+    if (rc == 0 && !tl_paths_parse(out, text))
+        rc = tl_error_set(err, -EINVAL, "the served paths cannot be written down"); /* cannot be */
+    return rc;
+}
+
 /* Starts the command by this program once more, with the library in it: it may lie below a served path. */
 int tl_preload_wrap(struct tl_launch *l, struct tl_error *err)
 {

@@ -20,6 +20,13 @@ const struct tl_rung tl_rungs[] = {
      .probe = tl_rung_fuse_probe,
      .enter = tl_rung_fuse_enter,
      .limits = "setuid programs (sudo, ping) have no special rights; what other users own appears as nobody's"},
+    {.name = "inject",
+     .summary = "a supervisor that answers the command's calls, and a library preloaded into it",
+     .probe = tl_rung_inject_probe,
+     .enter = tl_rung_inject_enter,
+     .limits =
+         "setuid programs have no special rights; io_uring is refused; programs that may not be looked into see what "
+         "is natively there"},
     {.name = "preload",
      .summary = "a library preloaded into the command",
      .probe = tl_rung_preload_probe,

@@ -58,6 +58,9 @@ int tl_rung_bind_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
 /* fault: the command is started in the trees, and what it opens and executes there is filled first. No namespaces. */
 int tl_rung_fault_probe(struct tl_error *err) TL_MUST_CHECK;
 int tl_rung_fault_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
+/* inject: a supervisor answers calls that name served paths, wherever they come from; preload's library for speed. */
+int tl_rung_inject_probe(struct tl_error *err) TL_MUST_CHECK;
+int tl_rung_inject_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
 /* preload: a library in the command sends it to the trees. Nothing else, so that setuid programs keep their privileges. */
 int tl_rung_preload_probe(struct tl_error *err) TL_MUST_CHECK;
 int tl_rung_preload_enter(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "front/preload/path_calls.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
 
 #ifndef SYS_fchmodat2
@@ -93,4 +94,16 @@ const struct tl_path_call *tl_path_call_find(long nr)
             to = mid;
     }
     return NULL;
+}
+
+bool tl_path_call_follows(const struct tl_path_call *c, long flags)
+{
+    switch ((enum tl_path_call_follow)c->follow) {
+    case TL_FOLLOW: return true;
+    case TL_FOLLOW_NOT: return false;
+    case TL_FOLLOW_FLAGS: return (flags & AT_SYMLINK_NOFOLLOW) == 0;
+    case TL_FOLLOW_ASKED: return (flags & AT_SYMLINK_FOLLOW) != 0;
+    case TL_FOLLOW_OPEN: return (flags & O_NOFOLLOW) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
+    }
+    return true;
 }

@@ -38,4 +38,16 @@ const struct tl_path_call *tl_path_call_find(long nr);
 /* All of them, *count of them, ordered by number. */
 const struct tl_path_call *tl_path_call_all(size_t *count);
 
+/* Whether a link at the end is followed. flags: the call's own, of openat2 those in its structure. */
+bool tl_path_call_follows(const struct tl_path_call *c, long flags);
+
+/* ---- a read-only file system ---- */
+
+/* Whether an open with these flags would change something, if there is something. */
+bool tl_path_writes(long flags);
+/* What a read-only file system says to an open of this file: -EROFS, -EEXIST, ..., or 0: it would change nothing. */
+long tl_refuse_open(const char *real, long flags, bool follow);
+/* And to what would make this name (makes), or change it. */
+long tl_refuse_change(const char *real, bool makes);
+
 #endif

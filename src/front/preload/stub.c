@@ -283,15 +283,7 @@ static long flags_of(const struct request *r)
 
 static bool follows(const struct request *r)
 {
-    long flags = flags_of(r);
-    switch ((enum tl_path_call_follow)r->call->follow) {
-    case TL_FOLLOW: return true;
-    case TL_FOLLOW_NOT: return false;
-    case TL_FOLLOW_FLAGS: return (flags & AT_SYMLINK_NOFOLLOW) == 0;
-    case TL_FOLLOW_ASKED: return (flags & AT_SYMLINK_FOLLOW) != 0;
-    case TL_FOLLOW_OPEN: return (flags & O_NOFOLLOW) == 0 && (flags & (O_CREAT | O_EXCL)) != (O_CREAT | O_EXCL);
-    }
-    return true;
+    return tl_path_call_follows(r->call, flags_of(r));
 }
 
 /* The call, with another path if there is one. */
@@ -308,29 +300,15 @@ static long pass(const struct request *r, const struct found *f)
     return tl_raw(r->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-static bool writes(long flags)
-{
-    return (flags & O_PATH) == 0 &&
-           ((flags & O_ACCMODE) != O_RDONLY || (flags & (O_TRUNC | O_CREAT)) != 0 || (flags & O_TMPFILE) == O_TMPFILE);
-}
-
 /* What an open that would change something says on a read-only file system. 0: it would not. */
 static long refuse_open(const struct request *r, struct found *f)
 {
-    long flags = flags_of(r);
-    struct stat st;
-    if (!writes(flags) || f->place != IN_TREE)
-        return 0;
-    long there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f->real), tl_arg(&st), follows(r) ? 0 : AT_SYMLINK_NOFOLLOW);
-    if (there == -ENOENT && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
-        there = f->place == IN_TREE ? tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f->real), tl_arg(&st), 0) : -EROFS;
-    if (there < 0)
-        return there == -ENOENT && (flags & O_CREAT) != 0 ? -EROFS : there;
-    if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
-        return -EEXIST;
-    if ((flags & O_ACCMODE) == O_RDONLY && (flags & O_TRUNC) == 0 && (flags & O_TMPFILE) != O_TMPFILE)
-        return 0; /* O_CREAT of what is there */
-    return S_ISDIR(st.st_mode) && (flags & O_TMPFILE) != O_TMPFILE ? -EISDIR : -EROFS;
+    long flags = flags_of(r), rc = 0;
+    if (f->place == IN_TREE)
+        rc = tl_refuse_open(f->real, flags, follows(r));
+    if ((rc == -ENOENT || rc == -EROFS) && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+        rc = f->place == IN_TREE ? tl_refuse_open(f->real, flags, follows(r)) : 0;
+    return rc;
 }
 
 /* The real path of an open descriptor, or of a relative path: "" if not in a tree. */
@@ -443,30 +421,19 @@ static long call_link(const struct request *r, struct found *f)
     return n;
 }
 
-/* Nothing below a served path changes. What the kernel would say of a file system that is read-only. */
-static long refuse_change(const struct request *r, const struct found *f, bool makes)
-{
-    struct stat st;
-    long there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f->real), tl_arg(&st), AT_SYMLINK_NOFOLLOW);
-    (void)r;
-    if (there == 0)
-        return makes ? -EEXIST : -EROFS;
-    return there == -ENOENT && makes ? -EROFS : there;
-}
-
 static long call_change(const struct request *r, struct found *f)
 {
     struct found second = {.place = AS_IS};
     const struct tl_path_call *c = r->call;
     if (f->place == IN_TREE)
-        return refuse_change(r, f, c->kind == TL_PATH_MAKE);
+        return tl_refuse_change(f->real, c->kind == TL_PATH_MAKE);
     if (c->path2 < 0)
         return pass(r, f);
     const char *path2 = (const char *)(uintptr_t)r->a[c->path2];
     int rc = find(r->paths, c->dir2 < 0 ? AT_FDCWD : (int)r->a[c->dir2], path2, false, true, &second);
     if (rc != 0 || second.place != IN_TREE)
         return rc != 0 ? rc : pass(r, f);
-    return refuse_change(r, &second, c->nr == SYS_link || c->nr == SYS_linkat);
+    return tl_refuse_change(second.real, c->nr == SYS_link || c->nr == SYS_linkat);
 }
 
 /* openat2 that must not leave its directory: the kernel finds in place what is inside. It may have to be filled. */
@@ -518,7 +485,7 @@ long tl_stub_call(long nr, long a, long b, long c, long d, long e, long f)
     bool changes = r.call->kind == TL_PATH_CHANGE || r.call->kind == TL_PATH_MAKE;
     struct found found;
     int rc = find(r.paths, dir_of(&r), path_of(&r), follows(&r),
-                  changes || (r.call->kind == TL_PATH_OPEN && writes(flags_of(&r))), &found);
+                  changes || (r.call->kind == TL_PATH_OPEN && tl_path_writes(flags_of(&r))), &found);
     if (rc != 0)
         return rc;
     switch ((enum tl_path_call_kind)r.call->kind) {

@@ -1,97 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The start of a program. The kernel opens a script's interpreter and an ELF file's loader by the names that are in them:
  * where these are served, we start them ourselves, with the words that the kernel would have given them. */
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 
+#include "front/preload/program.h"
 #include "front/preload/stub.h"
-
-#define LINE_MAX_BYTES 256 /* as much of a script's first line as the kernel reads */
-#define SCRIPTS_MAX    5   /* scripts whose interpreter is a script, as the kernel allows */
-#define HEADERS_MAX    64  /* of an ELF file; usual are 13 */
-
-/* ---- what kind of program ---- */
-
-enum kind { OTHER, SCRIPT, DYNAMIC };
-
-struct program {
-    enum kind kind;
-    char *interpreter, *word; /* in text; word may be NULL */
-    char text[PATH_MAX];
-};
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-/* "#!interpreter word" as the kernel splits it: one word, blanks in it kept. */
-static void read_script(struct program *p, size_t n)
-{
-    char *at = p->text + 2, *end = p->text + n;
-    for (char *c = at; c < end; c++) {
-        if (*c == '\n' || *c == '\0') {
-            end = c;
-            break;
-        }
-    }
-    *end = '\0';
-    while (end > at && is_blank(end[-1]))
-        *--end = '\0';
-    while (is_blank(*at))
-        at++;
-    p->interpreter = at;
-    p->word = NULL;
-    while (*at != '\0' && !is_blank(*at))
-        at++;
-    if (*at != '\0') {
-        *at++ = '\0';
-        while (is_blank(*at))
-            at++;
-        p->word = at;
-    }
-    p->kind = p->interpreter[0] != '\0' ? SCRIPT : OTHER;
-}
-
-static void read_elf(struct program *p, long fd)
-{
-    Elf64_Ehdr head;
-    Elf64_Phdr parts[HEADERS_MAX];
-    tl_copy(&head, p->text, sizeof head);
-    if (head.e_ident[EI_CLASS] != ELFCLASS64 || head.e_phentsize != sizeof parts[0] || head.e_phnum > HEADERS_MAX)
-        return;
-    long size = (long)(head.e_phnum * sizeof parts[0]);
-    if (tl_raw4(SYS_pread64, fd, tl_arg(parts), size, (long)head.e_phoff) != size)
-        return;
-    for (size_t i = 0; i < head.e_phnum; i++) {
-        if (parts[i].p_type != PT_INTERP || parts[i].p_filesz < 2 || parts[i].p_filesz >= sizeof p->text)
-            continue;
-        long n = (long)parts[i].p_filesz;
-        if (tl_raw4(SYS_pread64, fd, tl_arg(p->text), n, (long)parts[i].p_offset) != n)
-            return;
-        p->text[n] = '\0';
-        p->interpreter = p->text;
-        p->kind = DYNAMIC;
-        return;
-    }
-}
-
-/* What cannot be read is for the kernel to judge. */
-static void inspect(struct program *p, int dir, const char *path)
-{
-    p->kind = OTHER;
-    p->interpreter = p->word = NULL;
-    long fd = tl_raw4(SYS_openat, dir, tl_arg(path), O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    long n = tl_raw4(SYS_pread64, fd, tl_arg(p->text), LINE_MAX_BYTES, 0);
-    if (n > 2 && p->text[0] == '#' && p->text[1] == '!')
-        read_script(p, (size_t)n);
-    else if (n >= (long)sizeof(Elf64_Ehdr) && tl_same(p->text, ELFMAG, SELFMAG))
-        read_elf(p, fd);
-    tl_raw2(SYS_close, fd, 0);
-}
 
 /* ---- the environment ---- */
 
@@ -211,7 +125,7 @@ static const char *keep(char *room, const char *text)
 long tl_stub_start(int dir, const char *path, char *const *argv, char *const *envp, int flags, tl_stub_go go, void *ctx)
 {
     char real[PATH_MAX];
-    struct program p;
+    struct tl_program p;
     if (tl_stub_paths() == NULL || path == NULL)
         return go(ctx, dir, path, argv, envp, flags);
     if (!env_is_complete(envp)) { /* env -i, or a list of its own: what it starts needs us, too */
@@ -219,24 +133,24 @@ long tl_stub_start(int dir, const char *path, char *const *argv, char *const *en
         write_env(envp, all, __builtin_alloca(env_text_max(envp)));
         envp = all;
     }
-    for (int depth = 0; depth < SCRIPTS_MAX && path[0] != '\0'; depth++) {
+    for (int depth = 0; depth < TL_SCRIPTS_MAX && path[0] != '\0'; depth++) {
         bool served = tl_stub_locate_file(dir, path, (flags & AT_SYMLINK_NOFOLLOW) == 0, real) == 1;
         const char *file = served ? keep(__builtin_alloca(PATH_MAX), real) : path;
         int from = served ? AT_FDCWD : dir;
-        inspect(&p, from, file);
-        bool inner = p.kind != OTHER && tl_stub_locate_file(AT_FDCWD, p.interpreter, true, real) == 1;
-        if (p.kind == OTHER || (!inner && (p.kind == DYNAMIC || (!served && depth == 0))))
+        tl_program_inspect(&p, from, file);
+        bool inner = p.kind != TL_PROGRAM_OTHER && tl_stub_locate_file(AT_FDCWD, p.interpreter, true, real) == 1;
+        if (p.kind == TL_PROGRAM_OTHER || (!inner && (p.kind == TL_PROGRAM_DYNAMIC || (!served && depth == 0))))
             return go(ctx, from, file, argv, envp, served ? 0 : flags);
         char **words = __builtin_alloca((count_of(argv) + 5) * sizeof *words);
         const char *name = keep(__builtin_alloca(tl_length(p.interpreter) + 1), p.interpreter);
-        if (p.kind == DYNAMIC) { /* the loader takes a name without a slash for a library */
+        if (p.kind == TL_PROGRAM_DYNAMIC) { /* the loader takes a name without a slash for a library */
             const char *own = argv != NULL && argv[0] != NULL ? argv[0] : path;
             write_argv(words, (const char *const[]){name, "--argv0", own, file, NULL}, argv);
             return go(ctx, AT_FDCWD, keep(__builtin_alloca(PATH_MAX), real), words, envp, 0);
         }
         const char *word = p.word != NULL ? keep(__builtin_alloca(tl_length(p.word) + 1), p.word) : NULL;
-        inspect(&p, AT_FDCWD, inner ? real : name);
-        const char *script = p.kind == OTHER || from != AT_FDCWD || dir != AT_FDCWD ? file : path;
+        tl_program_inspect(&p, AT_FDCWD, inner ? real : name);
+        const char *script = p.kind == TL_PROGRAM_OTHER || from != AT_FDCWD || dir != AT_FDCWD ? file : path;
         write_argv(words, (const char *const[]){name, word != NULL ? word : script, word != NULL ? script : NULL, NULL},
                    argv);
         argv = words;
