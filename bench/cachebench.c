@@ -186,7 +186,7 @@ static void look_up(const struct tl_cache *c, int holds_fd, uint64_t from, uint6
         began = now = tl_time_mono_ns();
         while ((double)(now - began) < seconds * 1e9) {
             for (uint32_t i = 0; i < BATCH; i++, looked++) {
-                struct tl_held h;
+                struct tl_value h;
                 if (tl_reader_get(&r, key_of(from + tl_prng_below(&prng, count)), &h) != 0)
                     continue;
                 sum += ((const uint8_t *)h.bytes)[0];

@@ -105,6 +105,7 @@ static void push(struct tl_evict *e, uint32_t queue, uint32_t slot)
 static void take(struct tl_evict *e, uint32_t slot)
 {
     struct node *n = &e->nodes[slot];
+    check(n->queue != 0);
     struct queue *q = &e->queues[n->queue - 1];
     check(q->count > 0 && q->weight >= n->weight);
     if (n->newer != NONE)

@@ -67,11 +67,23 @@ static void adopt_entry(struct tl_cache *c, uint32_t entry)
     c->stats.adopted++;
 }
 
+/* What was evicted before, and readers still hold, waits for them in limbo. */
+static void claim_held(struct tl_cache *c)
+{
+    for (uint32_t i = 1; i < TL_CACHE_READERS_MAX; i++)
+        for (uint32_t k = 0; c->readers[i] != NULL && k < TL_HOLDS_MAX; k++) {
+            uint64_t place = atomic_load(&c->readers[i]->place[k]);
+            if (place != 0)
+                tl_space_claim_held(c->space, place - 1);
+        }
+}
+
 int tl_cache_adopt(struct tl_cache *c, struct tl_error *err)
 {
     uint32_t fresh = c->table.fresh;
     for (uint32_t entry = 0; entry < fresh; entry++)
         adopt_entry(c, entry);
+    claim_held(c);
     int rc = tl_space_adopted(c->space);
     if (rc != 0)
         return tl_error_set(err, rc, "values that an earlier daemon left cannot be sorted out: %s", strerror(-rc));

@@ -207,11 +207,17 @@ static int add_segment(struct tl_arena *a)
     return 0;
 }
 
+/* Fragments cost address space only: twice the limit. */
+static uint64_t segments_for(uint64_t limit_bytes)
+{
+    return limit_bytes / TL_ARENA_SEGMENT_SIZE * 2 + 4;
+}
+
 int tl_arena_new(struct tl_arena **out, const struct tl_arena_config *config, struct tl_error *err)
 {
     uint32_t page_size = (uint32_t)sysconf(_SC_PAGESIZE);
     check(page_size >= PAGE_SIZE_MIN && TL_ARENA_SEGMENT_SIZE % page_size == 0);
-    uint64_t segments_max = config->limit_bytes / TL_ARENA_SEGMENT_SIZE * 2 + 4;
+    uint64_t segments_max = segments_for(config->limit_bytes);
     if (config->limit_bytes < page_size || segments_max > SEGMENT_MAX)
         return tl_error_set(err, -EINVAL, "cache size %llu bytes is out of range: choose one from %u bytes to 512 TiB",
                             (unsigned long long)config->limit_bytes, page_size);
@@ -288,7 +294,7 @@ int tl_arena_alloc(struct tl_arena *a, uint32_t len, uint64_t *addr)
 {
     uint32_t n = pages_of(a, len);
     uint64_t bytes = (uint64_t)n * a->page_size;
-    if (bytes > a->config.limit_bytes - a->stats.page_bytes)
+    if (a->stats.page_bytes > a->config.limit_bytes || bytes > a->config.limit_bytes - a->stats.page_bytes)
         return -ENOSPC;
     uint32_t i, page;
     int rc = find_space(a, n, &i, &page);
@@ -367,6 +373,14 @@ void *tl_arena_at(struct tl_arena *a, uint64_t addr)
 int tl_arena_fd(struct tl_arena *a, uint64_t addr)
 {
     return segment_at(a, addr)->fd;
+}
+
+void tl_arena_set_limit(struct tl_arena *a, uint64_t limit_bytes)
+{
+    uint64_t segments_max = segments_for(limit_bytes);
+    a->config.limit_bytes = limit_bytes;
+    if (segments_max > a->segments_max)
+        a->segments_max = segments_max > SEGMENT_MAX ? SEGMENT_MAX : (uint32_t)segments_max;
 }
 
 void tl_arena_stats(const struct tl_arena *a, struct tl_arena_stats *out)

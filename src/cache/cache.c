@@ -55,6 +55,8 @@ static int open_rest(struct tl_cache *c)
         return -ENOMEM;
     c->holds = holds;
     c->readers[0] = c->holds;
+    for (uint32_t i = 0; i < c->config.orphan_count && i + 1 < TL_CACHE_READERS_MAX; i++)
+        c->readers[i + 1] = c->config.orphans[i];
     tl_reader_init(&c->reader, c->table.head, tl_space_at(c->space, 0), c->table.uses, c->holds);
     tl_prng_init(&c->prng, c->table.head->seed, 1);
     int rc = tl_log_new(&c->log, c->space, &tl_cache_log_ops, c);

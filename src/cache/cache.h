@@ -41,6 +41,9 @@ struct tl_cache_config {
     int values_fd;            /* a file for the values, on tmpfs; -1: a memory file of our own */
     /* What an earlier manager left: -1, or all three. They become ours. */
     int adopt_directory_fd, adopt_uses_fd, adopt_values_fd;
+    /* What its readers still hold: they become readers 1, 2, ... of this one. */
+    const struct tl_holds *const *orphans;
+    uint32_t orphan_count;
 };
 
 /* A value to be filled. */

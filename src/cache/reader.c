@@ -157,7 +157,7 @@ static uint32_t hold(struct tl_holds *h, uint64_t place)
 }
 
 /* Where the value's bytes are in this process. */
-static int show(const struct tl_reader *r, const struct tl_entry_view *v, struct tl_held *out)
+static int show(const struct tl_reader *r, const struct tl_entry_view *v, struct tl_value *out)
 {
     out->map_skip = NO_MAP;
     out->bytes = v->size == 0 ? (const void *)r->head : r->values + v->place;
@@ -173,21 +173,21 @@ static int show(const struct tl_reader *r, const struct tl_entry_view *v, struct
 }
 
 /* An entry that an earlier manager filled, and this one has not checked yet. */
-static int is_sound(const struct tl_reader *r, const struct tl_entry_view *v, const struct tl_held *h)
+static int is_sound(const struct tl_reader *r, const struct tl_entry_view *v, const struct tl_value *h)
 {
     if (tl_meta_unpack(v->meta).era == (uint32_t)atomic_load(&r->head->era))
         return 1;
     return tl_hash_equal(tl_hash_bytes(h->bytes, v->size, 0), v->digest);
 }
 
-int tl_reader_get(struct tl_reader *r, struct tl_hash key, struct tl_held *out)
+int tl_reader_get(struct tl_reader *r, struct tl_hash key, struct tl_value *out)
 {
     struct tl_entry_view v;
     for (uint32_t tries = 0; tries < TRIES_MAX; tries++) {
         uint32_t entry = look_up(r, key, &v);
         if (entry == UINT32_MAX)
             return -ENOENT;
-        *out = (struct tl_held){
+        *out = (struct tl_value){
             .size = v.size, .digest = v.digest, .class = tl_meta_unpack(v.meta).class, .entry = entry, .hold = NO_HOLD};
         if (v.size > 0) {
             out->hold = hold(r->holds, v.place);
@@ -211,11 +211,11 @@ int tl_reader_get(struct tl_reader *r, struct tl_hash key, struct tl_held *out)
     return -ENOENT;
 }
 
-void tl_reader_let_go(struct tl_reader *r, struct tl_held *held)
+void tl_reader_let_go(struct tl_reader *r, struct tl_value *held)
 {
     if (held->bytes != NULL && held->map_skip != NO_MAP)
         munmap((void *)(uintptr_t)((const uint8_t *)held->bytes - held->map_skip), held->size + held->map_skip);
     if (held->hold != NO_HOLD)
         atomic_store(&r->holds->place[held->hold], 0);
-    *held = (struct tl_held){.hold = NO_HOLD, .map_skip = NO_MAP};
+    *held = (struct tl_value){.hold = NO_HOLD, .map_skip = NO_MAP};
 }

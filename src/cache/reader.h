@@ -25,7 +25,7 @@ struct tl_reader {
 };
 
 /* A value that is held: its bytes stay as they are until it is let go, whatever becomes of it in the cache. */
-struct tl_held {
+struct tl_value {
     const void *bytes;
     uint64_t size;
     struct tl_hash digest;
@@ -44,9 +44,9 @@ int tl_reader_map(struct tl_reader *r, int directory_fd, int values_fd, int uses
 void tl_reader_unmap(struct tl_reader *r);
 
 /* Looks the key up and holds its value. 0; -ENOENT; -EMFILE: TL_HOLDS_MAX are held; -ENOMEM: it could not be mapped. */
-int tl_reader_get(struct tl_reader *r, struct tl_hash key, struct tl_held *out) TL_MUST_CHECK;
+int tl_reader_get(struct tl_reader *r, struct tl_hash key, struct tl_value *out) TL_MUST_CHECK;
 /* True if the key is there. */
 int tl_reader_has(const struct tl_reader *r, struct tl_hash key);
-void tl_reader_let_go(struct tl_reader *r, struct tl_held *held);
+void tl_reader_let_go(struct tl_reader *r, struct tl_value *held);
 
 #endif

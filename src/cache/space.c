@@ -24,7 +24,8 @@
 #define INTERRUPTED_MAX 1000
 #define SIZE_MAX_BYTES  (1ull << 46) /* address space has 47 bits */
 #define ROW_BYTES       (64u << 10)  /* small slots are made in rows of so much */
-#define SLOTS_LEAST     64u
+#define SLOTS_WANTED    64u          /* of each class */
+#define SLOTS_LEAST     4u
 
 enum slot_state { UNUSED, IN_USE, LIMBO, FREE };
 
@@ -88,14 +89,14 @@ static uint64_t page_bytes(const struct tl_space *s, const struct slot *slot)
     return (uint64_t)slot->pages << s->shift;
 }
 
-/* Ranges, one after another, each aligned to its slots. False: they do not fit into address space. */
-static bool lay_out(struct tl_space *s, const struct tl_space_config *c)
+/* Ranges, one after another, each aligned to its slots, of `least` slots or more. False: they do not fit into address space. */
+static bool lay_out_with(struct tl_space *s, const struct tl_space_config *c, uint64_t least)
 {
     uint64_t at = 0;
     size_t records = 0;
     for (uint32_t k = 0; k < TL_SPACE_CLASSES; k++) {
         uint64_t count = 2 * (c->limit_max_bytes >> (s->shift + k));
-        count = count < SLOTS_LEAST && slot_bytes(s, k) <= (1u << 20) ? SLOTS_LEAST : count < 8 ? 8 : count;
+        count = count < least ? least : count;
         count = count > c->slots_max ? c->slots_max : count;
         at = (at + slot_bytes(s, k) - 1) & ~(slot_bytes(s, k) - 1);
         s->classes[k] = (struct class){.at = at, .count = (uint32_t)count, .warm = NONE, .cold = NONE, .limbo = NONE};
@@ -110,6 +111,15 @@ static bool lay_out(struct tl_space *s, const struct tl_space_config *c)
     s->size = at;
     s->records_size = records * sizeof(struct slot);
     return true;
+}
+
+/* Many slots of all sizes, as far as address space goes: a value whose size was not known may lie in a large one. */
+static bool lay_out(struct tl_space *s, const struct tl_space_config *c)
+{
+    for (uint64_t least = SLOTS_WANTED; least >= SLOTS_LEAST; least /= 2)
+        if (lay_out_with(s, c, least))
+            return true;
+    return false;
 }
 
 static int map_file(struct tl_space *s, const struct tl_space_config *c)
@@ -421,6 +431,20 @@ int tl_space_claim(struct tl_space *s, uint64_t place, uint64_t bytes)
     if (index >= c->fresh)
         c->fresh = index + 1;
     return 0;
+}
+
+void tl_space_claim_held(struct tl_space *s, uint64_t place)
+{
+    uint32_t k, index;
+    check(s->adopting);
+    if (!find(s, place, &k, &index) || s->classes[k].slots[index].state != UNUSED)
+        return;
+    uint64_t at = place_of(s, k, index);
+    off_t hole = lseek(s->fd, (off_t)at, SEEK_HOLE);
+    uint64_t len = hole > (off_t)at ? (uint64_t)hole - at : 0;
+    len = len > slot_bytes(s, k) ? slot_bytes(s, k) : len;
+    if (len > 0 && tl_space_claim(s, at, len) == 0)
+        tl_space_give(s, at, false);
 }
 
 int tl_space_adopted(struct tl_space *s)

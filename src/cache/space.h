@@ -58,6 +58,8 @@ uint64_t tl_space_shrink(struct tl_space *s, uint64_t bytes);
 
 /* While adopting: this slot is in use, with these bytes. -EINVAL: it is not a slot's beginning, or claimed already. */
 int tl_space_claim(struct tl_space *s, uint64_t place, uint64_t bytes) TL_MUST_CHECK;
+/* While adopting, after all claims: if nothing else is there, the slot is held by a reader, with the pages that it has. */
+void tl_space_claim_held(struct tl_space *s, uint64_t place);
 /* The end of that: what was not claimed is free, and punched. */
 int tl_space_adopted(struct tl_space *s) TL_MUST_CHECK;
 

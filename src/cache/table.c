@@ -16,7 +16,8 @@
 #define ENTRIES_LEAST   1024u
 #define PAGE_ROUND      65536u /* pages of all systems */
 #define INTERRUPTED_MAX 1000
-#define ENTRY_COST      (sizeof(struct tl_entry) + sizeof(struct tl_extra) + 1)
+#define PRIVATE_COST    36u /* of an entry: what the policy and we know of it, in memory that is not shared */
+#define ENTRY_COST      (sizeof(struct tl_entry) + sizeof(struct tl_extra) + 1 + PRIVATE_COST)
 
 static uint64_t round_up(uint64_t n)
 {

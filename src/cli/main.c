@@ -59,6 +59,13 @@ static const struct cli_verb verbs[] = {
      "Copies each PATH to its place below DIR, and writes what `up --source` wants to know into every directory\n"
      "there; without a PATH, only that. To be run again after each change below DIR.",
      cmd_export},
+    {"cache", group_use, "[OPTION]... [WHAT [ARGUMENT]...]",
+     "a node's cache: its limit, and the values that programs share",
+     "WHAT is stat (the default), limit [SIZE | N%], pins SIZE, quota JOB SIZE, list [PREFIX], usage [PREFIX],\n"
+     "put NAME (from standard input), get NAME, pin NAME, unpin NAME, drop NAME, note [NAME [TEXT]] or scrub.\n"
+     "The limit is the node's, for files and values together, and changes at once, in steps; N% is of memory. A quota\n"
+     "of 0 is none. NAME is a name, or a key as `list` prints it; PREFIX is of labels, as programs gave them.",
+     cmd_cache},
     {"status", group_look, "[OPTION]...", "the nodes, their trees, the mounts", NULL, cmd_status},
     {"stat", group_look, "[OPTION]...", "counters of a node, or of all", NULL, cmd_stat},
     {"top", group_look, "[OPTION]...", "counters of all nodes, live", NULL, cmd_top},

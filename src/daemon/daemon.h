@@ -19,6 +19,7 @@
 #include "daemon/pressure.h"
 #include "daemon/rate.h"
 #include "daemon/timeline.h"
+#include "daemon/values.h"
 #include "front/front.h"
 #include "front/fuse/fuse.h"
 #include "net/transport.h"
@@ -40,7 +41,8 @@ enum tl_watch_kind {
     TL_WATCH_SIGNAL,
     TL_WATCH_MOUNTS,
     TL_WATCH_KEEPER,
-    TL_WATCH_METRICS
+    TL_WATCH_METRICS,
+    TL_WATCH_VALUES
 };
 
 struct tl_mount {
@@ -83,8 +85,9 @@ struct tl_daemon {
     struct tl_arena *arena;
     struct tl_source *source;
     struct tl_pressure pressure;
-    struct tl_rate rate;   /* of the storage */
-    struct tl_link *links; /* by rank */
+    struct tl_rate rate;     /* of the storage */
+    struct tl_values values; /* of local programs */
+    struct tl_link *links;   /* by rank */
     struct tl_mount mounts[TL_FRONTS_MAX];
     struct tl_front_host host;
     struct tl_fuse_stats past;  /* of mounts that have ended */

@@ -427,9 +427,11 @@ void tl_drive_memory(struct tl_daemon *d)
     struct tl_arena_stats arena;
     tl_arena_stats(d->arena, &arena);
     uint64_t before = d->pressure.limit_bytes;
-    if (!tl_pressure_look(&d->pressure, arena.page_bytes, tl_time_mono_ns()))
+    if (!tl_pressure_look(&d->pressure, arena.page_bytes + tl_values_used(d), tl_time_mono_ns()))
         return;
-    uint64_t limit = tl_node_set_limit(d->node, d->pressure.limit_bytes);
+    if (d->values.cache != NULL)
+        (void)!tl_cache_set_limit(d->values.cache, tl_values_limit(d), NULL); /* pins may keep more than that */
+    uint64_t limit = tl_node_set_limit(d->node, tl_values_rest(d, d->pressure.limit_bytes));
     if (limit < before)
         tl_log("warning",
                "the memory of the control group is short: the cache's limit goes from %llu to %llu bytes group=%s",

@@ -16,12 +16,16 @@
 #include "base/check.h"
 #include "daemon/options.h"
 
-#define TL_KEEPER_VERSION 1u   /* keeper and daemon may be of two versions of Tiercel */
-#define TL_KEEPER_HOLDS   128u /* ids: fronts by their number, and: */
-#define TL_KEEPER_LISTEN  127u /* the control socket */
-#define TL_KEEPER_KEYS    125u /* the job's keys, once they are others than those it was started with (keys.c) */
-#define TL_KEEPER_PEERS   126u /* the socket that peers connect to */
-#define TL_EXIT_REFUSED   3    /* exit code: what was handed over cannot be gone on with */
+#define TL_KEEPER_VERSION     1u   /* keeper and daemon may be of two versions of Tiercel */
+#define TL_KEEPER_HOLDS       128u /* ids: fronts by their number, and: */
+#define TL_KEEPER_LISTEN      127u /* the control socket */
+#define TL_KEEPER_KEYS        125u /* the job's keys, once they are others than those it was started with (keys.c) */
+#define TL_KEEPER_PEERS       126u /* the socket that peers connect to */
+#define TL_KEEPER_VALUES      124u /* the cache manager's memory (values.c): the values, */
+#define TL_KEEPER_DIRECTORY   123u /* their directory and its uses, */
+#define TL_KEEPER_HOLDERS     64u  /* and what clients hold, from here on */
+#define TL_KEEPER_HOLDERS_MAX 59u
+#define TL_EXIT_REFUSED       3 /* exit code: what was handed over cannot be gone on with */
 
 enum tl_keeper_word {
     TL_KEEPER_HOLD = 1, /* id, with one or two descriptors and a text; both ways */

@@ -44,6 +44,7 @@ static void dispatch(struct tl_daemon *d, const struct epoll_event *ev)
     case TL_WATCH_MOUNTS: tl_fronts_mounts_changed(d); break;
     case TL_WATCH_KEEPER: tl_kept_lost(d); break;
     case TL_WATCH_METRICS: tl_metrics_ready(d, index, ev->events); break;
+    case TL_WATCH_VALUES: tl_session_ready(d, index, ev->events); break;
     }
 }
 
@@ -68,9 +69,10 @@ static void turn(struct tl_daemon *d, const struct epoll_event *events, int coun
 static int timeout_ms(struct tl_daemon *d)
 {
     uint64_t at = tl_drive_deadline(d), control = tl_control_deadline(d), metrics = tl_metrics_deadline(d),
-             now = tl_time_mono_ns();
+             values = tl_values_deadline(d), now = tl_time_mono_ns();
     at = control < at ? control : at;
     at = metrics < at ? metrics : at;
+    at = values < at ? values : at;
     if (at == UINT64_MAX)
         return -1;
     if (at <= now)
@@ -95,6 +97,7 @@ int tl_loop_run(struct tl_daemon *d, struct tl_error *err)
         tl_fronts_reap(d);
         tl_control_tick(d);
         tl_metrics_tick(d);
+        tl_values_tick(d);
     }
     return 0;
 }

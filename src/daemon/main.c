@@ -123,6 +123,8 @@ static int start(struct tl_daemon *d, struct tl_error *err)
     if (rc == 0)
         rc = tl_drive_open(d, err);
     if (rc == 0)
+        tl_values_start(d);
+    if (rc == 0)
         rc = tl_metrics_open(d, err);
     if (rc == 0)
         rc = tl_loop_watch(d, tl_source_fd(d->source), TL_WATCH_SOURCE, 0, EPOLLIN);

@@ -28,6 +28,7 @@ static const char usage[] =
     "  --name TIER         name of the tier (default: default)\n"
     "  --runtime DIR       where sockets, logs and keys of tiers lie\n"
     "  --cache-size BYTES  cache limit, with K, M or G (default: a quarter of memory, at most 16G)\n"
+    "  --values-share N    percent of it that values of local programs may take (default 25; 0: none)\n"
     "  --roots N|auto      nodes that read the source, each its share (default auto); the same on all nodes\n"
     "  --arity N|auto      children a node (default auto); the same on all nodes\n"
     "  --link-rate BYTES   of a node's link a second, for auto; 100G for 800 Gbit/s\n"
@@ -58,6 +59,7 @@ enum {
     OPT_NAME,
     OPT_RUNTIME,
     OPT_CACHE,
+    OPT_VALUES,
     OPT_ROOTS,
     OPT_ARITY,
     OPT_LINK_RATE,
@@ -89,6 +91,7 @@ static const struct option options[] = {
     {"name", required_argument, NULL, OPT_NAME},
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"cache-size", required_argument, NULL, OPT_CACHE},
+    {"values-share", required_argument, NULL, OPT_VALUES},
     {"roots", required_argument, NULL, OPT_ROOTS},
     {"arity", required_argument, NULL, OPT_ARITY},
     {"link-rate", required_argument, NULL, OPT_LINK_RATE},
@@ -225,6 +228,7 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
     case OPT_KEEP_ONCE: o->keep_once = true; return 0;
     case OPT_ENCRYPT: o->encrypt = true; return 0;
     case OPT_BULK: return copy_text("--bulk", arg, o->bulk, sizeof o->bulk, err);
+    case OPT_VALUES: return parse_number("--values-share", arg, 0, 90, &o->values_share, err);
     case OPT_THREADS: return parse_number("--threads", arg, 1, 64, &o->threads, err);
     case OPT_LOG: return copy_text("--log", arg, o->log, sizeof o->log, err);
     case OPT_READY:
@@ -411,6 +415,7 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
                              .bulk = "auto",
                              .metrics = "off",
                              .threads = 16,
+                             .values_share = 25,
                              .ready_fd = -1,
                              .keeper_fd = -1,
                              .mender_fd = -1,

@@ -21,6 +21,7 @@ struct tl_options {
     char **addresses;       /* node_count strings "host:port" */
     uint32_t *groups;       /* of each node: the first node with the same group; NULL: the list names none */
     uint32_t node_count, rank, roots, arity, threads;
+    uint32_t values_share; /* percent of the cache that values may take */
     uint64_t cache_size_bytes, readahead_bytes;
     uint32_t revalidate_s; /* 0: never */
     bool keep_once;

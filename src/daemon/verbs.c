@@ -488,7 +488,7 @@ void tl_verb_run(struct tl_daemon *d, struct tl_control *c)
         {"unpin", verb_pin},         {"metrics", verb_metrics}, {"rekey", tl_verb_rekey},
         {"timeline", verb_timeline}, {"warm", verb_warm},       {"record", verb_record},
         {"list", tl_verb_local},     {"fetch", tl_verb_local},  {"xattrs", tl_verb_local},
-        {"where", tl_verb_where},
+        {"where", tl_verb_where},    {"cache", tl_verb_cache},
     };
     const char *verb = tl_control_arg(c, 0);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)

@@ -61,7 +61,7 @@ static int put(struct tl_cache *c, uint64_t n, uint64_t size)
 static void assert_value(struct tl_cache *c, uint64_t n, uint64_t size)
 {
     static uint8_t bytes[TL_CACHE_PUT_MAX];
-    struct tl_held held;
+    struct tl_value held;
     assert_int_equal(tl_reader_get(tl_cache_reader(c), key_of(n), &held), 0);
     assert_int_equal(held.size, size);
     fill_bytes(bytes, n, size);
@@ -121,7 +121,7 @@ static void a_held_value_stays_readable_after_it_was_evicted(void **state)
     for (size_t k = 0; k < 3; k++) {
         struct tl_cache *c = cache_of(6 * MIB, 0);
         uint8_t bytes[100000];
-        struct tl_held held;
+        struct tl_value held;
         assert_int_equal(put(c, 7, sizes[k]), 0);
         assert_int_equal(tl_reader_get(tl_cache_reader(c), key_of(7), &held), 0);
         assert_int_equal(tl_cache_drop(c, key_of(7)), 0);
@@ -153,7 +153,7 @@ static void what_is_pinned_or_held_is_not_given_up(void **state)
     assert_int_equal(tl_cache_set_class(c, key_of(0), TL_VALUE_ORDINARY), 0);
     assert_int_equal(tl_cache_set_class(c, key_of(0), TL_VALUE_PINNED), 0);
     /* All that is left is held: then nothing more fits, and nothing breaks. */
-    struct tl_held held[200];
+    struct tl_value held[200];
     uint32_t n = 0;
     for (uint64_t i = 1000; i < 1500; i++)
         if (tl_reader_get(tl_cache_reader(c), key_of(i), &held[n]) == 0)
@@ -233,7 +233,7 @@ static void a_fill_is_seen_when_it_is_whole(void **state)
     struct tl_cache *c = cache_of(32 * MIB, 0);
     static uint8_t bytes[10 << 20];
     uint32_t fill, second;
-    struct tl_held held;
+    struct tl_value held;
     fill_bytes(bytes, 1, sizeof bytes);
     struct tl_cache_attr a = {.key = key_of(1), .check = true, .digest = tl_hash_bytes(bytes, sizeof bytes, 0)};
     assert_int_equal(tl_cache_begin(c, &a, sizeof bytes, &fill), 0);
@@ -272,7 +272,7 @@ static void a_fill_of_unknown_size_takes_what_it_needs(void **state)
     struct tl_cache_stats s;
     for (uint64_t i = 0; i < 5; i++) {
         uint32_t fill;
-        struct tl_held held;
+        struct tl_value held;
         const struct tl_cache_attr a = {.key = key_of(i), .label = "/some/where"};
         fill_bytes(bytes, i, sizes[i]);
         assert_int_equal(tl_cache_begin(c, &a, TL_CACHE_UNKNOWN, &fill), 0);
@@ -398,7 +398,7 @@ static void what_is_damaged_is_found(void **state)
 {
     (void)state;
     struct tl_cache *c = cache_of(16 * MIB, 0);
-    struct tl_held held;
+    struct tl_value held;
     struct tl_cache_stats s;
     for (uint64_t i = 0; i < 100; i++)
         assert_int_equal(put(c, i, i * 100), 0);
@@ -423,7 +423,7 @@ static void another_manager_goes_on_with_what_is_valid(void **state)
     static const uint64_t sizes[] = {0, 100, 3000, 4096, 100000};
     struct tl_cache_stats s;
     struct tl_error err = {0};
-    struct tl_held held;
+    struct tl_value held;
     for (uint64_t i = 0; i < 400; i++)
         assert_int_equal(put_as(c, i, sizes[i % 5],
                                 (struct tl_cache_attr){.label = i % 3 == 0 ? "/l" : NULL,

@@ -29,7 +29,7 @@ struct model {
     uint64_t version[KEYS], size[KEYS]; /* of what was put last; ABSENT: dropped, or never there */
     bool pinned[KEYS];
     struct {
-        struct tl_held held;
+        struct tl_value held;
         uint64_t key, version, size;
     } held[HELD];
     uint32_t held_count;
@@ -124,7 +124,7 @@ static void put(struct model *m)
 static void look(struct model *m)
 {
     uint64_t key = tl_prng_below(&m->prng, KEYS);
-    struct tl_held held;
+    struct tl_value held;
     int rc = tl_reader_get(tl_cache_reader(m->c), key_of(key), &held);
     must(m, rc == 0 || rc == -ENOENT);
     must(m, (rc == 0) == tl_cache_has(m->c, key_of(key)));

@@ -44,7 +44,7 @@ static int reopen(int fd, int flags)
 }
 
 /* A value begins with its key. */
-static int is_right(const struct tl_held *h, uint64_t n)
+static int is_right(const struct tl_value *h, uint64_t n)
 {
     uint64_t first = 0;
     struct tl_hash digest = tl_hash_bytes(h->bytes, h->size, 0);
@@ -56,12 +56,12 @@ static int is_right(const struct tl_held *h, uint64_t n)
 static int read_on(struct tl_reader *r, struct board *b, uint32_t who)
 {
     struct tl_prng prng;
-    struct tl_held kept[32] = {{.bytes = NULL}};
+    struct tl_value kept[32] = {{.bytes = NULL}};
     uint64_t kept_key[32] = {0};
     tl_prng_init(&prng, who, 3);
     while (atomic_load(&b->stop) == 0) {
         uint64_t n = tl_prng_below(&prng, KEYS);
-        struct tl_held h;
+        struct tl_value h;
         int rc = tl_reader_get(r, key_of(n), &h);
         if (rc == -ENOENT) {
             atomic_fetch_add(&b->misses[who], 1);
