@@ -114,7 +114,7 @@ launch_import() {
 
 # What an import of pandas touches, and a tree of small files and a large one; the same on tmpfs.
 launch_sources() {
-    local app=$BENCH_TEMP/source/app
+    local app=$BENCH_TEMP/source/app place
     traces pandas
     mkdir "$BENCH_TEMP/source/files" "$app" && "$(tool fsbench)" make "$BENCH_TEMP/source/files" && cp /bin/true "$BENCH_TEMP/source/files" || return 1
     LAUNCH_PYTHON=$(readlink -f /usr/bin/python3)
@@ -127,7 +127,10 @@ launch_sources() {
             done | sort -u | tar -c -h --no-recursion -T - | tar -x -C "$app"
         ) || return 1
     fi
-    cp -a "$BENCH_TEMP/source/." "$LAUNCH_NATIVE" && cp -a "$LAUNCH_NATIVE/files" "$LAUNCH_NATIVE/again" && chmod -R a+rX "$BENCH_TEMP/source" "$LAUNCH_NATIVE"
+    cp -a "$app" "$LAUNCH_NATIVE" && mkdir "$LAUNCH_NATIVE"/{files,again} && cp /bin/true "$LAUNCH_NATIVE/files" || return 1
+    # Not copied: how a file was written decides how its pages lie.
+    for place in files again; do "$(tool fsbench)" make "$LAUNCH_NATIVE/$place" || return 1; done
+    chmod -R a+rX "$BENCH_TEMP/source" "$LAUNCH_NATIVE"
 }
 
 # No figure of this rung: why.
