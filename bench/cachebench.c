@@ -119,6 +119,15 @@ static void puts_of(struct tl_cache *c, uint64_t size, uint64_t count, struct ti
     }
 }
 
+/* The newest ones anew. */
+static void replace_of(struct tl_cache *c, uint64_t size, uint64_t count, struct times *t)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        struct tl_cache_attr a = {.key = key_of(next_key - 1 - i % 1000), .replace = true};
+        put_one(c, &a, size, t);
+    }
+}
+
 static void fill_of(struct tl_cache *c, uint64_t size, struct times *t)
 {
     const struct tl_cache_attr a = {.key = key_of(next_key++)};
@@ -270,8 +279,15 @@ int main(int argc, char **argv)
     fill_up(c, mib * MIB);
     printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
     uint64_t n = mib * MIB / 4096 / 8;
-    puts_of(c, 4096, 4 * n, &t);
+    puts_of(c, 4096, 5 * n, &t); /* large values make way for them */
+    show("put 4 KiB where others were", &t);
+    t = (struct times){0};
+    puts_of(c, 4096, 8 * n, &t);
     show("put 4 KiB", &t);
+    printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
+    t = (struct times){0};
+    replace_of(c, 4096, 4 * n, &t);
+    show("replace 4 KiB", &t);
     t = (struct times){0};
     puts_of(c, 500, 8 * n, &t);
     show("put 500 B", &t);
