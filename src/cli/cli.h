@@ -158,6 +158,7 @@ int cmd_top(const struct cli_verb *self, int argc, char **argv);
 int cmd_where(const struct cli_verb *self, int argc, char **argv);
 int cmd_doctor(const struct cli_verb *self, int argc, char **argv);
 int cmd_export(const struct cli_verb *self, int argc, char **argv);
+int cmd_import(const struct cli_verb *self, int argc, char **argv);
 int cmd_sim(const struct cli_verb *self, int argc, char **argv);
 int cmd_cache(const struct cli_verb *self, int argc, char **argv);
 int cmd_call(const struct cli_verb *self, int argc, char **argv);

@@ -55,10 +55,16 @@ static const struct cli_verb verbs[] = {
      "when the tier has ended, until `remove`. `run` serves a PATH that is complete and has not changed without FUSE.",
      cmd_tree},
     {"profile", group_use, "list | show NAME | rm NAME", "what is known of programs' starts", NULL, cmd_profile},
-    {"export", group_use, "--http DIR [PATH]...", "lay out files for a web server, from which tiers can read",
-     "Copies each PATH to its place below DIR, and writes what `up --source` wants to know into every directory\n"
-     "there; without a PATH, only that. To be run again after each change below DIR.",
+    {"export", group_use, "[OPTION]... ARCHIVE PATH | ARCHIVE --profile P [PATH] | --http DIR [PATH]...",
+     "put files into an archive, or lay them out for a web server",
+     "PATH and all below it, or what of it a profile names, is read through the tier into one archive (tar, zstd).\n"
+     "With --http: copies each PATH to its place below DIR, and writes what `up --source` wants to know into every\n"
+     "directory there; without a PATH, only that. To be run again after each change below DIR.",
      cmd_export},
+    {"import", group_use, "[OPTION]... ARCHIVE", "serve the files of an archive on this machine, without other storage",
+     "They are compared with the digests in the archive, and kept in shared memory, from which\n"
+     "`tiercel run --cache PATH` shows them at their old PATH. `tiercel tree` lists and removes them.",
+     cmd_import},
     {"cache", group_use, "[OPTION]... [WHAT [ARGUMENT]...]",
      "a node's cache: its limit, and the values that programs share",
      "WHAT is stat (the default), limit [SIZE | N%], pins SIZE, quota JOB SIZE, list [PREFIX], usage [PREFIX],\n"

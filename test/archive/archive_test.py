@@ -7,11 +7,13 @@
 Environment: TIERCEL the command, WEB the folder with web.py.
 """
 import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
@@ -28,9 +30,11 @@ class Case(unittest.TestCase):
         self.dir = tempfile.mkdtemp(prefix="ta-")
         self.addCleanup(shutil.rmtree, self.dir)
         self.runtime = self.dir + "/rt"
-        clean = ("TIERCEL_", "SLURM_", "PBS_", "XDG_RUNTIME_DIR", "PYTHON")
+        clean = ("TIERCEL_", "SLURM_", "PBS_", "XDG_", "PYTHON")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(clean) and not k.lower().endswith("_proxy")}
-        self.env["TIERCEL_RUNTIME_DIR"] = self.runtime
+        self.trees = tempfile.mkdtemp(prefix="ta-", dir="/dev/shm")
+        self.addCleanup(shutil.rmtree, self.trees)
+        self.env.update(TIERCEL_RUNTIME_DIR=self.runtime, TIERCEL_TREE_DIR=self.trees)
         self.addCleanup(lambda: self.tiercel("down", "--timeout", "1"))
 
     def tiercel(self, *args, **more):
@@ -147,6 +151,188 @@ class Http(Case):
         self.bad("export", "--http", self.dir + "/no/web", app, says="No such file")
         self.bad("up", "--source", "ftp://host/x", says="must be http://HOST")
         self.assertEqual(self.tiercel("export").returncode, 2)
+
+
+class Archive(Case):
+    """From an archive."""
+
+    def pack(self, *args):
+        self.app, self.archive = self.package(), self.dir + "/app.tar.zst"
+        self.ok("up", "-N", "2", "--cache-size", "64M", "--bulk", "tcp")
+        answer = json.loads(self.ok("export", "--json", *args, self.archive, self.app))
+        self.ok("down")
+        return answer
+
+    def test_a_program_runs_from_an_archive_alone(self):
+        exported = self.pack()
+        self.assertEqual((exported["files"], exported["unreadable"]), (6, 0))
+        before = self.look(self.app)
+        shutil.rmtree(self.app)
+        imported = json.loads(self.ok("import", "--id", exported["id"], "--json", self.archive))
+        self.assertEqual((imported["source"], imported["files"], imported["all"], imported["id"]),
+                         (self.app, 6, True, exported["id"]))
+        tree = [f for f in self.ok("tree", "list").splitlines() if self.app in f]
+        self.assertRegex(tree[0], "^complete +6 files")
+        self.ok("up", "--cache-size", "64M")
+        os.mkdir(self.app)  # to show it at; nothing is in it
+        p = self.tiercel("run", "--how", "bind", "--strict", "--cache", self.app, "--", sys.executable, "-B",
+                         self.app + "/lib/two.py")
+        if p.returncode == 125 and ("refused" in p.stderr or "not permitted" in p.stderr):
+            self.skipTest(p.stderr)
+        self.assertEqual((p.returncode, p.stdout), (0, f"one two {self.app}/lib/two.py\n"), p.both)
+        self.ok("import", self.archive)  # again, in the place of the one before
+        found = [os.path.join(d, self.app[1:]) for d, names, _ in os.walk(self.trees) if os.path.basename(d) == "root"]
+        self.assertEqual([self.look(f) for f in found], [before])
+        self.ok("tree", "remove", self.app)
+
+    def test_an_archive_is_a_tar_archive_and_always_the_same(self):
+        first = self.pack()
+        with open(self.archive, "rb") as f:
+            bytes = f.read()
+        self.ok("up", "--cache-size", "64M")
+        self.assertEqual(json.loads(self.ok("export", "--json", self.archive, self.app)), first)
+        with open(self.archive, "rb") as f:
+            self.assertEqual(f.read(), bytes)
+        names = [m.name for m in self.members()]
+        self.assertEqual((names[0], names[-1]), (self.app[1:], ".tiercel-manifest"))
+        self.bad("export", self.archive, self.dir + "/none", says="none")
+        self.bad("export", self.dir + "/no/such/archive", self.app, says="No such file")
+        self.assertEqual(self.tiercel("export", self.archive).returncode, 2)
+        self.assertEqual([n for n in os.listdir(self.dir) if ".new-" in n], [])
+
+    def test_a_profile_says_what_goes_in(self):
+        app = self.package()
+        with open(self.dir + "/p.profile", "w") as f:
+            f.write(f"tiercel-profile 1\nprogram /x\nmerged 1\nL {app}/lib\nF 0 1 {app}/lib/one.py\nF 0 0 {app}/lib/two.py\n"
+                    "F 0 0 /etc/hostname\n")
+        shutil.rmtree(app)
+        self.pack("--profile", self.dir + "/p.profile")
+        self.assertIn("only what a profile names", self.ok("import", "--to", self.dir + "/out", self.archive))
+        at = self.dir + "/out" + self.app
+        self.assertEqual(sorted(os.listdir(at)), ["lib"])
+        self.assertEqual(sorted(os.listdir(at + "/lib")), ["dangling", "link", "one.py", "pack age", "two.py"])
+        self.assertEqual(self.run_two(at).stdout, f"one two {at}/lib/two.py\n")
+        self.ok("up", "--cache-size", "64M")
+        self.bad("export", "--profile", self.dir + "/p.profile", self.archive, says="say below which PATH")
+        self.bad("export", "--profile", self.dir + "/p.profile", self.archive, "/usr", says="names nothing below /usr")
+        self.bad("export", "--profile", self.archive, self.archive, self.app, says="profile")
+
+    # ---- bad archives ----
+
+    def members(self):
+        tar = subprocess.run(["zstd", "-dqc", self.archive], capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(tar)) as t:
+            return t.getmembers()
+
+    def refused(self, says, data=None):
+        """Is not imported, says why, and leaves nothing."""
+        if data is not None:
+            with open(self.archive, "wb") as f:
+                f.write(data)
+        p = self.tiercel("import", self.archive)
+        self.assertEqual(p.returncode, 1, p.both)
+        self.assertIn(says, p.stderr)
+        self.assertEqual(len(p.stderr.splitlines()), 1, p.stderr)
+        left = [n for _, dirs, _ in os.walk(self.trees) for n in dirs if n != "default"]
+        self.assertEqual(left, [], p.both)
+
+    def test_one_that_was_cut_short(self):
+        self.pack()
+        with open(self.archive, "rb") as f:
+            data = f.read()
+        for length in (0, 1, 10, 600, len(data) // 2, len(data) - 600, len(data) - 20, len(data) - 1):
+            self.refused("is cut short", data[:length])
+
+    def test_one_in_which_a_bit_was_changed(self):
+        self.pack()
+        with open(self.archive, "rb") as f:
+            data = f.read()
+        for i in range(40):
+            changed = bytearray(data)
+            changed[len(data) * i // 40] ^= 1 << (i % 8)
+            self.refused("nothing of it was kept", bytes(changed))
+
+    def rewritten(self, change):
+        """The archive, unpacked, each entry given to change(tarinfo, bytes) -> [(tarinfo, bytes)], and packed again."""
+        tar = subprocess.run(["zstd", "-dqc", self.original], capture_output=True, check=True).stdout
+        out = io.BytesIO()
+        with tarfile.open(fileobj=io.BytesIO(tar)) as t, tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as o:
+            for m in t.getmembers():
+                f = t.extractfile(m) if m.isreg() else None
+                for info, data in change(m, f.read() if f else b""):
+                    info.size = len(data)
+                    o.addfile(info, io.BytesIO(data))
+        return subprocess.run(["zstd", "-qc"], input=out.getvalue(), capture_output=True, check=True).stdout
+
+    def test_one_that_was_altered_by_hand(self):
+        self.pack()
+        self.original = self.dir + "/original"
+        os.rename(self.archive, self.original)
+        one = self.app[1:] + "/lib/one.py"
+
+        def on(name, do):
+            return lambda m, data: do(m, data) if m.name == name else [(m, data)]
+
+        def member(name, type=tarfile.REGTYPE, link=""):
+            m = tarfile.TarInfo(name)
+            m.type, m.linkname = type, link
+            return m
+
+        def changed(**fields):
+            def do(m, data):
+                for k, v in fields.items():
+                    setattr(m, k, v)
+                if "mtime" in fields:
+                    m.pax_headers.pop("mtime", None)
+                return [(m, data)]
+            return do
+
+        manifest = ".tiercel-manifest"
+        for says, change in (
+                (f"was altered: it is not what its manifest says: {one}", on(one, lambda m, d: [(m, d.replace(b"one", b"eno"))])),
+                ("was altered", on(one, lambda m, d: [(m, d + b"#")])),
+                ("was altered", on(one, changed(mode=0o755))),
+                ("was altered", on(one, changed(mtime=5))),
+                ("was altered", on(one, lambda m, d: [])),
+                ("was altered", on(self.app[1:] + "/lib/link", changed(linkname="two.py"))),
+                ("was altered", on(manifest, lambda m, d: [(member(one + "2"), b"x"), (m, d)])),
+                ("name twice", on(one, lambda m, d: [(m, d), (m, d)])),
+                ("manifest is missing", on(manifest, lambda m, d: [])),
+                ("has no manifest", on(manifest, lambda m, d: [(m, b"")])),
+                ("of another release, or none", on(manifest, lambda m, d: [(m, b"tiercel-archive 2\n" + d)])),
+                ("behind its manifest", on(manifest, lambda m, d: [(m, d), (member(one + "3"), b"x")])),
+                ("leads out", on(one, lambda m, d: [(member(self.app[1:] + "/../../x"), b"x")])),
+                ("leads out", on(one, lambda m, d: [(member("/etc/tiercel-was-here"), b"x")])),
+                ("leads out", on(one, lambda m, d: [(member("etc/tiercel-was-here"), b"x")])),
+                ("in no directory", on(one, lambda m, d: [(member(self.app[1:] + "/none/x"), b"x")])),
+                ("in no directory", on(manifest, lambda m, d: [(member(self.app[1:] + "/lib/dangling/x"), b"x"), (m, d)])),
+                ("no file, directory or link", on(one, lambda m, d: [(member(one, tarfile.LNKTYPE, self.app[1:] + "/large"), b"")])),
+                ("no file, directory or link", on(one, lambda m, d: [(member(one, tarfile.CHRTYPE), b"")])),
+                ("no file, directory or link", on(one, lambda m, d: [(member(one, tarfile.FIFOTYPE), b"")]))):
+            with self.subTest(says=says):
+                self.refused(says, self.rewritten(change))
+        with open(self.archive, "wb") as f:
+            f.write(self.rewritten(lambda m, data: [(m, data)]))
+        self.ok("import", self.archive)  # it was not the rewriting
+
+    def test_what_is_no_archive(self):
+        exported = self.pack()
+        p = self.tiercel("import", "--id", "ab" * 32, self.archive)
+        self.assertIn(f"is whole, but another archive than {'ab' * 32}: it is {exported['id']}", p.stderr)
+        os.mkdir(self.dir + "/out")
+        p = self.tiercel("import", "--to", self.dir + "/out", self.archive)
+        self.assertIn("is there already", p.stderr)
+        self.refused("no archive of tiercel", b"hello " * 1000)
+        self.refused("is cut short", b"")
+        self.bad("import", self.dir + "/none", says="No such file")
+        self.bad("import", self.dir, says=self.dir)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can make a small file system")
+    def test_without_room_nothing_stays(self):
+        self.pack()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tiercel-test", self.trees], check=True)
+        self.addCleanup(subprocess.run, ["umount", self.trees], check=True)
+        self.refused("No space left")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ struct tl_index_file {
     uint32_t pad;
 };
 
+#define TL_INDEX_IMPORTED 0u /* for names: the tree came from an archive */
+
 struct tl_index_head {
     char magic[8];
     uint64_t count;
@@ -108,6 +110,10 @@ struct tl_tree {
 
 /* The current view; NULL: the tree is gone. */
 struct tl_tree_view *tl_tree_look(struct tl_tree *t);
+
+/* Puts the folder beside, which is given up, into the place of p's tree, in one step: no name is missing in between. Under the
+ * lock. 0 or -errno with a sentence. */
+int tl_tree_exchange(const struct tl_place *p, const char *beside, struct tl_error *err) TL_MUST_CHECK;
 
 /* ---- fill.c ---- */
 

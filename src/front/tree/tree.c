@@ -84,7 +84,20 @@ static void mark_gone(const char *dir)
     tl_index_unmap(index);
 }
 
-/* Makes the skeleton beside, and puts it in the place of what is there, in one step: no name is missing in between. */
+int tl_tree_exchange(const struct tl_place *p, const char *beside, struct tl_error *err)
+{
+    if (rename(beside, p->dir) == 0) /* nothing was there */
+        return 0;
+    int rc = 0;
+    if (renameat2(AT_FDCWD, beside, AT_FDCWD, p->dir, RENAME_EXCHANGE) != 0)
+        rc = tl_error_set(err, -errno, "cannot put %s in its place: %s", beside, strerror(errno));
+    else
+        mark_gone(beside);
+    tl_place_erase(beside);
+    return rc;
+}
+
+/* Makes the skeleton beside, and puts it in the place of what is there. */
 static int make_anew(const struct tl_place *p, const char *source, int control, struct tl_error *err)
 {
     char beside[PATH_MAX];
@@ -93,12 +106,8 @@ static int make_anew(const struct tl_place *p, const char *source, int control, 
     if (mkdir(beside, 0700) != 0)
         return tl_error_set(err, -errno, "cannot make %s: %s", beside, strerror(errno));
     int rc = tl_skeleton_make(control, source, beside, err);
-    if (rc == 0 && rename(beside, p->dir) == 0) /* nothing was there */
-        return 0;
-    if (rc == 0 && renameat2(AT_FDCWD, beside, AT_FDCWD, p->dir, RENAME_EXCHANGE) != 0)
-        rc = tl_error_set(err, -errno, "cannot put %s in its place: %s", beside, strerror(errno));
-    else if (rc == 0)
-        mark_gone(beside);
+    if (rc == 0)
+        return tl_tree_exchange(p, beside, err);
     tl_place_erase(beside);
     return rc;
 }
@@ -121,6 +130,8 @@ static int prepare(struct tl_tree *t, const struct tl_place *p, int control, boo
     uint64_t changes = 0;
     int rc;
     struct tl_tree_view *v = view_new(p->dir, t->source, &rc);
+    if (v != NULL && v->index->names == TL_INDEX_IMPORTED)
+        control = -1; /* it is what it is, wherever the source may be */
     if (v != NULL && !make && !is_complete(v->index))
         v = drop(v);
     rc = control >= 0 && (v != NULL || make) ? ask_changes(control, &changes, err) : 0;

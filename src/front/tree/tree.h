@@ -17,6 +17,7 @@
 #define TL_FRONT_TREE_TREE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/check.h"
@@ -46,6 +47,13 @@ int tl_tree_fault(struct tl_tree *t, const char *path) TL_MUST_CHECK;
 int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
                  struct tl_error *err) TL_MUST_CHECK;
 bool tl_tree_is_complete(const struct tl_tree *t);
+
+/* For `tiercel import`, which brings a tree of its own: an empty folder in shared memory (its path into stage) in whose root/SOURCE
+ * that is made; then it becomes source's tree, complete, in the place of one that may be there, and is never compared with the
+ * source, which need not be there. The tier is the one of $TIERCEL_NAME, or the job's. 0, -errno with a sentence: then unstage. */
+int tl_tree_stage(char *stage, size_t size, struct tl_error *err) TL_MUST_CHECK;
+int tl_tree_adopt(const char *stage, const char *source, struct tl_error *err) TL_MUST_CHECK;
+void tl_tree_unstage(const char *stage);
 
 /* Takes away the tree of source; running programs keep what they have open. 0, -ENOENT, -errno with a sentence. */
 int tl_tree_remove(const char *source, struct tl_error *err) TL_MUST_CHECK;

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What of a directory goes into an archive: all of it, or what a profile (base/profile.h) names. One thread. */
+#ifndef TL_ARCHIVE_CHOICE_H
+#define TL_ARCHIVE_CHOICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/check.h"
+#include "base/error.h"
+
+struct tl_choice {
+    char **files, **dirs; /* sorted, each once; files NULL and all: everything */
+    size_t file_count, dir_count;
+    bool all;
+};
+
+/* Reads the profile in file. source: only what is at or below it counts; if it is "", it becomes the deepest directory that holds
+ * all that the profile names (PATH_MAX bytes). 0, -errno with a sentence. */
+int tl_choice_read(struct tl_choice *out, const char *file, char *source, struct tl_error *err) TL_MUST_CHECK;
+void tl_choice_fini(struct tl_choice *c);
+bool tl_choice_has_file(const struct tl_choice *c, const char *path);
+bool tl_choice_has_dir(const struct tl_choice *c, const char *path);
+
+#endif
