@@ -30,9 +30,9 @@ no_fuse() {
     "$cli" up -N 1 || return
     "$cli" mount "$mnt" 2>"$TEST_TEMP/mount"
     echo "mount $?"
-    "$cli" run --cache /usr/share -- echo hello 2>"$TEST_TEMP/run-said"
+    "$cli" run --how fuse --cache /usr/share -- echo hello 2>"$TEST_TEMP/run-said"
     echo "run $?"
-    "$cli" run --strict --cache /usr/share -- echo hello 2>"$TEST_TEMP/strict"
+    "$cli" run --how fuse --strict --cache /usr/share -- echo hello 2>"$TEST_TEMP/strict"
     echo "strict $?"
     "$cli" doctor >"$TEST_TEMP/doctor"
     "$cli" call ping >/dev/null && echo up
