@@ -286,8 +286,8 @@ void tl_link_handle_syn(struct tl_fabric *f, struct tl_packet *p, uint32_t rank)
     listener->stats.accepts++;
     uint64_t depart_ns = tl_fabric_transmit(f, rank, TL_SIM_FRAME_BYTES, f->config.message_cpu_ns);
     uint64_t arrival_ns = tl_fabric_arrival(f, link, 1, depart_ns);
-    if (arrival_ns == UINT64_MAX)
-        tl_packet_free(f, p);
+    if (arrival_ns == UINT64_MAX) /* the listener is not heard: for the initiator, nobody is there */
+        connect_fail(f, p, -ETIMEDOUT, f->config.connect_timeout_ns);
     else
         tl_world_at(f->world, arrival_ns, TL_WORLD_NET, link->end[0].rank, WIRE_ACK, p);
     struct tl_net_event up = {.type = TL_NET_UP, .peer = {.rank = link->end[0].rank, .gen = link->end[1].gen}};
