@@ -35,12 +35,14 @@ curve() {
 
 # Without the programs' own time and with all starting at once: the tier alone.
 tier_alone() {
-    local json=$BENCH_TEMP/alone.json last=${POINTS##*,}
+    local json=$BENCH_TEMP/alone.json told=$BENCH_TEMP/told.json last=${POINTS##*,}
     simulate --curve "32,$last" --compute-ms 0 --skew-ms 0 --kill-percent 1 --warm >"$json" || return 1
+    simulate --curve "$last" --no-straight --compute-ms 0 --skew-ms 0 --profile >"$told" || return 1
     row cold-start-without-programs-time s lower null - "$(from "$json" .tiercel_s)"
     row second-start-without-programs-time s lower null - "$(from "$json" .warm_s)"
     row time-vs-lower-bound ratio lower 1.5 'storage at its full speed + depth x latency + bytes / link' \
         "$(from "$json" '.tiercel_s / .bound_s')" 'programs ask for one file after the other, so storage is never asked at its full speed'
+    row time-with-a-profile-vs-lower-bound ratio lower null 'the same' "$(from "$told" '.tiercel_s / .bound_s')" 'asked for at once, as far as flights allow'
     row time-vs-one-node-alone-at-storage ratio lower null 'one node, straight at idle storage, in the same order' \
         "$(from "$json" '.tiercel_s / .alone_s')"
     row busiest-link-vs-mean ratio lower 2 'bytes sent, mean of all nodes' "$(from "$json" '.busiest_sent_bytes / (.sent_bytes / .nodes)')"

@@ -40,7 +40,7 @@ in_the_lab() {
     row storage-reads-per-distinct-chunk ratio lower 1.0 'distinct chunks' "$reads"
 }
 
-simulate() { "$(lab_find src/sim/tiercel-sim)" --json --no-straight --choose --curve "$last" --compute-ms 0 "$@"; }
+simulate() { "$(lab_find src/sim/tiercel-sim)" --json --no-straight --choose --curve "$last" --compute-ms 0 --skew-ms 0 "$@"; }
 
 # At the paper's size, with the trees that the daemon chooses, without the programs' own processor time.
 simulated() {
