@@ -268,7 +268,7 @@ static void two_processes_fill_it_once(void **state)
     use_tree(&s);
     atomic_store(&s.daemon.shared->halves, 1);
     pid_t a = fault_in_child(&s, "big");
-    sem_wait(&s.daemon.shared->half);
+    tree_daemon_wait_half(&s.daemon);
     pid_t b = fault_in_child(&s, "big");
     assert_int_equal(content(&s, "big"), -EACCES); /* half of it is there */
     sem_post(&s.daemon.shared->go);
@@ -286,7 +286,7 @@ static void who_is_killed_half_way_leaves_it_unreadable(void **state)
     use_tree(&s);
     atomic_store(&s.daemon.shared->halves, 1);
     pid_t a = fault_in_child(&s, "big");
-    sem_wait(&s.daemon.shared->half);
+    tree_daemon_wait_half(&s.daemon);
     kill(a, SIGKILL);
     assert_int_equal(status_of(a), SIGKILL);
     assert_int_equal(content(&s, "big"), -EACCES);

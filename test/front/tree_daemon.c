@@ -237,6 +237,17 @@ void tree_daemon_start(struct tree_daemon *d, const char *folder, uid_t uid)
     close(fd);
 }
 
+void tree_daemon_wait_half(struct tree_daemon *d)
+{
+    struct timespec limit;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += 20;
+    int rc;
+    while ((rc = sem_timedwait(&d->shared->half, &limit)) != 0 && errno == EINTR)
+        continue;
+    check(rc == 0);
+}
+
 void tree_daemon_kill(struct tree_daemon *d)
 {
     if (d->pid <= 0)

@@ -22,6 +22,7 @@ struct tree_daemon {
 
 /* Listens at folder/node-0.sock, owned by uid. */
 void tree_daemon_start(struct tree_daemon *d, const char *folder, uid_t uid);
+void tree_daemon_wait_half(struct tree_daemon *d); /* until a fetch has stopped in the middle */
 void tree_daemon_kill(struct tree_daemon *d);
 
 #endif

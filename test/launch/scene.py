@@ -96,6 +96,7 @@ class Scene:
                     "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": self.tree + "/py",
                     "TIERCEL_RUNTIME_DIR": self.base + "/rt",
                     "TIERCEL_TREE_DIR": "/dev/shm/" + os.path.basename(self.base)}
+        self.env.update({k: v for k, v in os.environ.items() if k == "TIERCEL_SUPERVISOR_IS_PARENT"})
         self.inside = None
 
     def __enter__(self):

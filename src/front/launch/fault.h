@@ -71,8 +71,8 @@ struct tl_supervised {
 
 /* Makes what is needed to answer: threads. To be called before the filter is. 0 or -errno with a sentence. */
 int tl_supervise_start(struct tl_supervised *s, struct tl_error *err) TL_MUST_CHECK;
-/* Answers until no process is left under the filter. */
-_Noreturn void tl_supervise(struct tl_supervised *s);
+/* Answers for ever; until_the_end: until no process is left under the filter, and ends this one then. */
+_Noreturn void tl_supervise(struct tl_supervised *s, bool until_the_end);
 
 /* ---- fault_answer.c: the calls that take long, in threads ---- */
 

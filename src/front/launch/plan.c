@@ -23,7 +23,8 @@ static void unescape(char *s)
     char *to = s;
     for (; *s != '\0'; s++, to++) {
         bool escaped = s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] != '\0' && s[3] != '\0';
-        *to = escaped ? (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0')) : *s;
+        int code = escaped ? (s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0') : *s;
+        *to = (char)code;
         s += escaped ? 3 : 0;
     }
     *to = '\0';

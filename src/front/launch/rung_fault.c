@@ -2,7 +2,7 @@
 /* Rung "fault": the command is started in trees in shared memory, and a supervisor fills what it opens. See fault.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,23 +15,30 @@
 
 #include "front/launch/fault.h"
 #include "front/launch/rung.h"
+#include "front/launch/tend.h"
 
 /* ---- the probe ---- */
 
-/* 0 if processes that we do not start ourselves may be looked into. */
-static int may_look(struct tl_error *err)
+/* What Yama, if there is one, wants of who looks into processes: '0' nothing, '1' to be their ancestor, more: privileges. */
+static char ptrace_scope(void)
 {
-    int fd = open("/proc/sys/kernel/yama/ptrace_scope", O_RDONLY | O_CLOEXEC);
     char scope = '0';
+    int fd = open("/proc/sys/kernel/yama/ptrace_scope", O_RDONLY | O_CLOEXEC);
     if (fd >= 0 && read(fd, &scope, 1) != 1)
         scope = '0';
     if (fd >= 0)
         close(fd);
-    if (scope == '0')
+    return scope == '0' && getenv("TIERCEL_SUPERVISOR_IS_PARENT") != NULL ? '1' : scope; /* for tests */
+}
+
+static int may_look(struct tl_error *err)
+{
+    char scope = ptrace_scope();
+    if (scope <= '1')
         return 0;
     return tl_error_set(err, -EPERM,
                         "programs may not be looked into: sysctl kernel.yama.ptrace_scope is %c; an administrator can "
-                        "set it to 0",
+                        "set it to 1 or 0",
                         scope);
 }
 
@@ -83,7 +90,7 @@ static _Noreturn void run_supervisor(struct tl_supervised *s, int socket)
     if (rc != 0 || !told || tl_fds_receive(socket, &s->listener, &ignored) != 0)
         _exit(1);
     close(socket);
-    tl_supervise(s);
+    tl_supervise(s, true);
 }
 
 /* Nobody's child: the command must not find a child it did not make. */
@@ -128,7 +135,7 @@ static int hand_over(int socket, struct tl_error *err)
     return 0;
 }
 
-static int supervise(struct tl_supervised *s, struct tl_error *err)
+static int supervise_aside(struct tl_supervised *s, struct tl_error *err)
 {
     int sockets[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
@@ -138,6 +145,37 @@ static int supervise(struct tl_supervised *s, struct tl_error *err)
         rc = hand_over(sockets[0], err);
     close(sockets[0]);
     return rc;
+}
+
+/* ---- the supervisor as an ancestor of all it supervises, where Yama wants that: tend.h ---- */
+
+static int child_of_supervisor(void *ctx, int channel, struct tl_error *err)
+{
+    (void)ctx;
+    return hand_over(channel, err);
+}
+
+static void *hear(void *arg)
+{
+    tl_supervise(arg, false); /* the main thread knows when all have gone */
+}
+
+static int start_above(void *ctx, int channel, struct tl_error *err)
+{
+    struct tl_supervised *s = ctx;
+    pthread_t thread;
+    int ignored = -1, rc = tl_fds_receive(channel, &s->listener, &ignored);
+    if (rc == 0)
+        rc = tl_supervise_start(s, err);
+    if (rc == 0)
+        rc = -pthread_create(&thread, NULL, hear, s);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "cannot start what fills files: %s", strerror(-rc));
+}
+
+static int supervise_from_above(struct tl_supervised *s, struct tl_error *err)
+{
+    const struct tl_tend tend = {.child = child_of_supervisor, .start = start_above, .ctx = s};
+    return tl_tend_split(&tend, err);
 }
 
 /* ---- the rung ---- */
@@ -204,7 +242,7 @@ int tl_rung_fault_enter(struct tl_launch *l, struct tl_error *err)
     if (rc == 0)
         rc = open_trees(l, &s, &complete, err);
     if (rc == 0 && !is_supervised(&s))
-        rc = supervise(&s, err);
+        rc = ptrace_scope() == '0' ? supervise_aside(&s, err) : supervise_from_above(&s, err);
     if (rc == 0)
         rc = tl_rewrite(&command, s.trees, &l->plan, err);
     if (rc == 0)

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "front/launch/fault.h"
 
 #define THREADS    8u
@@ -86,6 +87,28 @@ static void leave_to_others(const struct seccomp_notif *n)
     pthread_mutex_unlock(&queue.lock);
 }
 
+/* ---- names of files that are known to be whole ---- */
+
+/* Hashes of paths as programs write them. A file that is whole stays so while its tree is the same one, and programs cannot
+ * make its name lead elsewhere. Only for the thread that hears. */
+#define KNOWN_COUNT 8192u
+static uint64_t known[KNOWN_COUNT];
+
+static bool is_known(const struct tl_supervised *s, uint64_t hash)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (!tl_tree_is_current(s->trees[i])) {
+            memset(known, 0, sizeof known); /* and again with each call, until something was filled from the new tree */
+            return false;
+        }
+    return known[hash % KNOWN_COUNT] == hash && hash != 0;
+}
+
+static void remember(uint64_t hash)
+{
+    known[hash % KNOWN_COUNT] = hash;
+}
+
 /* ---- what can be told at once ---- */
 
 static bool in_some_tree(const struct tl_supervised *s, const char *path)
@@ -113,7 +136,7 @@ static uint64_t flags_of(const struct seccomp_notif *n, const struct tl_call *c)
 
 /* A file that lies there whole, or what is no file: nothing has to be waited for. A link may lead to a file system that does
  * not answer, if it is not one within the tree. */
-static bool is_ready(const char *name)
+static bool is_ready(const char *name, uint64_t hash)
 {
     struct stat st;
     char target[2];
@@ -124,7 +147,12 @@ static bool is_ready(const char *name)
         if (n <= 0 || target[0] == '/' || stat(name, &st) != 0)
             return false;
     }
-    return !S_ISREG(st.st_mode) || (st.st_mode & S_IRUSR) != 0;
+    if (!S_ISREG(st.st_mode))
+        return true;
+    if ((st.st_mode & S_IRUSR) == 0)
+        return false;
+    remember(hash);
+    return true;
 }
 
 /* True: the call may go on as it is. */
@@ -146,7 +174,10 @@ static bool is_fine(const struct tl_supervised *s, const struct seccomp_notif *n
     uint64_t flags = flags_of(n, c);
     bool changes =
         c->kind == TL_CALL_ACCESS ? (flags & W_OK) != 0 : (flags & (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC)) != 0;
-    return !changes && strncmp(name, "/proc/", 6) != 0 && is_ready(name);
+    if (changes || strncmp(name, "/proc/", 6) == 0)
+        return false;
+    uint64_t hash = tl_hash64(name, strlen(name), 0);
+    return is_known(s, hash) || is_ready(name, hash);
 }
 
 /* ---- life ---- */
@@ -180,12 +211,14 @@ int tl_supervise_start(struct tl_supervised *s, struct tl_error *err)
     return rc == 0 ? 0 : tl_error_set(err, rc, "cannot start the threads that fill files: %s", strerror(-rc));
 }
 
-void tl_supervise(struct tl_supervised *s)
+void tl_supervise(struct tl_supervised *s, bool until_the_end)
 {
     const struct tl_verdict go_on = {.go_on = true, .fd = -1};
     (void)ioctl(s->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP); /* Linux 6.6 */
-    (void)start_thread(wait_for_the_end, s); /* else it stays when all have gone: no harm to anybody */
-    for (;;) {                               /* until the last process has gone */
+    if (until_the_end)
+        (void)start_thread(wait_for_the_end,
+                           s); /* without it this process stays when all have gone: no harm to anybody */
+    for (;;) {                 /* until the last process has gone */
         struct seccomp_notif n;
         memset(&n, 0, sizeof n);
         if (ioctl(s->listener, SECCOMP_IOCTL_NOTIF_RECV, &n) != 0)

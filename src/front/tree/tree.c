@@ -268,6 +268,11 @@ bool tl_tree_is_complete(const struct tl_tree *t)
     return atomic_load(&index->gone) == 0 && is_complete(index);
 }
 
+bool tl_tree_is_current(const struct tl_tree *t)
+{
+    return atomic_load(&atomic_load(&t->view)->index->gone) == 0;
+}
+
 int tl_tree_fault(struct tl_tree *t, const char *path)
 {
     char full[PATH_MAX];

@@ -47,6 +47,8 @@ int tl_tree_fault(struct tl_tree *t, const char *path) TL_MUST_CHECK;
 int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
                  struct tl_error *err) TL_MUST_CHECK;
 bool tl_tree_is_complete(const struct tl_tree *t);
+/* False as soon as the tree has been replaced or removed since it was last filled from: what was whole may not be any more. */
+bool tl_tree_is_current(const struct tl_tree *t);
 
 /* For `tiercel import`, which brings a tree of its own: an empty folder in shared memory (its path into stage) in whose root/SOURCE
  * that is made; then it becomes source's tree, complete, in the place of one that may be there, and is never compared with the
