@@ -52,9 +52,26 @@ static int run_plain(const struct run *r, const struct tiercel_error *err)
     return become(r->command);
 }
 
+/* A path to serve; and, if there are links in it, as it was written: programs may go by that name. One that is not on this
+ * machine may be on the tier's others. */
+static int add_path(struct cli_args *a, const char *given, struct tiercel_error *err)
+{
+    char path[TIERCEL_PATH_SIZE];
+    int rc = cli_absolute(given, path, err);
+    if (rc < 0 && (rc != -ENOENT || given[0] != '/'))
+        return rc;
+    cli_args_add(a, "--cache");
+    cli_args_add(a, "%s", rc == 0 ? path : given);
+    if (rc == 0 && given[0] == '/' && strcmp(given, path) != 0) {
+        cli_args_add(a, "--also");
+        cli_args_add(a, "%s", given);
+    }
+    return 0;
+}
+
 static int launch_args(struct cli_args *a, const struct run *r, const char *socket, struct tiercel_error *err)
 {
-    char launch[TIERCEL_PATH_SIZE], path[TIERCEL_PATH_SIZE];
+    char launch[TIERCEL_PATH_SIZE];
     int rc = cli_helper("tiercel-launch", launch, err);
     if (rc < 0)
         return rc;
@@ -62,11 +79,9 @@ static int launch_args(struct cli_args *a, const struct run *r, const char *sock
     cli_args_add(a, "--socket");
     cli_args_add(a, "%s", socket);
     for (size_t i = 0; i < r->paths.count; i++) {
-        rc = cli_absolute(r->paths.items[i], path, err);
+        rc = add_path(a, r->paths.items[i], err);
         if (rc < 0)
             return rc;
-        cli_args_add(a, "--cache");
-        cli_args_add(a, "%s", path);
     }
     if (r->how != NULL) {
         cli_args_add(a, "--how");

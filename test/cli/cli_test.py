@@ -267,7 +267,8 @@ class Run(Case):
         r = self.ok("run", "--cache", self.dir + "/lib", "-c", "/usr/bin", "--", "sh", "-c", "echo $0 $*; exit 0", "a", "b c")
         self.assertEqual(r.out, "a b c\n")
         self.assertEqual(r.err.splitlines(), ["launch --socket", f"launch {self.runtime}/default/node-0.sock", "launch --cache",
-                                              "launch /usr/lib", "launch --cache", "launch /usr/bin", "launch --fallback"])
+                                              "launch /usr/lib", "launch --also", f"launch {self.dir}/lib", "launch --cache",
+                                              "launch /usr/bin", "launch --fallback"])
         self.assertNotIn("--fallback", self.ok("run", "--strict", "-c", "/usr", "true").err)
         for code in (0, 1, 7, 255):
             self.assertEqual(self.tiercel("run", "-c", "/usr", "--", "sh", "-c", f"exit {code}").code, code)

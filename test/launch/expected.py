@@ -71,6 +71,9 @@ EXPECTED = {
 if not _shared_memory_has_attributes():
     EXPECTED["bind"]["all"]["xattr"] = EXPECTED["fault"]["all"]["xattr"] = _NO_ATTRIBUTES
 
+# Where the path is not on this machine, whatever the rung.
+ABSENT = {"lsroot": "the directory above lists what is there"}
+
 # Case of `life` -> how it ends.
 ENDS = {
     "inject": {

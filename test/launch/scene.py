@@ -97,7 +97,7 @@ class Scene:
                     "TIERCEL_RUNTIME_DIR": self.base + "/rt",
                     "TIERCEL_TREE_DIR": "/dev/shm/" + os.path.basename(self.base)}
         self.env.update({k: v for k, v in os.environ.items() if k == "TIERCEL_SUPERVISOR_IS_PARENT"})
-        self.inside = None
+        self.inside, self.hidden = None, []
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -115,8 +115,23 @@ class Scene:
             self.inside.kill()
             self.inside.wait()
             self.inside.stdout.close()
+        for place in self.hidden:
+            subprocess.run(["umount", "-l", place], check=True)
         shutil.rmtree(self.base)
         shutil.rmtree(self.env["TIERCEL_TREE_DIR"], ignore_errors=True)
+
+    def hide(self):
+        """From here on there is nothing at the tree's path, but for the daemon and native runs."""
+        with tempfile.TemporaryDirectory() as aside:
+            mount(self.base, aside, None, MS_BIND)
+            mount("hidden", self.base, "tmpfs", 0)
+            self.hidden.append(self.base)
+            os.chmod(self.base, 0o755)
+            for name in ("rt", "outside", "scratch"):
+                os.mkdir(f"{self.base}/{name}")
+                mount(f"{aside}/{name}", f"{self.base}/{name}", None, MS_BIND)
+                self.hidden.insert(0, f"{self.base}/{name}")
+            subprocess.run(["umount", "-l", aside], check=True)
 
     def make(self):
         os.mkdir(self.tree)  # the decoy

@@ -274,5 +274,6 @@ struct tl_reply tl_inject_answer(struct tl_inject *in, const struct seccomp_noti
         return answer_second(&r);
     if (r.call->kind == TL_PATH_LINK && r.place == TL_PLACE_AS_IS)
         return answer_proc_link(&r, path);
-    return r.place == TL_PLACE_ELSEWHERE ? again(&r) : go_on;
+    bool moved = r.place == TL_PLACE_ELSEWHERE && strcmp(r.walk.real, path) != 0;
+    return moved ? again(&r) : go_on;
 }

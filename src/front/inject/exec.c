@@ -41,7 +41,8 @@ static bool locate(struct tl_inject *in, pid_t pid, int dir, const char *path, b
 {
     struct stat st;
     enum tl_place_kind kind;
-    if (tl_inject_place(in, pid, dir, path, follow ? TL_WALK_FOLLOW : 0, &kind, walk) != 0 || kind == TL_PLACE_AS_IS)
+    if (tl_inject_place(in, pid, dir, path, follow ? TL_WALK_FOLLOW : 0, &kind, walk) != 0 || kind == TL_PLACE_AS_IS ||
+        strcmp(walk->real, path) == 0)
         return false;
     if (kind == TL_PLACE_SERVED && stat(walk->real, &st) == 0 && tl_ask_needed(&st) &&
         tl_served_fill(in->served, walk->real) != 0)

@@ -2,14 +2,24 @@
 /* Which rung is taken. They are tried, best first: a probe before would do the same work twice in each start. */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "front/launch/rung.h"
+
+int tl_rung_enter(const struct tl_rung *r, struct tl_launch *l, struct tl_error *err)
+{
+    for (size_t i = 0; !r->anywhere && i < l->plan.count; i++)
+        if (l->plan.mounts[i].absent)
+            return tl_error_set(err, -ENOENT, "path %s cannot be served: %s; check its spelling",
+                                l->plan.mounts[i].point, strerror(ENOENT));
+    return r->enter(l, err);
+}
 
 int tl_rung_enter_best(struct tl_launch *l, struct tl_error *err)
 {
     struct tl_error first = {.code = 0}, why;
     for (size_t i = 0; i < tl_rung_count; i++) {
-        int rc = tl_rungs[i].enter(l, &why);
+        int rc = tl_rung_enter(&tl_rungs[i], l, &why);
         if (rc == 0)
             return 0;
         if (rc != -EAGAIN && first.code == 0)

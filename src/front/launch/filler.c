@@ -19,10 +19,13 @@
 #define QUEUE       256 /* as many processes may ask at once */
 #define PATIENCE_S  5   /* for who connects and says nothing */
 
-int tl_served_open(struct tl_served *s, const struct tl_plan *plan, struct tl_error *err)
+int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_error *err)
 {
+    const struct tl_plan *plan = &l->plan;
     char folder[PATH_MAX];
     s->count = 0;
+    s->also = l->also;
+    s->also_count = l->also_count;
     for (size_t i = 0; i < plan->count; i++) {
         if (plan->mounts[i].plain)
             return tl_error_set(err, -EINVAL,

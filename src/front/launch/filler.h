@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <stddef.h>
 
-#include "front/launch/launch.h"
+#include "front/launch/rung.h"
 #include "front/tree/tree.h"
 
 /* What a launch serves out of trees. */
@@ -14,11 +14,13 @@ struct tl_served {
     struct tl_tree *trees[TL_LAUNCH_MOUNTS_MAX];
     const char *points[TL_LAUNCH_MOUNTS_MAX]; /* into the plan */
     size_t count;
+    const char *const *also; /* other names of points: links to them */
+    size_t also_count;
     char socket[PATH_MAX]; /* whom stubs ask */
 };
 
-/* Opens the trees of a plan. 0, or -errno with a sentence. */
-int tl_served_open(struct tl_served *s, const struct tl_plan *plan, struct tl_error *err) TL_MUST_CHECK;
+/* Opens the trees of a launch's plan. 0, or -errno with a sentence. */
+int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
 void tl_served_close(struct tl_served *s);
 
 /* Fills the file at this path in one of the trees. 0 or -errno. Any thread. */

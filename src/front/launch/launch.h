@@ -27,6 +27,7 @@
 struct tl_launch_mount {
     char point[PATH_MAX]; /* absolute, without symbolic links */
     bool plain;           /* shows the whole of / below point; else the directory at point itself */
+    bool absent;          /* there is nothing at point on this machine: only some ways can serve it */
 };
 
 struct tl_plan {
@@ -35,7 +36,7 @@ struct tl_plan {
     size_t count;
 };
 
-/* Adds a directory. Symbolic links are resolved. One that a planned one covers, or that is on a Tiercel mount already, is
+/* Adds a directory. Symbolic links are resolved. One that is not there is absent. One that a planned one covers, or that is on a Tiercel mount already, is
  * left out; one that covers planned ones takes their place. 0, or -errno with a sentence. */
 int tl_plan_add(struct tl_plan *plan, const char *path, bool plain, struct tl_error *err) TL_MUST_CHECK;
 /* Names the holder for this plan, seen from this process' mount namespace. */

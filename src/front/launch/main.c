@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tiercel-launch: becomes a command for which the tier serves some paths. Used by `tiercel run`; see launch.h.
  *
- *   tiercel-launch --socket CONTROL_SOCKET --cache PATH [--cache PATH]... [--mount DIR]... [--how RUNG] [--fallback]
- *                  -- CMD [ARG]...
+ *   tiercel-launch --socket CONTROL_SOCKET --cache PATH [--cache PATH]... [--mount DIR]... [--also PATH]... [--how RUNG]
+ *                  [--fallback] -- CMD [ARG]...
  *   tiercel-launch --probe
  *   tiercel-launch --exec -- CMD [ARG]...
  *
- * RUNG: a name of the table in rung.c, or auto. --probe tells of each whether it can be had here, for `tiercel doctor`.
+ * --also: another name of what is served, a path with links in it. RUNG: a name of the table in rung.c, or auto. --probe tells of each whether it can be had here, for `tiercel doctor`.
  * --exec only becomes CMD: the rungs that preload a library use it, so that CMD is looked for with the library in place.
  *
  * It replaces itself by CMD: exit code, signals and process id are the command's own. Exit codes before that, as of env(1):
@@ -33,6 +33,8 @@ struct options {
         bool plain;
     } serve[SERVE_OPTIONS_MAX];
     size_t serve_count;
+    const char *also[TL_LAUNCH_ALSO_MAX];
+    size_t also_count;
     const struct tl_rung *how; /* NULL: the best one */
     bool fallback, probe, exec;
     char **command;
@@ -61,12 +63,16 @@ static int no_such_way(const char *name)
 /* 0, or the exit code. */
 static int parse(int argc, char **argv, struct options *o)
 {
-    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK, PROBE, EXEC };
-    static const struct option known[] = {
-        {"socket", required_argument, NULL, SOCKET}, {"cache", required_argument, NULL, CACHE},
-        {"mount", required_argument, NULL, MOUNT},   {"how", required_argument, NULL, HOW},
-        {"fallback", no_argument, NULL, FALLBACK},   {"probe", no_argument, NULL, PROBE},
-        {"exec", no_argument, NULL, EXEC},           {NULL, 0, NULL, 0}};
+    enum { SOCKET = 1, CACHE, MOUNT, HOW, FALLBACK, PROBE, EXEC, ALSO };
+    static const struct option known[] = {{"socket", required_argument, NULL, SOCKET},
+                                          {"cache", required_argument, NULL, CACHE},
+                                          {"mount", required_argument, NULL, MOUNT},
+                                          {"how", required_argument, NULL, HOW},
+                                          {"fallback", no_argument, NULL, FALLBACK},
+                                          {"also", required_argument, NULL, ALSO},
+                                          {"probe", no_argument, NULL, PROBE},
+                                          {"exec", no_argument, NULL, EXEC},
+                                          {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "+", known, NULL)) != -1;) {
         if (c == SOCKET) {
             o->socket = optarg;
@@ -74,6 +80,8 @@ static int parse(int argc, char **argv, struct options *o)
             o->how = tl_rung_find(optarg);
             if (o->how == NULL && strcmp(optarg, "auto") != 0)
                 return no_such_way(optarg);
+        } else if (c == ALSO && o->also_count < TL_LAUNCH_ALSO_MAX) {
+            o->also[o->also_count++] = optarg;
         } else if (c == FALLBACK) {
             o->fallback = true;
         } else if (c == PROBE) {
@@ -106,8 +114,10 @@ static int serve(const struct options *o, struct tl_launch *l, struct tl_error *
         rc = tl_plan_add(&l->plan, o->serve[i].path, o->serve[i].plain, err);
     if (rc != 0 || l->plan.count == 0) /* nothing to do: a launch within a launch */
         return rc;
+    memcpy(l->also, o->also, sizeof l->also);
+    l->also_count = o->also_count;
     l->named = o->how != NULL;
-    return l->named ? o->how->enter(l, err) : tl_rung_enter_best(l, err);
+    return l->named ? tl_rung_enter(o->how, l, err) : tl_rung_enter_best(l, err);
 }
 
 int main(int argc, char **argv)

@@ -78,13 +78,32 @@ static bool can_be_cached(const char *path)
     return strcmp(path, "/") != 0;
 }
 
-static int resolve(const char *path, bool plain, char *real, struct tl_error *err)
+/* A path that is not on this machine, taken as it is written. False: it may mean another place. */
+static bool take_absent(const char *path, char *real)
 {
-    struct stat st;
-    if (realpath(path, real) == NULL)
-        return tl_error_set(err, -errno, "path %s cannot be served: %s; check its spelling", path, strerror(errno));
-    cut_prefix(real);
-    if (stat(real, &st) != 0)
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    if (path[0] != '/' || len >= PATH_MAX)
+        return false;
+    memcpy(real, path, len);
+    real[len] = '\0';
+    return strstr(real, "//") == NULL && strstr(real, "/.") == NULL;
+}
+
+static int resolve(const char *path, bool plain, struct tl_launch_mount *m, struct tl_error *err)
+{
+    char *real = m->point;
+    struct stat st = {.st_mode = S_IFDIR};
+    if (realpath(path, real) != NULL) {
+        cut_prefix(real);
+    } else {
+        int code = errno;
+        m->absent = code == ENOENT && !plain && take_absent(path, real);
+        if (!m->absent)
+            return tl_error_set(err, -code, "path %s cannot be served: %s; check its spelling", path, strerror(code));
+    }
+    if (!m->absent && stat(real, &st) != 0)
         return tl_error_set(err, -errno, "path %s cannot be served: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return tl_error_set(err, -ENOTDIR, "path %s cannot be served: it is not a directory; name the one it is in",
@@ -112,7 +131,7 @@ static int compare(const void *a, const void *b)
 int tl_plan_add(struct tl_plan *plan, const char *path, bool plain, struct tl_error *err)
 {
     struct tl_launch_mount m = {.plain = plain};
-    int rc = resolve(path, plain, m.point, err);
+    int rc = resolve(path, plain, &m, err);
     if (rc != 0 || is_served(m.point))
         return rc;
     for (size_t i = 0; i < plan->count;) {

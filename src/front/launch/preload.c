@@ -46,22 +46,47 @@ static bool is_here(const char *point, const char *tree)
            ours.st_mtim.tv_nsec == theirs.st_mtim.tv_nsec;
 }
 
-/* The words of tl_paths_parse. */
+/* A path, the tree's below which its content is, and that tree's index. rest: of the path in the tree. */
+static bool add_pair(char text[TL_PATHS_TEXT], const char *path, const struct tl_tree *tree, const char *rest)
+{
+    char real[2 * PATH_MAX], index[PATH_MAX];
+    const char *prefix = tl_tree_prefix(tree), *slash = strrchr(prefix, '/');
+    snprintf(real, sizeof real, "%s%s", tl_tree_path(tree), rest);
+    snprintf(index, sizeof index, "%.*s/index", (int)(slash - prefix), prefix);
+    return add(text, TL_PATHS_TEXT, path) && add(text, TL_PATHS_TEXT, real) && add(text, TL_PATHS_TEXT, index);
+}
+
+/* Another name of something served: true also if it is none, or cannot be written. */
+static bool add_also(char text[TL_PATHS_TEXT], const struct tl_served *s, const char *path)
+{
+    char real[PATH_MAX], plain[PATH_MAX];
+    size_t len = strlen(path);
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    snprintf(plain, sizeof plain, "%.*s", (int)len, path);
+    if (tl_paths_text(plain) != TL_TEXT_PLAIN || strchr(plain, ':') != NULL || realpath(plain, real) == NULL)
+        return true;
+    for (size_t i = 0; i < s->count; i++) {
+        size_t n = strlen(s->points[i]);
+        if (strncmp(real, s->points[i], n) == 0 && (real[n] == '/' || real[n] == '\0') && strcmp(plain, real) != 0)
+            return add_pair(text, plain, s->trees[i], real + n);
+    }
+    return true;
+}
+
+/* The words of tl_paths_parse. What the kernel calls a place comes first: names of trees are told by that. */
 static int write_paths(const struct tl_served *s, bool notified, const char *folder, char text[TL_PATHS_TEXT],
                        struct tl_error *err)
 {
     bool absent = false, fits;
-    char index[PATH_MAX];
     for (size_t i = 0; i < s->count; i++)
         absent = absent || !is_here(s->points[i], tl_tree_path(s->trees[i]));
     snprintf(text, TL_PATHS_TEXT, "-%s%s", absent ? "a" : "", notified ? "n" : "l");
     fits = add(text, TL_PATHS_TEXT, s->socket) && add(text, TL_PATHS_TEXT, folder);
-    for (size_t i = 0; i < s->count; i++) {
-        const char *prefix = tl_tree_prefix(s->trees[i]), *slash = strrchr(prefix, '/');
-        snprintf(index, sizeof index, "%.*s/index", (int)(slash - prefix), prefix);
-        fits = fits && add(text, TL_PATHS_TEXT, s->points[i]) && add(text, TL_PATHS_TEXT, tl_tree_path(s->trees[i])) &&
-               add(text, TL_PATHS_TEXT, index);
-    }
+    for (size_t i = 0; fits && i < s->count; i++)
+        fits = add_pair(text, s->points[i], s->trees[i], "");
+    for (size_t i = 0; fits && i < s->also_count; i++)
+        fits = add_also(text, s, s->also[i]);
     return fits ? 0 : tl_error_set(err, -E2BIG, "the served paths are too long together; name a directory above them");
 }
 

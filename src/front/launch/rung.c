@@ -24,6 +24,7 @@ const struct tl_rung tl_rungs[] = {
      .summary = "a supervisor that answers the command's calls, and a library preloaded into it",
      .probe = tl_rung_inject_probe,
      .enter = tl_rung_inject_enter,
+     .anywhere = true,
      .limits =
          "setuid programs have no special rights; io_uring is refused; programs that may not be looked into see what "
          "is natively there"},
@@ -31,6 +32,7 @@ const struct tl_rung tl_rungs[] = {
      .summary = "a library preloaded into the command",
      .probe = tl_rung_preload_probe,
      .enter = tl_rung_preload_enter,
+     .anywhere = true,
      .limits = "static programs, Go programs and raw system calls go to the source, without the tier"},
     {.name = "fault",
      .summary = "files in shared memory, at a path of their own, filled when they are opened",

@@ -10,11 +10,15 @@
 
 #include "front/launch/launch.h"
 
+#define TL_LAUNCH_ALSO_MAX 32u
+
 /* What is to be started, and over what. */
 struct tl_launch {
     struct tl_plan plan;
     char **
         command; /* NULL-terminated. A rung may put words of its own in place of some; it may change the environment, too */
+    const char *also[TL_LAUNCH_ALSO_MAX]; /* other names of what is served: links to it, as people wrote them */
+    size_t also_count;
     bool named; /* by --how: what the rung needs may be made first, at any cost. Else only if it is there */
 };
 
@@ -28,6 +32,7 @@ struct tl_rung {
      * that called it. 0, or -errno with a sentence, and the process as it was as far as the command can see: the next rung
      * may be tried. -EAGAIN: its condition does not hold. */
     int (*enter)(struct tl_launch *l, struct tl_error *err);
+    bool anywhere;         /* paths need not exist on this machine */
     const char *condition; /* for people: of which paths it is taken, "paths that are whole in ..."; NULL: of any */
     const char *limits;    /* for people: what a program that is served so cannot do; NULL: nothing known */
 };
@@ -38,6 +43,8 @@ const struct tl_rung *tl_rung_find(const char *name); /* or NULL */
 
 /* ---- choose.c ---- */
 
+/* Enters a rung, if it can serve all of the plan. As its own enter. */
+int tl_rung_enter(const struct tl_rung *r, struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
 /* Enters the first rung that can be. 0, or -errno with the sentence of the first that could not. */
 int tl_rung_enter_best(struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
 /* Probes all rungs and prints a line each for `tiercel doctor`: name, "yes" or "no", summary, condition, limits, and why not,

@@ -48,7 +48,8 @@ bool tl_paths_parse(struct tl_paths *p, const char *words)
         const char *index = next_word(&at);
         if (index == NULL || path[0] != '/' || tree[0] != '/')
             return false;
-        p->pairs[p->count++] = (struct tl_path_pair){path, tree, index, tl_length(path), tl_length(tree)};
+        bool link = tl_paths_match_tree(p, tree) != NULL;
+        p->pairs[p->count++] = (struct tl_path_pair){path, tree, index, tl_length(path), tl_length(tree), link};
     }
     return p->folder != NULL && at == NULL && p->count > 0;
 }
@@ -197,6 +198,7 @@ struct walking {
     unsigned how;
     size_t len, floor; /* of out->path; what it may not go above */
     int links;
+    bool ended;          /* at a link that is meant itself */
     char rest[PATH_MAX]; /* still to go */
     size_t at;           /* in rest */
     struct tl_walk *out;
@@ -266,13 +268,31 @@ static bool is_last(const struct walking *w)
     return *c == '\0';
 }
 
+/* The path has come to a link that is a pair of its own: on to what that names, unless the link itself is meant. */
+static int pass_link(struct walking *w, bool meant)
+{
+    struct tl_walk *out = w->out;
+    w->ended = meant;
+    if (meant) {
+        out->pair = NULL;
+        tl_copy(out->real, out->path, w->len + 1);
+        return 0;
+    }
+    tl_copy(out->path, out->real, tl_length(out->real) + 1);
+    w->len = tl_paths_reverse(w->paths, out->path, sizeof out->path);
+    return place(w);
+}
+
 /* The name just appended: a link is followed, a missing one ends the walk. */
 static int look(struct walking *w)
 {
     char target[PATH_MAX];
     bool last = is_last(w), slash = w->rest[w->at] == '/';
     int rc = place(w);
-    if (rc != 0 || (last && !slash && (w->how & (TL_WALK_FOLLOW | TL_WALK_EXISTING)) == 0))
+    bool meant = last && !slash && (w->how & TL_WALK_FOLLOW) == 0;
+    if (rc == 0 && w->out->pair != NULL && w->out->pair->link && w->len == w->out->pair->path_len)
+        return pass_link(w, meant);
+    if (rc != 0 || (meant && (w->how & TL_WALK_EXISTING) == 0))
         return rc;
     long n = tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(w->out->real), tl_arg(target), sizeof target - 1);
     if (n == -EINVAL || (n == -ENOENT && is_above(w->paths, w->out->path, w->len)))
@@ -304,7 +324,7 @@ int tl_paths_walk(const struct tl_paths *p, const char *start, const char *path,
 {
     struct walking w; /* its large part is not set to zero */
     w.paths = p, w.proc_self = proc_self, w.how = how, w.out = out;
-    w.at = 0, w.links = 0;
+    w.at = 0, w.links = 0, w.ended = false;
     size_t len = tl_length(path);
     bool from_root = path[0] == '/' && (how & TL_WALK_IN_ROOT) == 0;
     if (len >= PATH_MAX || !set_start(out->path, &w.len, from_root ? "/" : start))
@@ -327,7 +347,7 @@ int tl_paths_walk(const struct tl_paths *p, const char *start, const char *path,
         w.at += w.rest[w.at] == '/';
     }
     out->slash = len > 0 && path[len - 1] == '/';
-    int rc = place(&w);
+    int rc = w.ended ? 0 : place(&w);
     if (rc == 0 && w.len == 0)
         tl_copy(out->path, "/", 2);
     return rc;

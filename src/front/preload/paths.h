@@ -25,6 +25,7 @@ struct tl_path_pair {
     const char *path, *tree; /* absolute, without "//", "..", or a slash at the end */
     const char *index;       /* the tree's: what its files are when they are whole (front/tree/internal.h) */
     size_t path_len, tree_len;
+    bool link; /* path is a link to what an earlier pair names */
 };
 
 struct tl_paths {

@@ -144,6 +144,8 @@ static int find(const struct tl_paths *p, int dir, const char *path, bool follow
     unsigned text = tl_paths_text(path);
     if (path[0] == '/' && text == TL_TEXT_PLAIN) {
         out->pair = tl_paths_match(p, path);
+        if (out->pair != NULL && out->pair->link && !follow && path[out->pair->path_len] == '\0')
+            out->pair = NULL;
         out->place = out->pair != NULL ? IN_TREE : AS_IS;
         return out->pair == NULL || tl_paths_map(out->pair, path, out->real) ? 0 : -ENAMETOOLONG;
     }
