@@ -88,6 +88,44 @@ class Local(Case):
         self.ok("down")
         self.assertEqual(os.listdir(self.dir + "/mnt"), [])
 
+    def test_a_tree_is_kept_in_shared_memory_until_it_is_removed(self):
+        place = self.env["TIERCEL_TREE_DIR"] = "/dev/shm/" + os.path.basename(self.dir)
+        self.addCleanup(shutil.rmtree, place, ignore_errors=True)
+        os.makedirs(self.dir + "/app/sub")
+        with open(self.dir + "/app/sub/file", "w") as f:
+            f.write("kept\n")
+        self.assertEqual(self.ok("tree", "list"), "")
+        self.assertIn("no tier", self.tiercel("tree", "fill", self.dir + "/app").stderr)
+        self.ok("up")
+        path = self.ok("tree", "fill", self.dir + "/app").strip()
+        with open(path + "/sub/file") as f:
+            self.assertEqual(f.read(), "kept\n")
+        self.assertRegex(self.ok("tree", "list"), r"^complete +1 files .* " + self.dir + "/app\n$")
+        listed = json.loads(self.ok("tree", "--json", "list"))["trees"]
+        self.assertEqual([(t["source"], t["complete"], t["bytes"]) for t in listed], [(self.dir + "/app", True, 5)])
+        self.assertIn("no tree", self.tiercel("tree", "remove", self.dir).stderr)
+        self.ok("tree", "remove", self.dir + "/app")
+        self.assertFalse(os.path.exists(path))
+        self.ok("tree", "fill", self.dir + "/app")
+        self.ok("down")
+        self.assertIn("complete", self.ok("tree", "list"))  # it outlives the tier
+        self.ok("tree", "remove", "--all")
+        self.assertEqual(self.ok("tree", "list"), "")
+        self.assertEqual(self.tiercel("tree", "keep").returncode, 2)
+
+    def test_a_tier_of_run_leaves_nothing_in_shared_memory(self):
+        place = self.env["TIERCEL_TREE_DIR"] = "/dev/shm/" + os.path.basename(self.dir)
+        self.addCleanup(shutil.rmtree, place, ignore_errors=True)
+        os.mkdir(self.dir + "/app")
+        with open(self.dir + "/app/file", "w") as f:
+            f.write("read\n")
+        p = self.tiercel("run", "--how", "fault", "--strict", "--no-profile", "--cache", self.dir + "/app", "--", "cat",
+                         self.dir + "/app/file")
+        if p.returncode == 125:
+            self.skipTest(p.stderr)
+        self.assertEqual((p.returncode, p.stdout), (0, "read\n"), p.both)
+        self.assertEqual(os.listdir(place), [])
+
     def test_run_serves_where_the_doctor_says_so(self):
         doctor = json.loads(self.tiercel("doctor", "--json").stdout)["run"]
         if not doctor["served"]:
