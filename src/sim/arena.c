@@ -14,7 +14,7 @@
 #define REGION_SHIFT 13u
 #define REGION_SLOTS (1u << REGION_SHIFT)
 
-void tl_sim_arena_init(struct tl_sim_arena *a, struct tl_world *w, struct tl_catalog *c, uint32_t rank,
+void tl_sim_arena_init(struct tl_sim_arena *a, struct tl_world *w, struct tl_sim_catalog *c, uint32_t rank,
                        uint64_t limit_bytes)
 {
     memset(a, 0, sizeof *a);
@@ -103,7 +103,7 @@ void tl_sim_arena_land(struct tl_sim_arena *a, uint64_t addr, uint32_t len, cons
         return;
     }
     /* Garbage may be replaced: the digest has shown that the extent was never filled. */
-    if (s->content != 0 && tl_catalog_content(a->catalog, s->content)->kind != TL_CONTENT_GARBAGE)
+    if (s->content != 0 && tl_sim_catalog_content(a->catalog, s->content)->kind != TL_CONTENT_GARBAGE)
         tl_world_violation(a->world, "node %u: %s overwrites filled bytes at %#llx", a->rank, who,
                            (unsigned long long)addr);
     s->content = content->id;
@@ -118,7 +118,7 @@ const struct tl_content *tl_sim_arena_at(struct tl_sim_arena *a, uint64_t addr, 
                            (unsigned long long)addr, s == NULL ? "free" : "not filled");
         return NULL;
     }
-    return tl_catalog_content(a->catalog, s->content);
+    return tl_sim_catalog_content(a->catalog, s->content);
 }
 
 const struct tl_content *tl_sim_arena_peek(const struct tl_sim_arena *a, uint64_t addr, uint32_t len)
@@ -127,7 +127,7 @@ const struct tl_content *tl_sim_arena_peek(const struct tl_sim_arena *a, uint64_
     const struct tl_arena_slot *s = slot_at(a, addr, &offset);
     if (s == NULL || s->content == 0 || offset != 0 || len != s->len)
         return NULL;
-    return tl_catalog_content(a->catalog, s->content);
+    return tl_sim_catalog_content(a->catalog, s->content);
 }
 
 static struct tl_hash arena_digest(void *ctx, uint64_t addr, uint32_t len)
@@ -171,7 +171,7 @@ static int arena_find_file(void *ctx, uint64_t addr, uint32_t len, const char *n
     const struct tl_object *o = &a->catalog->objects[content->object];
     for (uint32_t i = 0; i < o->child_count; i++) {
         const struct tl_object *child = &a->catalog->objects[o->children[i]];
-        uint32_t at = tl_catalog_listed(a->catalog, content->version_index, i);
+        uint32_t at = tl_sim_catalog_listed(a->catalog, content->version_index, i);
         if (child->directory || at == TL_CATALOG_NONE || child->path_len - child->name_at != name_len ||
             memcmp(child->path + child->name_at, name, name_len) != 0)
             continue;

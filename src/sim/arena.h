@@ -13,7 +13,7 @@
 
 struct tl_sim_arena {
     struct tl_world *world;
-    struct tl_catalog *catalog;
+    struct tl_sim_catalog *catalog;
     uint32_t rank;
     uint64_t limit_bytes; /* alloc fails beyond */
     struct tl_arena_slot {
@@ -27,7 +27,7 @@ struct tl_sim_arena {
 
 extern const struct tl_bytes_ops tl_sim_arena_ops; /* ctx: struct tl_sim_arena */
 
-void tl_sim_arena_init(struct tl_sim_arena *a, struct tl_world *w, struct tl_catalog *c, uint32_t rank,
+void tl_sim_arena_init(struct tl_sim_arena *a, struct tl_world *w, struct tl_sim_catalog *c, uint32_t rank,
                        uint64_t limit_bytes);
 void tl_sim_arena_fini(struct tl_sim_arena *a);
 

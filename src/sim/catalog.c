@@ -14,7 +14,7 @@
 #define LISTING_HEADER_BYTES 128u
 #define LISTING_ENTRY_BYTES  136u /* record and name: what base/listing.h needs for an average name */
 
-void tl_catalog_init(struct tl_catalog *c, struct tl_world *w, bool real_listings)
+void tl_sim_catalog_init(struct tl_sim_catalog *c, struct tl_world *w, bool real_listings)
 {
     memset(c, 0, sizeof *c);
     c->world = w;
@@ -22,10 +22,10 @@ void tl_catalog_init(struct tl_catalog *c, struct tl_world *w, bool real_listing
     c->content_count = 1;
 }
 
-void tl_catalog_fini(struct tl_catalog *c)
+void tl_sim_catalog_fini(struct tl_sim_catalog *c)
 {
     for (uint32_t id = 1; id < c->content_count; id++)
-        free(tl_catalog_content(c, id)->blob);
+        free(tl_sim_catalog_content(c, id)->blob);
     for (uint32_t i = 0; i << TL_CATALOG_BLOCK_SHIFT < c->content_count && c->blocks != NULL; i++)
         free(c->blocks[i]);
     for (uint32_t i = 0; i < c->object_count; i++) {
@@ -49,14 +49,14 @@ static void *grow(void *items, uint32_t count, uint32_t *capacity, size_t size)
     return tl_sim_realloc(items, *capacity, size);
 }
 
-static struct tl_content *content_new(struct tl_catalog *c, enum tl_content_kind kind, uint32_t len)
+static struct tl_content *content_new(struct tl_sim_catalog *c, enum tl_content_kind kind, uint32_t len)
 {
     uint32_t id = c->content_count++, block = id >> TL_CATALOG_BLOCK_SHIFT;
     if ((id & ((1u << TL_CATALOG_BLOCK_SHIFT) - 1)) == 0 || c->blocks == NULL) {
         c->blocks = tl_sim_realloc(c->blocks, block + 1, sizeof *c->blocks);
         c->blocks[block] = tl_sim_alloc(1u << TL_CATALOG_BLOCK_SHIFT, sizeof **c->blocks);
     }
-    struct tl_content *content = tl_catalog_content(c, id);
+    struct tl_content *content = tl_sim_catalog_content(c, id);
     content->magic = TL_CONTENT_MAGIC;
     content->id = id;
     content->kind = kind;
@@ -71,7 +71,7 @@ static void digest_derive(struct tl_content *content, uint64_t version)
     content->digest = (struct tl_hash){.hi = tl_prng_mix(h ^ content->len), .lo = tl_prng_mix(h + content->id)};
 }
 
-struct tl_content *tl_catalog_garbage(struct tl_catalog *c, uint32_t len)
+struct tl_content *tl_sim_catalog_garbage(struct tl_sim_catalog *c, uint32_t len)
 {
     struct tl_content *content = content_new(c, TL_CONTENT_GARBAGE, len);
     content->object = TL_CATALOG_NONE;
@@ -79,7 +79,7 @@ struct tl_content *tl_catalog_garbage(struct tl_catalog *c, uint32_t len)
     return content;
 }
 
-static uint32_t version_new(struct tl_catalog *c, uint32_t object, uint64_t size_bytes)
+static uint32_t version_new(struct tl_sim_catalog *c, uint32_t object, uint64_t size_bytes)
 {
     c->versions = grow(c->versions, c->version_count, &c->version_capacity, sizeof *c->versions);
     uint32_t index = c->version_count++;
@@ -91,7 +91,7 @@ static uint32_t version_new(struct tl_catalog *c, uint32_t object, uint64_t size
 }
 
 /* The newest version of a file: its number, and descriptors for all its chunks. */
-static void file_version(struct tl_catalog *c, uint32_t object, uint64_t size_bytes)
+static void file_version(struct tl_sim_catalog *c, uint32_t object, uint64_t size_bytes)
 {
     uint32_t index = version_new(c, object, size_bytes);
     struct tl_version *v = &c->versions[index];
@@ -110,7 +110,7 @@ static void file_version(struct tl_catalog *c, uint32_t object, uint64_t size_by
     }
 }
 
-static uint32_t object_new(struct tl_catalog *c, uint32_t parent, const char *name, bool directory)
+static uint32_t object_new(struct tl_sim_catalog *c, uint32_t parent, const char *name, bool directory)
 {
     c->objects = grow(c->objects, c->object_count, &c->object_capacity, sizeof *c->objects);
     uint32_t number = c->object_count++;
@@ -143,7 +143,8 @@ static uint32_t object_new(struct tl_catalog *c, uint32_t parent, const char *na
     return number;
 }
 
-uint32_t tl_catalog_add_directory(struct tl_catalog *c, uint32_t parent, const char *name, uint32_t extra_entries)
+uint32_t tl_sim_catalog_add_directory(struct tl_sim_catalog *c, uint32_t parent, const char *name,
+                                      uint32_t extra_entries)
 {
     uint32_t number = object_new(c, parent, name, true);
     c->objects[number].extra_entries = extra_entries;
@@ -151,7 +152,7 @@ uint32_t tl_catalog_add_directory(struct tl_catalog *c, uint32_t parent, const c
     return number;
 }
 
-uint32_t tl_catalog_add_file(struct tl_catalog *c, uint32_t parent, const char *name, uint64_t size_bytes)
+uint32_t tl_sim_catalog_add_file(struct tl_sim_catalog *c, uint32_t parent, const char *name, uint64_t size_bytes)
 {
     uint32_t number = object_new(c, parent, name, false);
     file_version(c, number, size_bytes);
@@ -160,7 +161,7 @@ uint32_t tl_catalog_add_file(struct tl_catalog *c, uint32_t parent, const char *
     return number;
 }
 
-static struct tl_attr attr_of(const struct tl_catalog *c, uint32_t object, uint32_t version_index)
+static struct tl_attr attr_of(const struct tl_sim_catalog *c, uint32_t object, uint32_t version_index)
 {
     const struct tl_object *o = &c->objects[object];
     struct tl_attr a = {.ino = object + 1, .nlink = 1, .access = 7, .uid = 1000, .gid = 1000};
@@ -173,7 +174,8 @@ static struct tl_attr attr_of(const struct tl_catalog *c, uint32_t object, uint3
     return a;
 }
 
-static void listing_blob(struct tl_catalog *c, uint32_t object, uint32_t first_child_version, void **blob, size_t *len)
+static void listing_blob(struct tl_sim_catalog *c, uint32_t object, uint32_t first_child_version, void **blob,
+                         size_t *len)
 {
     const struct tl_object *o = &c->objects[object];
     struct tl_attr self = attr_of(c, object, TL_CATALOG_NONE);
@@ -194,7 +196,7 @@ static void listing_blob(struct tl_catalog *c, uint32_t object, uint32_t first_c
 }
 
 /* The newest listing of a directory, as its children are now. */
-static void listing_version(struct tl_catalog *c, uint32_t object)
+static void listing_version(struct tl_sim_catalog *c, uint32_t object)
 {
     uint32_t index = version_new(c, object, 0), first = c->child_version_count;
     const struct tl_object *o = &c->objects[object];
@@ -220,7 +222,7 @@ static void listing_version(struct tl_catalog *c, uint32_t object)
     c->versions[index].child_versions = first;
 }
 
-static uint32_t path_slot(const struct tl_catalog *c, const char *path, uint16_t path_len)
+static uint32_t path_slot(const struct tl_sim_catalog *c, const char *path, uint16_t path_len)
 {
     uint32_t slot = (uint32_t)tl_hash64(path, path_len, 0) & (c->by_path_size - 1);
     while (c->by_path[slot] != 0) {
@@ -232,7 +234,7 @@ static uint32_t path_slot(const struct tl_catalog *c, const char *path, uint16_t
     return slot;
 }
 
-void tl_catalog_seal(struct tl_catalog *c)
+void tl_sim_catalog_seal(struct tl_sim_catalog *c)
 {
     check(c->by_path == NULL && c->object_count > 0);
     c->by_path_size = 64;
@@ -249,19 +251,19 @@ void tl_catalog_seal(struct tl_catalog *c)
             listing_version(c, i);
 }
 
-uint32_t tl_catalog_find(const struct tl_catalog *c, const char *path, uint16_t path_len)
+uint32_t tl_sim_catalog_find(const struct tl_sim_catalog *c, const char *path, uint16_t path_len)
 {
     return c->by_path[path_slot(c, path, path_len)] - 1; /* 0 - 1 is TL_CATALOG_NONE */
 }
 
-void tl_catalog_change(struct tl_catalog *c, uint32_t object, uint64_t new_size_bytes)
+void tl_sim_catalog_change(struct tl_sim_catalog *c, uint32_t object, uint64_t new_size_bytes)
 {
     check(!c->objects[object].directory);
     file_version(c, object, new_size_bytes);
     listing_version(c, c->objects[object].parent);
 }
 
-void tl_catalog_remove(struct tl_catalog *c, uint32_t object, bool removed)
+void tl_sim_catalog_remove(struct tl_sim_catalog *c, uint32_t object, bool removed)
 {
     check(!c->objects[object].directory);
     c->objects[object].removed = removed;
@@ -269,7 +271,7 @@ void tl_catalog_remove(struct tl_catalog *c, uint32_t object, bool removed)
     listing_version(c, c->objects[object].parent);
 }
 
-uint32_t tl_catalog_version_find(const struct tl_catalog *c, uint32_t object, uint64_t version)
+uint32_t tl_sim_catalog_version_find(const struct tl_sim_catalog *c, uint32_t object, uint64_t version)
 {
     uint32_t at = c->objects[object].newest;
     while (at != TL_CATALOG_NONE && c->versions[at].version != version)
@@ -277,7 +279,7 @@ uint32_t tl_catalog_version_find(const struct tl_catalog *c, uint32_t object, ui
     return at;
 }
 
-uint32_t tl_catalog_listed(const struct tl_catalog *c, uint32_t listing_version, uint32_t child_index)
+uint32_t tl_sim_catalog_listed(const struct tl_sim_catalog *c, uint32_t listing_version, uint32_t child_index)
 {
     const struct tl_version *v = &c->versions[listing_version];
     check(child_index < c->objects[v->object].child_count);

@@ -58,7 +58,7 @@ struct tl_object {
     uint32_t extra_entries; /* names in the listing that nobody opens: they only make it longer */
 };
 
-struct tl_catalog {
+struct tl_sim_catalog {
     struct tl_world *world;
     bool real_listings;
     struct tl_object *objects;
@@ -75,33 +75,34 @@ struct tl_catalog {
     uint32_t file_count, directory_count;
 };
 
-void tl_catalog_init(struct tl_catalog *c, struct tl_world *w, bool real_listings);
-void tl_catalog_fini(struct tl_catalog *c);
+void tl_sim_catalog_init(struct tl_sim_catalog *c, struct tl_world *w, bool real_listings);
+void tl_sim_catalog_fini(struct tl_sim_catalog *c);
 
 /* Adds an object below `parent` (the root: path "/" with TL_CATALOG_NONE). Files get their first version at once;
- * directories when tl_catalog_seal is called. Returns the object's number. */
-uint32_t tl_catalog_add_directory(struct tl_catalog *c, uint32_t parent, const char *name, uint32_t extra_entries);
-uint32_t tl_catalog_add_file(struct tl_catalog *c, uint32_t parent, const char *name, uint64_t size_bytes);
+ * directories when tl_sim_catalog_seal is called. Returns the object's number. */
+uint32_t tl_sim_catalog_add_directory(struct tl_sim_catalog *c, uint32_t parent, const char *name,
+                                      uint32_t extra_entries);
+uint32_t tl_sim_catalog_add_file(struct tl_sim_catalog *c, uint32_t parent, const char *name, uint64_t size_bytes);
 /* All objects are there: makes the listings and the look-up by path. */
-void tl_catalog_seal(struct tl_catalog *c);
+void tl_sim_catalog_seal(struct tl_sim_catalog *c);
 
 /* The object at a path, TL_CATALOG_NONE: no such. */
-uint32_t tl_catalog_find(const struct tl_catalog *c, const char *path, uint16_t path_len);
+uint32_t tl_sim_catalog_find(const struct tl_sim_catalog *c, const char *path, uint16_t path_len);
 /* A file gets new contents (of new_size_bytes) and its directory a new listing. */
-void tl_catalog_change(struct tl_catalog *c, uint32_t object, uint64_t new_size_bytes);
+void tl_sim_catalog_change(struct tl_sim_catalog *c, uint32_t object, uint64_t new_size_bytes);
 /* A file goes away, or comes back as it was; its directory's listing changes. */
-void tl_catalog_remove(struct tl_catalog *c, uint32_t object, bool removed);
+void tl_sim_catalog_remove(struct tl_sim_catalog *c, uint32_t object, bool removed);
 
 /* Version of an object by its number; TL_CATALOG_NONE: it never had it. */
-uint32_t tl_catalog_version_find(const struct tl_catalog *c, uint32_t object, uint64_t version);
+uint32_t tl_sim_catalog_version_find(const struct tl_sim_catalog *c, uint32_t object, uint64_t version);
 /* Which version of child number `child_index` a listing's version shows; TL_CATALOG_NONE: it shows none. */
-uint32_t tl_catalog_listed(const struct tl_catalog *c, uint32_t listing_version, uint32_t child_index);
+uint32_t tl_sim_catalog_listed(const struct tl_sim_catalog *c, uint32_t listing_version, uint32_t child_index);
 
 /* Bytes that are nobody's: what a torn or stale read brings. */
-struct tl_content *tl_catalog_garbage(struct tl_catalog *c, uint32_t len);
+struct tl_content *tl_sim_catalog_garbage(struct tl_sim_catalog *c, uint32_t len);
 
 #define TL_CATALOG_BLOCK_SHIFT 12u
-static inline struct tl_content *tl_catalog_content(const struct tl_catalog *c, uint32_t id)
+static inline struct tl_content *tl_sim_catalog_content(const struct tl_sim_catalog *c, uint32_t id)
 {
     return &c->blocks[id >> TL_CATALOG_BLOCK_SHIFT][id & ((1u << TL_CATALOG_BLOCK_SHIFT) - 1)];
 }

@@ -88,7 +88,7 @@ static bool holds(struct tl_cluster *c, uint32_t rank, const struct tl_fetch *f,
 {
     if (object == TL_CATALOG_NONE || f->op == TL_OP_LIST || c->checker.flushes > 0)
         return false;
-    uint32_t version = tl_catalog_version_find(&c->catalog, object, f->version);
+    uint32_t version = tl_sim_catalog_version_find(&c->catalog, object, f->version);
     for (uint32_t i = 0; version != TL_CATALOG_NONE && i < f->count; i++)
         if (tl_sim_arena_holds(&c->hosts[rank].arena, c->catalog.versions[version].content + f->first + i))
             return true;
@@ -97,7 +97,7 @@ static bool holds(struct tl_cluster *c, uint32_t rank, const struct tl_fetch *f,
 
 void tl_checker_fetch(struct tl_cluster *c, uint32_t rank, const struct tl_fetch *f)
 {
-    uint32_t object = tl_catalog_find(&c->catalog, f->path, f->path_len);
+    uint32_t object = tl_sim_catalog_find(&c->catalog, f->path, f->path_len);
     if (tl_storage_fetches_of(&c->storage, rank, c->hosts[rank].epoch) >= c->config.node.fetch_max)
         tl_world_violation(&c->world, "node %u has more than %u fetches under way", rank, c->config.node.fetch_max);
     if (!may_ask(c, rank, object, f))
@@ -110,7 +110,7 @@ void tl_checker_fetch(struct tl_cluster *c, uint32_t rank, const struct tl_fetch
         return;
     if (f->op == TL_OP_LIST)
         c->checker.hand_overs++;
-    else if (tl_catalog_version_find(&c->catalog, object, f->version) != TL_CATALOG_NONE)
+    else if (tl_sim_catalog_version_find(&c->catalog, object, f->version) != TL_CATALOG_NONE)
         c->checker.hand_overs += f->count;
 }
 
@@ -251,7 +251,7 @@ static void check_storage(struct tl_cluster *c)
 {
     uint64_t reads = 0;
     for (uint32_t id = 1; id < c->catalog.content_count; id++)
-        reads += tl_catalog_content(&c->catalog, id)->reads;
+        reads += tl_sim_catalog_content(&c->catalog, id)->reads;
     if (reads > c->checker.hand_overs)
         tl_world_violation(&c->world, "storage handed over %llu chunks and listings, nodes have asked for %llu",
                            (unsigned long long)reads, (unsigned long long)c->checker.hand_overs);

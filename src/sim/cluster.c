@@ -41,9 +41,9 @@ void tl_cluster_init(struct tl_cluster *c, const struct tl_cluster_config *confi
         c->config.readers_last = UINT32_MAX;
     group_nodes(c);
     tl_world_init(&c->world, config->seed);
-    tl_catalog_init(&c->catalog, &c->world, workload->real_listings);
+    tl_sim_catalog_init(&c->catalog, &c->world, workload->real_listings);
     workload->build(workload, &c->catalog);
-    tl_catalog_seal(&c->catalog);
+    tl_sim_catalog_seal(&c->catalog);
     if (c->config.node.object_max == 0) /* as small as can be: there may be ten thousand such tables */
         c->config.node.object_max = c->catalog.content_count + OBJECTS_SPARE;
     c->config.fabric.node_count = config->nodes;
@@ -72,7 +72,7 @@ void tl_cluster_fini(struct tl_cluster *c)
     }
     tl_fabric_fini(&c->fabric);
     tl_storage_fini(&c->storage);
-    tl_catalog_fini(&c->catalog);
+    tl_sim_catalog_fini(&c->catalog);
     tl_world_fini(&c->world);
     free(c->hosts);
     free(c->follow_ups);

@@ -85,7 +85,7 @@ struct tl_follow_up {
 struct tl_cluster {
     struct tl_cluster_config config;
     struct tl_world world;
-    struct tl_catalog catalog;
+    struct tl_sim_catalog catalog;
     struct tl_fabric fabric;
     struct tl_storage storage;
     struct tl_workload *workload;

@@ -125,7 +125,7 @@ static void take_row(const struct tl_cluster *c, struct row *row)
     row->lists = c->storage.lists;
     row->reads = c->storage.reads;
     for (uint32_t id = 1; id < c->catalog.content_count; id++) {
-        const struct tl_content *content = tl_catalog_content(&c->catalog, id);
+        const struct tl_content *content = tl_sim_catalog_content(&c->catalog, id);
         row->chunks += content->kind == TL_CONTENT_CHUNK;
         row->distinct_bytes += content->len;
     }

@@ -23,7 +23,7 @@ struct node {
 
 struct direct {
     struct tl_world world;
-    struct tl_catalog catalog;
+    struct tl_sim_catalog catalog;
     struct tl_storage storage;
     const struct tl_workload *workload;
     struct op *ops;
@@ -140,9 +140,9 @@ void tl_direct_run(const struct tl_cluster_config *config, struct tl_workload *w
     struct direct d = {.workload = workload};
     check(workload->in_step);
     tl_world_init(&d.world, config->seed);
-    tl_catalog_init(&d.catalog, &d.world, false);
+    tl_sim_catalog_init(&d.catalog, &d.world, false);
     workload->build(workload, &d.catalog);
-    tl_catalog_seal(&d.catalog);
+    tl_sim_catalog_seal(&d.catalog);
     struct tl_storage_config storage = config->storage;
     if (warm) {
         storage.md_ops_per_s *= WARM_RATE;
@@ -180,6 +180,6 @@ void tl_direct_run(const struct tl_cluster_config *config, struct tl_workload *w
     free(d.nodes);
     free(d.ops);
     tl_storage_fini(&d.storage);
-    tl_catalog_fini(&d.catalog);
+    tl_sim_catalog_fini(&d.catalog);
     tl_world_fini(&d.world);
 }

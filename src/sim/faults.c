@@ -107,11 +107,11 @@ static void change(struct tl_cluster *c, const struct tl_fault *f)
     if (o->directory)
         return;
     if (f->act != TL_ACT_FAULT_CHANGE)
-        tl_catalog_remove(&c->catalog, object, f->act == TL_ACT_FAULT_REMOVE);
+        tl_sim_catalog_remove(&c->catalog, object, f->act == TL_ACT_FAULT_REMOVE);
     else if (o->removed)
-        tl_catalog_remove(&c->catalog, object, false);
+        tl_sim_catalog_remove(&c->catalog, object, false);
     else
-        tl_catalog_change(&c->catalog, object, f->b);
+        tl_sim_catalog_change(&c->catalog, object, f->b);
 }
 
 void tl_faults_operate(struct tl_cluster *c, uint32_t rank, const struct tl_fault *f)

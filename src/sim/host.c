@@ -197,7 +197,8 @@ static void act_answer(struct tl_cluster *c, uint32_t rank, const struct tl_acti
     bool wrong = c->config.plant == TL_PLANT_WRONG_BYTES && !c->planted && a->answer.ref_count > 0 && rank > 0;
     if (wrong && a->answer.refs[0].addr % (1u << 26) == 0) {
         c->planted = true;
-        arena->slots[a->answer.refs[0].addr >> 26].content = tl_catalog_garbage(&c->catalog, a->answer.refs[0].len)->id;
+        arena->slots[a->answer.refs[0].addr >> 26].content =
+            tl_sim_catalog_garbage(&c->catalog, a->answer.refs[0].len)->id;
     }
     if ((c->config.plant == TL_PLANT_GOES_ROUND || c->config.plant == TL_PLANT_ASKS_AGAIN) && a->answer.ref_count > 0)
         plant_fetch(c, rank, a->answer.refs[0].addr);
@@ -367,7 +368,7 @@ static void fetched_plants(struct tl_cluster *c, const struct tl_storage_done *d
 {
     if (c->config.plant == TL_PLANT_FETCHED_AGAIN && !c->planted && done->content != NULL) {
         c->planted = true;
-        tl_catalog_content(&c->catalog, done->content->id)->reads++;
+        tl_sim_catalog_content(&c->catalog, done->content->id)->reads++;
         c->storage.doubles++;
     }
 }

@@ -258,7 +258,7 @@ static bool blob_agrees(const struct tl_cluster *c, const struct tl_content *con
     for (uint32_t i = 0; i < o->child_count; i++) {
         const struct tl_object *child = &c->catalog.objects[o->children[i]];
         struct tl_listing_entry e;
-        uint32_t version = tl_catalog_listed(&c->catalog, content->version_index, i);
+        uint32_t version = tl_sim_catalog_listed(&c->catalog, content->version_index, i);
         int status =
             tl_listing_find(&view, child->path + child->name_at, (size_t)(child->path_len - child->name_at), &e);
         if (version == TL_CATALOG_NONE ? status != -ENOENT : status != 0)
@@ -285,7 +285,7 @@ static void learn(struct tl_cluster *c, uint32_t rank, const struct tl_answer *a
     h->known[content->object] = content->version_index + 1;
     for (uint32_t i = 0; i < o->child_count; i++)
         if (!c->catalog.objects[o->children[i]].directory)
-            h->known[o->children[i]] = tl_catalog_listed(&c->catalog, content->version_index, i) + 1;
+            h->known[o->children[i]] = tl_sim_catalog_listed(&c->catalog, content->version_index, i) + 1;
 }
 
 static void answered_ok(struct tl_cluster *c, uint32_t rank, uint32_t process, const struct tl_answer *answer,

@@ -274,7 +274,7 @@ static void handle_read_serve(struct tl_fabric *f, const struct tl_sim_event *ev
         p->status = read_copy(end->net, p);
     if (end->net->arena != NULL &&
         (p->content == NULL || tl_fabric_chance(f, TL_STREAM_READ_FAULT, faults->read_garbage_ppm, p->link, !p->from)))
-        p->content = tl_catalog_garbage(end->net->arena->catalog, p->len);
+        p->content = tl_sim_catalog_garbage(end->net->arena->catalog, p->len);
     end->sent++;
     if (tl_fabric_chance(f, TL_STREAM_READ_FAULT, faults->read_error_ppm, p->link, !p->from))
         p->status = -EIO;

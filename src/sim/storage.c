@@ -37,7 +37,7 @@ void tl_storage_config_default(struct tl_storage_config *c)
     };
 }
 
-void tl_storage_init(struct tl_storage *s, struct tl_world *w, struct tl_catalog *c,
+void tl_storage_init(struct tl_storage *s, struct tl_world *w, struct tl_sim_catalog *c,
                      const struct tl_storage_config *config)
 {
     memset(s, 0, sizeof *s);
@@ -116,7 +116,7 @@ uint64_t tl_storage_read(struct tl_storage *s, uint64_t at_ns, uint32_t object, 
     return start_ns + slowed(s, start_ns, later(bytes_ns, stream_ns) + s->config.read_latency_ns);
 }
 
-uint32_t tl_storage_list_ops(const struct tl_catalog *c, uint32_t object)
+uint32_t tl_storage_list_ops(const struct tl_sim_catalog *c, uint32_t object)
 {
     const struct tl_object *o = &c->objects[object];
     return 2 + (o->child_count + o->extra_entries + ATTRIBUTES_A_BATCH - 1) / ATTRIBUTES_A_BATCH;
@@ -149,7 +149,7 @@ static void check_single(struct tl_storage *s, const struct tl_storage_op *op)
 
 static void count_hand_over(struct tl_storage *s, uint32_t content)
 {
-    struct tl_content *c = tl_catalog_content(s->catalog, content);
+    struct tl_content *c = tl_sim_catalog_content(s->catalog, content);
     s->doubles += c->reads > 0;
     c->reads++;
 }
@@ -177,13 +177,14 @@ static void schedule(struct tl_storage *s, struct tl_storage_op *op)
         s->opens++;
         at_ns = tl_storage_metadata(s, at_ns, 1);
     }
-    uint32_t version = tl_catalog_version_find(s->catalog, op->object, op->version);
+    uint32_t version = tl_sim_catalog_version_find(s->catalog, op->object, op->version);
     uint64_t end_ns = at_ns;
     for (uint32_t i = 0; i < op->count; i++) {
         if (version != TL_CATALOG_NONE) {
             uint32_t content = s->catalog->versions[version].content + op->first + i;
             count_hand_over(s, content);
-            end_ns = later(end_ns, tl_storage_read(s, at_ns, op->object, tl_catalog_content(s->catalog, content)->len));
+            end_ns =
+                later(end_ns, tl_storage_read(s, at_ns, op->object, tl_sim_catalog_content(s->catalog, content)->len));
         }
         tl_world_at(s->world, end_ns, TL_WORLD_STORAGE, op->rank, (uint16_t)i, op);
     }
@@ -197,7 +198,7 @@ void tl_storage_fetch(struct tl_storage *s, uint32_t rank, uint16_t tag, uint64_
     op->tag = tag;
     op->list = fetch->op != TL_OP_READ;
     op->entry = fetch->op == TL_OP_ENTRY || fetch->op == TL_OP_XATTRS;
-    op->object = tl_catalog_find(s->catalog, fetch->path, fetch->path_len);
+    op->object = tl_sim_catalog_find(s->catalog, fetch->path, fetch->path_len);
     /* What belongs to a name comes in its directory's listing, whole: a descriptor has no parts. */
     if (op->entry && op->object != TL_CATALOG_NONE && !s->catalog->objects[op->object].removed)
         op->object = s->catalog->objects[op->object].parent;
@@ -244,14 +245,14 @@ static int outcome(struct tl_storage *s, const struct tl_storage_op *op, uint32_
     if (s->faults.sticky && s->eio_of[op->object] > 0)
         return -EIO;
     uint32_t content_id = v->content + (op->list ? 0 : op->first + at);
-    uint64_t attempt = tl_catalog_content(s->catalog, content_id)->reads;
+    uint64_t attempt = tl_sim_catalog_content(s->catalog, content_id)->reads;
     if (s->world->now_ns < s->faults.until_ns &&
         tl_world_chance(s->world, TL_STREAM_STORAGE_ERROR, s->faults.eio_ppm, op->object, op->first + at, attempt)) {
         s->eio_of[op->object]++;
         s->errors++;
         return -EIO;
     }
-    *content = tl_catalog_content(s->catalog, content_id);
+    *content = tl_sim_catalog_content(s->catalog, content_id);
     return 0;
 }
 

@@ -47,7 +47,7 @@ struct tl_storage_done {
 
 struct tl_storage {
     struct tl_world *world;
-    struct tl_catalog *catalog;
+    struct tl_sim_catalog *catalog;
     struct tl_storage_config config;
     struct tl_storage_faults faults;
     uint64_t *md_slots; /* when each is free again */
@@ -68,7 +68,7 @@ struct tl_storage {
 };
 
 /* The catalog is sealed. */
-void tl_storage_init(struct tl_storage *s, struct tl_world *w, struct tl_catalog *c,
+void tl_storage_init(struct tl_storage *s, struct tl_world *w, struct tl_sim_catalog *c,
                      const struct tl_storage_config *config);
 void tl_storage_fini(struct tl_storage *s);
 /* Who gets the completions. */
@@ -87,6 +87,6 @@ uint64_t tl_storage_metadata(struct tl_storage *s, uint64_t at_ns, uint32_t ops)
 uint64_t tl_storage_read(struct tl_storage *s, uint64_t at_ns, uint32_t object, uint32_t len);
 
 /* Metadata operations of a listing: open, read, and the attributes of its names, which come in batches. */
-uint32_t tl_storage_list_ops(const struct tl_catalog *c, uint32_t object);
+uint32_t tl_storage_list_ops(const struct tl_sim_catalog *c, uint32_t object);
 
 #endif

@@ -28,9 +28,9 @@ struct tl_workload {
     bool real_listings;
     uint64_t compute_ns; /* of one process in all; `imports` spreads it over its files */
     uint32_t steps_max;  /* random: steps a process */
-    void (*build)(struct tl_workload *w, struct tl_catalog *c);
+    void (*build)(struct tl_workload *w, struct tl_sim_catalog *c);
     /* False: the process has finished. */
-    bool (*want)(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+    bool (*want)(const struct tl_workload *w, const struct tl_sim_catalog *c, uint32_t rank, uint32_t process,
                  uint32_t step, struct tl_want *out);
     /* How long it computes after that step, before jitter. */
     uint64_t (*gap_ns)(const struct tl_workload *w, uint32_t step);

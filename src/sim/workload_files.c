@@ -8,20 +8,20 @@
 
 #define FILES_A_DIRECTORY 20u
 
-static void build(struct tl_workload *w, struct tl_catalog *c)
+static void build(struct tl_workload *w, struct tl_sim_catalog *c)
 {
     char name[32];
-    uint32_t directory = 0, root = tl_catalog_add_directory(c, TL_CATALOG_NONE, "", 0);
+    uint32_t directory = 0, root = tl_sim_catalog_add_directory(c, TL_CATALOG_NONE, "", 0);
     uint32_t directories = (w->file_count + FILES_A_DIRECTORY - 1) / FILES_A_DIRECTORY;
     for (uint32_t i = 0; i < directories; i++) {
         snprintf(name, sizeof name, "dir%u", i);
-        directory = tl_catalog_add_directory(c, root, name, 0);
+        directory = tl_sim_catalog_add_directory(c, root, name, 0);
         if (i == 0)
             w->first_directory = directory;
     }
     for (uint32_t i = 0; i < w->file_count; i++) {
         snprintf(name, sizeof name, "file%u", i);
-        uint32_t file = tl_catalog_add_file(c, w->first_directory + i / FILES_A_DIRECTORY, name, w->file_bytes);
+        uint32_t file = tl_sim_catalog_add_file(c, w->first_directory + i / FILES_A_DIRECTORY, name, w->file_bytes);
         if (i == 0)
             w->first_file = file;
     }
@@ -35,7 +35,7 @@ static uint32_t file_of(const struct tl_workload *w, uint32_t rank, uint32_t pro
     return (uint32_t)((start + number) % w->file_count);
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+static bool want(const struct tl_workload *w, const struct tl_sim_catalog *c, uint32_t rank, uint32_t process,
                  uint32_t step, struct tl_want *out)
 {
     (void)c;

@@ -66,7 +66,7 @@ static void draw_sizes(uint64_t sizes[FILE_COUNT])
     check(left == 0);
 }
 
-static void build(struct tl_workload *w, struct tl_catalog *c)
+static void build(struct tl_workload *w, struct tl_sim_catalog *c)
 {
     static const char *const suffix[] = {[BYTECODE] = "pyc", [LIBRARY] = "so", [SOURCE] = "py"};
     static const uint32_t most[] = {[BYTECODE] = BYTECODE_COUNT, [LIBRARY] = LIBRARY_COUNT, [SOURCE] = SOURCE_COUNT};
@@ -74,13 +74,13 @@ static void build(struct tl_workload *w, struct tl_catalog *c)
     uint32_t directories[DIRECTORY_COUNT], count[3] = {0};
     char name[32];
     draw_sizes(sizes);
-    directories[0] = tl_catalog_add_directory(c, TL_CATALOG_NONE, "", 20);
-    directories[1] = tl_catalog_add_directory(c, directories[0], "lus", 10);
-    directories[2] = tl_catalog_add_directory(c, directories[1], "site-packages", 60);
+    directories[0] = tl_sim_catalog_add_directory(c, TL_CATALOG_NONE, "", 20);
+    directories[1] = tl_sim_catalog_add_directory(c, directories[0], "lus", 10);
+    directories[2] = tl_sim_catalog_add_directory(c, directories[1], "site-packages", 60);
     for (uint32_t i = 3; i < DIRECTORY_COUNT; i++) { /* packages, and packages in them */
         uint32_t parent = i < 12 ? 2 : 2 + (uint32_t)tl_prng_scale(tl_prng_draw(SIZES_SEED, 2, i, 0, 0), i / 2 - 2);
         snprintf(name, sizeof name, "package%03u", i);
-        directories[i] = tl_catalog_add_directory(c, directories[parent], name, 5);
+        directories[i] = tl_sim_catalog_add_directory(c, directories[parent], name, 5);
     }
     w->first_file = c->object_count;
     uint32_t chunks = 0;
@@ -88,7 +88,7 @@ static void build(struct tl_workload *w, struct tl_catalog *c)
         enum file_type type = type_of(i);
         count[type]++;
         snprintf(name, sizeof name, "module%03u.%s", i, suffix[type]);
-        tl_catalog_add_file(c, directories[2 + (uint64_t)i * (DIRECTORY_COUNT - 2) / FILE_COUNT], name, sizes[i]);
+        tl_sim_catalog_add_file(c, directories[2 + (uint64_t)i * (DIRECTORY_COUNT - 2) / FILE_COUNT], name, sizes[i]);
         chunks += (uint32_t)((sizes[i] + TL_CHUNK_SIZE - 1) / TL_CHUNK_SIZE);
     }
     check(count[BYTECODE] == most[BYTECODE] && count[LIBRARY] == most[LIBRARY] && count[SOURCE] == most[SOURCE]);
@@ -100,7 +100,7 @@ static void build(struct tl_workload *w, struct tl_catalog *c)
     check(w->step_count == chunks);
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+static bool want(const struct tl_workload *w, const struct tl_sim_catalog *c, uint32_t rank, uint32_t process,
                  uint32_t step, struct tl_want *out)
 {
     (void)c;

@@ -13,7 +13,7 @@
 #define GAP_NS          25000000u
 
 /* Sizes on both sides of every border: empty, inline, pulled, whole chunks, read ahead, too large for that. */
-static uint64_t size_of(const struct tl_catalog *c, uint32_t file)
+static uint64_t size_of(const struct tl_sim_catalog *c, uint32_t file)
 {
     uint64_t r = tl_world_draw(c->world, TL_STREAM_CATALOG, file, 0, 1);
     switch (file % 8) {
@@ -26,24 +26,24 @@ static uint64_t size_of(const struct tl_catalog *c, uint32_t file)
     }
 }
 
-static void build(struct tl_workload *w, struct tl_catalog *c)
+static void build(struct tl_workload *w, struct tl_sim_catalog *c)
 {
     uint32_t directories[DIRECTORY_COUNT];
     char name[32];
-    directories[0] = tl_catalog_add_directory(c, TL_CATALOG_NONE, "", 0);
+    directories[0] = tl_sim_catalog_add_directory(c, TL_CATALOG_NONE, "", 0);
     for (uint32_t i = 1; i < DIRECTORY_COUNT; i++) {
         snprintf(name, sizeof name, "dir%u", i);
-        directories[i] = tl_catalog_add_directory(c, directories[(i - 1) / 2], name, 0);
+        directories[i] = tl_sim_catalog_add_directory(c, directories[(i - 1) / 2], name, 0);
     }
     w->first_file = c->object_count;
     w->file_count = FILE_COUNT;
     for (uint32_t i = 0; i < FILE_COUNT; i++) {
         snprintf(name, sizeof name, "file%u", i);
-        tl_catalog_add_file(c, directories[i % DIRECTORY_COUNT], name, size_of(c, i));
+        tl_sim_catalog_add_file(c, directories[i % DIRECTORY_COUNT], name, size_of(c, i));
     }
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+static bool want(const struct tl_workload *w, const struct tl_sim_catalog *c, uint32_t rank, uint32_t process,
                  uint32_t step, struct tl_want *out)
 {
     if (step >= w->steps_max)

@@ -6,15 +6,15 @@
 #define FILE_BYTES (256ull << 20)
 #define COMPUTE_NS 100000000ull
 
-static void build(struct tl_workload *w, struct tl_catalog *c)
+static void build(struct tl_workload *w, struct tl_sim_catalog *c)
 {
-    uint32_t root = tl_catalog_add_directory(c, TL_CATALOG_NONE, "", 10);
-    w->first_file = tl_catalog_add_file(c, root, "weights", FILE_BYTES);
+    uint32_t root = tl_sim_catalog_add_directory(c, TL_CATALOG_NONE, "", 10);
+    w->first_file = tl_sim_catalog_add_file(c, root, "weights", FILE_BYTES);
     w->file_count = 1;
     w->step_count = (uint32_t)(FILE_BYTES / TL_READ_SIZE_MAX);
 }
 
-static bool want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
+static bool want(const struct tl_workload *w, const struct tl_sim_catalog *c, uint32_t rank, uint32_t process,
                  uint32_t step, struct tl_want *out)
 {
     (void)c;

@@ -111,16 +111,16 @@ static void fault_classes_parse(void **state)
 #define ROUND_TRIP_NODES 31u
 static uint64_t round_trip_bytes;
 
-static void round_trip_build(struct tl_workload *w, struct tl_catalog *c)
+static void round_trip_build(struct tl_workload *w, struct tl_sim_catalog *c)
 {
-    uint32_t root = tl_catalog_add_directory(c, TL_CATALOG_NONE, "", 0);
-    w->first_file = tl_catalog_add_file(c, root, "first", 1);
-    tl_catalog_add_file(c, root, "second", round_trip_bytes);
+    uint32_t root = tl_sim_catalog_add_directory(c, TL_CATALOG_NONE, "", 0);
+    w->first_file = tl_sim_catalog_add_file(c, root, "first", 1);
+    tl_sim_catalog_add_file(c, root, "second", round_trip_bytes);
 }
 
 /* The root reads the second file at once; the last node reads the first, computes, and then the second. */
-static bool round_trip_want(const struct tl_workload *w, const struct tl_catalog *c, uint32_t rank, uint32_t process,
-                            uint32_t step, struct tl_want *out)
+static bool round_trip_want(const struct tl_workload *w, const struct tl_sim_catalog *c, uint32_t rank,
+                            uint32_t process, uint32_t step, struct tl_want *out)
 {
     (void)c;
     (void)process;

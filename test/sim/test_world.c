@@ -69,23 +69,23 @@ static void chance_is_the_same_everywhere(void **state)
 static void the_import_workload_is_the_papers(void **state)
 {
     struct tl_world w;
-    struct tl_catalog c;
+    struct tl_sim_catalog c;
     struct tl_workload imports;
     (void)state;
     tl_world_init(&w, 1);
-    tl_catalog_init(&c, &w, false);
+    tl_sim_catalog_init(&c, &w, false);
     assert_true(tl_workload_by_name(&imports, "imports"));
     imports.build(&imports, &c);
-    tl_catalog_seal(&c);
+    tl_sim_catalog_seal(&c);
     assert_int_equal(c.file_count, 728);
     assert_int_equal(c.directory_count, 150);
     assert_int_equal(c.file_bytes, 36300000);
     for (uint32_t i = 0; i < c.object_count; i++)
         assert_true(c.versions[c.objects[i].newest].size_bytes <= 10000000);
-    assert_int_equal(tl_catalog_find(&c, "/lus", 4), 1);
-    assert_int_equal(tl_catalog_find(&c, "/luS", 4), TL_CATALOG_NONE);
+    assert_int_equal(tl_sim_catalog_find(&c, "/lus", 4), 1);
+    assert_int_equal(tl_sim_catalog_find(&c, "/luS", 4), TL_CATALOG_NONE);
     tl_workload_fini(&imports);
-    tl_catalog_fini(&c);
+    tl_sim_catalog_fini(&c);
     tl_world_fini(&w);
 }
 
@@ -93,7 +93,7 @@ static void the_import_workload_is_the_papers(void **state)
 
 static struct fixture {
     struct tl_world w;
-    struct tl_catalog c;
+    struct tl_sim_catalog c;
     struct tl_storage s;
     uint32_t file;
     struct tl_storage_done done[32];
@@ -113,10 +113,10 @@ static int setup(void **state)
     (void)state;
     memset(&f, 0, sizeof f);
     tl_world_init(&f.w, 1);
-    tl_catalog_init(&f.c, &f.w, true);
-    uint32_t root = tl_catalog_add_directory(&f.c, TL_CATALOG_NONE, "", 0);
-    f.file = tl_catalog_add_file(&f.c, root, "file", 3 * TL_CHUNK_SIZE + 5);
-    tl_catalog_seal(&f.c);
+    tl_sim_catalog_init(&f.c, &f.w, true);
+    uint32_t root = tl_sim_catalog_add_directory(&f.c, TL_CATALOG_NONE, "", 0);
+    f.file = tl_sim_catalog_add_file(&f.c, root, "file", 3 * TL_CHUNK_SIZE + 5);
+    tl_sim_catalog_seal(&f.c);
     tl_storage_config_default(&config);
     config.md_ops_per_s = 1000;
     config.md_concurrency = 2;
@@ -130,7 +130,7 @@ static int teardown(void **state)
 {
     (void)state;
     tl_storage_fini(&f.s);
-    tl_catalog_fini(&f.c);
+    tl_sim_catalog_fini(&f.c);
     tl_world_fini(&f.w);
     return 0;
 }
@@ -206,7 +206,7 @@ static void what_is_not_there_or_has_changed_says_so(void **state)
     tl_storage_fetch(&f.s, 0, 1, 1, fetch_of(TL_OP_LIST, "/nothing", 0, 0, 0));
     tl_storage_fetch(&f.s, 0, 1, 2, fetch_of(TL_OP_LIST, "/file", 0, 0, 0));
     tl_storage_fetch(&f.s, 0, 1, 3, fetch_of(TL_OP_READ, "/file", version, 0, 1));
-    tl_catalog_change(&f.c, f.file, 10);
+    tl_sim_catalog_change(&f.c, f.file, 10);
     while (tl_world_step(&f.w)) {
     }
     assert_int_equal(f.count, 3);
@@ -236,7 +236,7 @@ static void an_arena_finds_misuse(void **state)
     struct tl_sim_arena a;
     uint64_t x = 0, y = 0;
     uint32_t offset = 0;
-    const struct tl_content *chunk = tl_catalog_content(&f.c, f.c.versions[f.c.objects[f.file].newest].content);
+    const struct tl_content *chunk = tl_sim_catalog_content(&f.c, f.c.versions[f.c.objects[f.file].newest].content);
     tl_sim_arena_init(&a, &f.w, &f.c, 0, 600000);
     assert_int_equal(tl_sim_arena_ops.alloc(&a, chunk->len, &x), 0);
     assert_int_equal(tl_sim_arena_ops.alloc(&a, chunk->len, &y), 0);
