@@ -79,9 +79,11 @@ static int choose(struct tl_choice *c, uint8_t kind, char *path, const char *sou
     int rc = 0;
     if (!is_below(path, source))
         return 0;
-    if (kind == TL_PROFILE_LIST)
+    if (kind == TL_PROFILE_LIST) {
         rc = push(&c->dirs, &c->dir_count, path);
-    else if (kind == TL_PROFILE_FILE)
+        rc = rc == 0 ? push(&c->listed, &c->listed_count, path) : rc;
+    }
+    if (kind == TL_PROFILE_FILE)
         rc = push(&c->files, &c->file_count, path);
     while (rc == 0 && strcmp(path, source) != 0) {
         up(path);
@@ -126,6 +128,7 @@ int tl_choice_read(struct tl_choice *out, const char *file, char *source, struct
     tl_profile_fini(&p);
     sort(out->files, &out->file_count);
     sort(out->dirs, &out->dir_count);
+    sort(out->listed, &out->listed_count);
     if (rc == 0 && out->dir_count == 0)
         rc = tl_error_set(err, -ENOENT, "profile %s names nothing%s%s; `tiercel profile show` tells what it names",
                           file, source[0] != '\0' ? " below " : "", source);
@@ -144,8 +147,11 @@ void tl_choice_fini(struct tl_choice *c)
         free(c->files[i]);
     for (size_t i = 0; i < c->dir_count; i++)
         free(c->dirs[i]);
+    for (size_t i = 0; i < c->listed_count; i++)
+        free(c->listed[i]);
     free(c->files);
     free(c->dirs);
+    free(c->listed);
     *c = (struct tl_choice){.all = false};
 }
 
@@ -154,9 +160,10 @@ static bool has(char **list, size_t count, const char *path)
     return count > 0 && bsearch(&path, list, count, sizeof *list, compare) != NULL;
 }
 
-bool tl_choice_has_file(const struct tl_choice *c, const char *path)
+bool tl_choice_has_file(const struct tl_choice *c, const char *dir, const char *path, uint64_t size_bytes)
 {
-    return c->all || has(c->files, c->file_count, path);
+    return c->all || has(c->files, c->file_count, path) ||
+           (size_bytes <= TL_CHOICE_ALONG_MAX && has(c->listed, c->listed_count, dir));
 }
 
 bool tl_choice_has_dir(const struct tl_choice *c, const char *path)

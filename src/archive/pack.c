@@ -192,7 +192,7 @@ static int write_entry(struct pack *p, const char *dir, const struct tl_listing_
         p->stats->unreadable += (e->attr.access & R_OK) == 0;
         return rc == 0 && enter ? push_dir(p, path) : rc;
     }
-    if (S_ISREG(e->attr.mode) && tl_choice_has_file(p->choice, path))
+    if (S_ISREG(e->attr.mode) && tl_choice_has_file(p->choice, dir, path, e->attr.size_bytes))
         return write_file(p, path, &e->attr);
     return 0; /* sockets, devices, and what was not chosen */
 }

@@ -210,12 +210,37 @@ class Archive(Case):
         self.assertIn("only what a profile names", self.ok("import", "--to", self.dir + "/out", self.archive))
         at = self.dir + "/out" + self.app
         self.assertEqual(sorted(os.listdir(at)), ["lib"])
-        self.assertEqual(sorted(os.listdir(at + "/lib")), ["dangling", "link", "one.py", "pack age", "two.py"])
+        self.assertEqual(sorted(os.listdir(at + "/lib")), sorted(os.listdir(self.app + "/lib")), "it was listed")
+        self.assertEqual(os.listdir(at + "/lib/pack age"), [], "it was not")
         self.assertEqual(self.run_two(at).stdout, f"one two {at}/lib/two.py\n")
         self.ok("up", "--cache-size", "64M")
         self.bad("export", "--profile", self.dir + "/p.profile", self.archive, says="say below which PATH")
         self.bad("export", "--profile", self.dir + "/p.profile", self.archive, "/usr", says="names nothing below /usr")
         self.bad("export", "--profile", self.archive, self.archive, self.app, says="profile")
+
+    def test_a_recorded_start_runs_from_an_archive(self):
+        app, archive = self.package(), self.dir + "/start.tar.zst"
+        self.env["XDG_CACHE_HOME"] = self.dir + "/cache"
+        command = ["--strict", "--cache", app, "--", sys.executable, "-B", app + "/lib/two.py"]
+        self.ok("up", "--cache-size", "64M", "--bulk", "tcp")
+        p = self.tiercel("run", "--how", "fuse", *command)
+        if p.returncode == 125:
+            self.skipTest(p.stderr)
+        self.assertEqual(p.stdout, f"one two {app}/lib/two.py\n", p.both)
+        name = self.ok("profile", "list").split()[0]
+        with open(app + "/lib/nobody-reads", "wb") as f:
+            f.write(bytes(300000))
+        self.ok("flush")
+        self.assertEqual(json.loads(self.ok("export", "--json", "--profile", name, archive, app))["source"], app)
+        shutil.rmtree(app)
+        os.mkdir(app)
+        self.ok("import", archive)
+        p = self.tiercel("run", "--how", "bind", *command)
+        self.assertEqual((p.returncode, p.stdout), (0, f"one two {app}/lib/two.py\n"), p.both)
+        p = self.tiercel("run", "--how", "bind", "--strict", "--cache", app, "--", "ls", app, app + "/lib")
+        self.assertIn("one.py", p.stdout)
+        self.assertNotIn("large", p.stdout)
+        self.assertNotIn("nobody-reads", p.stdout)
 
     # ---- bad archives ----
 
