@@ -341,6 +341,19 @@ static void a_daemon_that_comes_back_goes_on(void **state)
     scene_free(&s);
 }
 
+static void a_daemon_that_has_too_many_clients_is_asked_again(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_new(&s);
+    use_tree(&s);
+    atomic_store(&s.daemon.shared->closed, 4);
+    assert_int_equal(tl_tree_fault(s.tree, "file"), 0);
+    assert_int_equal(atomic_load(&s.daemon.shared->closed), 0);
+    assert_int_equal(content(&s, "file"), 6);
+    scene_free(&s);
+}
+
 /* ---- what changes, and what is refused ---- */
 
 static void a_changed_file_is_stale_until_the_tree_is_made_anew(void **state)
@@ -549,6 +562,7 @@ int main(void)
         cmocka_unit_test(a_daemon_that_comes_back_goes_on),
         cmocka_unit_test(a_complete_tree_has_the_users_attributes),
         cmocka_unit_test(a_change_anywhere_makes_it_anew_once_the_tier_has_seen_it),
+        cmocka_unit_test(a_daemon_that_has_too_many_clients_is_asked_again),
         cmocka_unit_test(a_changed_file_is_stale_until_the_tree_is_made_anew),
         cmocka_unit_test(an_error_of_the_daemon_leaves_it_as_it_was),
         cmocka_unit_test(folders_of_others_and_links_are_refused),

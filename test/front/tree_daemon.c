@@ -207,7 +207,10 @@ static _Noreturn void listen_for_ever(struct tree_daemon *d, int fd)
     signal(SIGCHLD, SIG_IGN);
     for (;;) {
         int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-        if (client >= 0 && fork() == 0)
+        bool close_it = client >= 0 && atomic_load(&d->shared->closed) > 0;
+        if (close_it)
+            atomic_fetch_sub(&d->shared->closed, 1);
+        if (client >= 0 && !close_it && fork() == 0)
             serve(d, client);
         close(client);
     }

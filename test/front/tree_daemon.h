@@ -15,6 +15,7 @@ struct tree_daemon {
         _Atomic int lists, fetches;
         _Atomic unsigned changes; /* what ping says */
         _Atomic int fail;         /* errno for the fetches to come; 0: none */
+        _Atomic int closed;       /* so many connections are closed at once, as by a daemon that has too many */
         _Atomic int halves;       /* so many fetches stop in the middle, post `half` and wait for `go` */
         sem_t half, go;
     } * shared;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,66 +19,38 @@
 
 #define FETCH_TIMEOUT_MS    60000u /* and in addition: */
 #define FETCH_BYTES_EACH_MS 1024u
+#define TRIES               13 /* 8 seconds in all */
 
-/* ---- connections to the daemon ---- */
+/* ---- asking the daemon ---- */
 
-static int take_connection(struct tl_tree *t)
-{
-    for (size_t i = 0; i < TL_TREE_SPARE_MAX; i++) {
-        if (atomic_load(&t->spare[i]) == 0)
-            continue;
-        uint64_t spare = atomic_exchange(&t->spare[i], 0);
-        if (spare == 0)
-            continue;
-        int fd = (int)(spare & 0xffffffff) - 1;
-        if (spare >> 32 == (uint64_t)getpid())
-            return fd;
-        close(fd); /* our parent's: a copy of it */
-    }
-    return t->socket[0] != '\0' ? tl_unix_connect(t->socket) : -ENOTCONN;
-}
-
-static void give_connection(struct tl_tree *t, int fd)
-{
-    uint64_t spare = (uint64_t)getpid() << 32 | ((uint64_t)(unsigned)fd + 1);
-    for (size_t i = 0; i < TL_TREE_SPARE_MAX; i++) {
-        uint64_t empty = 0;
-        if (atomic_compare_exchange_strong(&t->spare[i], &empty, spare))
-            return;
-    }
-    close(fd);
-}
-
-/* One try. *used: over a connection that had been lying idle. */
-static int fetch_once(struct tl_tree *t, const char *source, const struct tl_index_file *f, int fd)
+static int fetch_over(int control, const char *source, const struct tl_index_file *f, int fd)
 {
     char version[24], answer[256];
     struct tl_error err = {.code = 0};
     snprintf(version, sizeof version, "%" PRIu64, f->version);
     const char *const args[] = {"fetch", source, version, NULL};
-    int control = take_connection(t);
-    if (control < 0)
-        return control;
     uint64_t timeout_ms = FETCH_TIMEOUT_MS + f->size_bytes / FETCH_BYTES_EACH_MS;
     int rc = tl_control_ask(control, args, fd, timeout_ms < UINT32_MAX ? (unsigned)timeout_ms : UINT32_MAX, answer,
                             sizeof answer, &err);
-    bool broken = rc == -ECONNRESET || rc == -EPIPE || rc == -ETIMEDOUT || rc == -EPROTO;
-    if (broken)
-        close(control);
-    else
-        give_connection(t, control);
     if (rc == 0 &&
         (tl_control_number(answer, "bytes") != f->size_bytes || tl_control_number(answer, "version") != f->version))
         rc = -ESTALE;
     return rc;
 }
 
-/* An idle connection may have died with its daemon: another one may have taken its place meanwhile. */
-static int fetch(struct tl_tree *t, const char *source, const struct tl_index_file *f, int fd)
+/* Over a connection for this file alone: those that lie idle in all the processes of a node would be too many for the daemon. It
+ * closes what is too much for it, and what a daemon that ends leaves behind is closed, too: both pass. */
+static int fetch(const struct tl_tree *t, const char *source, const struct tl_index_file *f, int fd)
 {
-    int rc = -EPIPE;
-    for (size_t i = 0; i <= TL_TREE_SPARE_MAX && (rc == -EPIPE || rc == -ECONNRESET); i++)
-        rc = fetch_once(t, source, f, fd);
+    int rc = t->socket[0] != '\0' ? -EPIPE : -ENOTCONN;
+    for (int i = 0; i < TRIES && (rc == -EPIPE || rc == -ECONNRESET); i++) {
+        if (i > 0)
+            (void)poll(NULL, 0, 1 << i);
+        int control = tl_unix_connect(t->socket);
+        rc = control < 0 ? control : fetch_over(control, source, f, fd);
+        if (control >= 0)
+            close(control);
+    }
     return rc == -EPIPE || rc == -ECONNRESET ? -EIO : rc;
 }
 
@@ -144,8 +117,8 @@ static int reserve(int fd, const struct tl_index_file *f)
 }
 
 /* Under the file's lock. */
-static int fill(struct tl_tree *t, struct tl_index_head *index, const char *path, const struct stat *st,
-                const struct tl_index_file *f)
+static int fill(const struct tl_tree *t, int control, struct tl_index_head *index, const char *path,
+                const struct stat *st, const struct tl_index_file *f)
 {
     int fd = open_for_filling(path, st->st_mode);
     if (fd < 0)
@@ -155,7 +128,7 @@ static int fill(struct tl_tree *t, struct tl_index_head *index, const char *path
     for (int i = 0; rc == -EAGAIN && i < 100; i++) /* interrupted by a signal of the program's own */
         rc = reserve(fd, f);
     if (rc == 0)
-        rc = fetch(t, source, f, fd);
+        rc = control >= 0 ? fetch_over(control, source, f, fd) : fetch(t, source, f, fd);
     if (rc != 0)
         make_absent(fd, f);
     int times = set_times(fd, f);
@@ -170,7 +143,7 @@ static int fill(struct tl_tree *t, struct tl_index_head *index, const char *path
     return 0;
 }
 
-int tl_fill_file(struct tl_tree *t, const char *path, const struct stat *st)
+int tl_fill_file(struct tl_tree *t, int control, const char *path, const struct stat *st)
 {
     struct tl_tree_view *view = tl_tree_look(t);
     if (view == NULL)
@@ -187,7 +160,7 @@ int tl_fill_file(struct tl_tree *t, const char *path, const struct stat *st)
     else if (now.st_ino != st->st_ino || !S_ISREG(now.st_mode))
         rc = -ESTALE; /* the tree has been replaced just now */
     else if ((now.st_mode & S_IRUSR) == 0)
-        rc = fill(t, view->index, path, &now, f);
+        rc = fill(t, control, view->index, path, &now, f);
     close(lock);
     return rc;
 }

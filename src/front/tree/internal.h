@@ -90,8 +90,6 @@ int tl_skeleton_names(int control, const char *source, uint64_t *out, struct tl_
 
 /* ---- tree.c ---- */
 
-#define TL_TREE_SPARE_MAX 16u /* connections to the daemon kept between fills */
-
 /* One tree as it was mapped; replaced when somebody has made the tree anew. */
 struct tl_tree_view {
     struct tl_index_head *index;
@@ -105,7 +103,6 @@ struct tl_tree {
     char prefix[PATH_MAX / 4 + 168];
     char path[2 * PATH_MAX];
     _Atomic(struct tl_tree_view *) view;
-    _Atomic uint64_t spare[TL_TREE_SPARE_MAX]; /* pid << 32 | descriptor + 1: who forks does not share them; 0: none */
 };
 
 /* The current view; NULL: the tree is gone. */
@@ -117,7 +114,8 @@ int tl_tree_exchange(const struct tl_place *p, const char *beside, struct tl_err
 
 /* ---- fill.c ---- */
 
-/* Makes the regular file at path (absolute, in the tree) whole, unless it is. 0 or -errno. */
-int tl_fill_file(struct tl_tree *t, const char *path, const struct stat *st) TL_MUST_CHECK;
+/* Makes the regular file at path (absolute, in the tree) whole, unless it is. control: a connection to the daemon, or -1.
+ * 0 or -errno. */
+int tl_fill_file(struct tl_tree *t, int control, const char *path, const struct stat *st) TL_MUST_CHECK;
 
 #endif

@@ -221,11 +221,6 @@ void tl_tree_close(struct tl_tree *t)
         free(v);
         v = older;
     }
-    for (size_t i = 0; i < TL_TREE_SPARE_MAX; i++) {
-        uint64_t spare = atomic_exchange(&t->spare[i], 0);
-        if (spare != 0)
-            close((int)(spare & 0xffffffff) - 1);
-    }
     free(t);
 }
 
@@ -284,7 +279,7 @@ int tl_tree_fault(struct tl_tree *t, const char *path)
         return -errno;
     if (!S_ISREG(st.st_mode) || (st.st_mode & S_IRUSR) != 0)
         return 0;
-    return tl_fill_file(t, full, &st);
+    return tl_fill_file(t, -1, full, &st);
 }
 
 /* One file or directory of the walk made complete. 0 or -errno. */
@@ -292,7 +287,7 @@ static int complete(struct tl_tree *t, int control, const FTSENT *e)
 {
     int rc = 0;
     if (e->fts_info == FTS_F && (e->fts_statp->st_mode & S_IRUSR) == 0)
-        rc = tl_fill_file(t, e->fts_accpath, e->fts_statp);
+        rc = tl_fill_file(t, control, e->fts_accpath, e->fts_statp);
     struct stat st;
     if (rc == 0 && control >= 0)
         rc = lstat(e->fts_accpath, &st) == 0 ? 0 : -errno;
