@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Opening a pool in a directory, and transactions of its containers' state; see embedded.h. */
+#include "store/embedded.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define FORMAT    "tiercel-pool 1\n"
+#define MAP_BYTES (64ull << 30)
+
+int tl_embedded_error(int lmdb_error)
+{
+    switch (lmdb_error) {
+    case 0: return 0;
+    case MDB_NOTFOUND: return -ENOENT;
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL: return -ENOSPC;
+    case MDB_READERS_FULL: return -EUSERS;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID: return -EBADMSG;
+    case MDB_VERSION_MISMATCH: return -EPROTO;
+    default: return lmdb_error > 0 ? -lmdb_error : -EIO;
+    }
+}
+
+void tl_embedded_path(const struct tl_embedded *e, uint32_t file, char *out, size_t size)
+{
+    snprintf(out, size, "%s/ext.%u", e->directory, file);
+}
+
+int tl_embedded_read_fd(struct tl_embedded *e, uint32_t file)
+{
+    char path[4200];
+    if (e->read_fds[file] >= 0)
+        return e->read_fds[file];
+    tl_embedded_path(e, file, path, sizeof path);
+    int fd = open(path, (e->config.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return -errno;
+    e->read_fds[file] = fd;
+    return fd;
+}
+
+/* ---- transactions ---- */
+
+struct transaction {
+    struct tl_store_tx tx;
+    struct tl_embedded *e;
+    MDB_txn *txn;
+    const struct tl_store_id *id;
+    bool writes, changed;
+};
+
+struct state_key {
+    uint8_t bytes[16 + TL_STORE_KEY_MAX];
+    MDB_val val;
+};
+
+static int state_key(const struct transaction *t, struct tl_slice key, struct state_key *out)
+{
+    if (key.len > TL_STORE_KEY_MAX)
+        return -EINVAL;
+    memcpy(out->bytes, t->id->bytes, 16);
+    if (key.len > 0)
+        memcpy(out->bytes + 16, key.at, key.len);
+    out->val = (MDB_val){16 + key.len, out->bytes};
+    return 0;
+}
+
+static int tx_get(struct tl_store_tx *tx, struct tl_slice key, struct tl_slice *value)
+{
+    struct transaction *t = (struct transaction *)tx;
+    struct state_key k;
+    MDB_val v;
+    int rc = state_key(t, key, &k);
+    rc = rc == 0 ? tl_embedded_error(mdb_get(t->txn, t->e->state, &k.val, &v)) : rc;
+    if (rc == 0)
+        *value = (struct tl_slice){v.mv_data, v.mv_size};
+    return rc;
+}
+
+static int tx_put(struct tl_store_tx *tx, struct tl_slice key, struct tl_slice value)
+{
+    struct transaction *t = (struct transaction *)tx;
+    struct state_key k;
+    MDB_val v = {value.len, (void *)(uintptr_t)value.at};
+    int rc = !t->writes ? -EROFS : value.len > TL_STORE_VALUE_MAX ? -EINVAL : state_key(t, key, &k);
+    t->changed |= rc == 0;
+    return rc == 0 ? tl_embedded_error(mdb_put(t->txn, t->e->state, &k.val, &v, 0)) : rc;
+}
+
+static int tx_del(struct tl_store_tx *tx, struct tl_slice key)
+{
+    struct transaction *t = (struct transaction *)tx;
+    struct state_key k;
+    int rc = !t->writes ? -EROFS : state_key(t, key, &k);
+    t->changed |= rc == 0;
+    return rc == 0 ? tl_embedded_error(mdb_del(t->txn, t->e->state, &k.val, NULL)) : rc;
+}
+
+static int tx_each(struct tl_store_tx *tx, struct tl_slice prefix,
+                   int (*fn)(void *ctx, struct tl_slice key, struct tl_slice value), void *ctx)
+{
+    struct transaction *t = (struct transaction *)tx;
+    struct state_key first;
+    MDB_cursor *cursor;
+    int rc = state_key(t, prefix, &first);
+    rc = rc == 0 ? tl_embedded_error(mdb_cursor_open(t->txn, t->e->state, &cursor)) : rc;
+    if (rc != 0)
+        return rc;
+    MDB_val k = first.val, v;
+    int found = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    while (rc == 0 && found == 0 && k.mv_size >= first.val.mv_size &&
+           memcmp(k.mv_data, first.bytes, first.val.mv_size) == 0) {
+        rc = fn(ctx, (struct tl_slice){(const uint8_t *)k.mv_data + 16, k.mv_size - 16},
+                (struct tl_slice){v.mv_data, v.mv_size});
+        found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc == 0 && found != 0 && found != MDB_NOTFOUND ? tl_embedded_error(found) : rc;
+}
+
+static const struct tl_store_tx_ops tx_ops = {.get = tx_get, .put = tx_put, .del = tx_del, .each = tx_each};
+
+static int transact(struct tl_embedded *e, const struct tl_store_id *id, bool writes, tl_store_tx_fn fn, void *ctx)
+{
+    struct transaction t = {.tx = {&tx_ops}, .e = e, .id = id, .writes = writes};
+    if (writes && e->config.read_only)
+        return -EROFS;
+    int rc = tl_embedded_error(mdb_txn_begin(e->env, NULL, writes ? 0 : MDB_RDONLY, &t.txn));
+    if (rc != 0)
+        return rc;
+    rc = writes ? tl_embedded_take_over(e, t.txn) : 0;
+    rc = rc == 0 ? fn(ctx, &t.tx) : rc;
+    if (rc == 0 && writes)
+        rc = tl_embedded_error(mdb_txn_commit(t.txn));
+    else
+        mdb_txn_abort(t.txn);
+    if (writes)
+        tl_embedded_give_back(e, rc == 0);
+    if (rc == 0 && t.changed)
+        tl_page_wake(e->page, id);
+    return rc;
+}
+
+static int embedded_change(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx)
+{
+    return transact((struct tl_embedded *)s, id, true, fn, ctx);
+}
+
+static int embedded_look(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx)
+{
+    return transact((struct tl_embedded *)s, id, false, fn, ctx);
+}
+
+/* ---- the rest ---- */
+
+static int embedded_changes(struct tl_store *s, const struct tl_store_id *id, uint32_t *out)
+{
+    *out = atomic_load(tl_page_counter(((struct tl_embedded *)s)->page, id));
+    return 0;
+}
+
+static int embedded_wait(struct tl_store *s, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms)
+{
+    return tl_page_wait(((struct tl_embedded *)s)->page, id, seen, timeout_ms);
+}
+
+static int embedded_space(struct tl_store *s, struct tl_store_space *out)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    struct statvfs fs;
+    struct stat st;
+    char path[4200];
+    if (statvfs(e->directory, &fs) != 0)
+        return -errno;
+    *out = (struct tl_store_space){.total_bytes = fs.f_blocks * fs.f_frsize, .free_bytes = fs.f_bavail * fs.f_frsize};
+    snprintf(path, sizeof path, "%s/meta.mdb", e->directory);
+    if (stat(path, &st) == 0)
+        out->used_bytes += (uint64_t)st.st_blocks * 512;
+    for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++) {
+        tl_embedded_path(e, i, path, sizeof path);
+        if (stat(path, &st) != 0)
+            break; /* files are made in the order of their numbers */
+        out->used_bytes += (uint64_t)st.st_blocks * 512;
+    }
+    return 0;
+}
+
+static void embedded_close(struct tl_store *s)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    tl_stream_close(e->stream);
+    if (e->env != NULL)
+        mdb_env_close(e->env);
+    for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++)
+        if (e->read_fds[i] >= 0)
+            close(e->read_fds[i]);
+    tl_page_close(e->page, e->page_lock);
+    free(e->pending);
+    free(e->dead);
+    free(e);
+}
+
+static const struct tl_store_ops ops = {
+    .name = "embedded",
+    .close = embedded_close,
+    .space = embedded_space,
+    .change = embedded_change,
+    .look = embedded_look,
+    .write = tl_embedded_write,
+    .flush = tl_embedded_flush,
+    .scan = tl_embedded_scan,
+    .read = tl_embedded_read,
+    .erase = tl_embedded_erase,
+    .changes = embedded_changes,
+    .wait = embedded_wait,
+};
+
+/* ---- opening ---- */
+
+/* Makes the directory, and in it, last and in one step, the file that says what it is. */
+static int make_pool(const struct tl_embedded *e, struct tl_error *err)
+{
+    char path[4200], beside[4300];
+    snprintf(path, sizeof path, "%s/pool", e->directory);
+    snprintf(beside, sizeof beside, "%s.%d", path, (int)getpid());
+    if (mkdir(e->directory, 0700) != 0 && errno != EEXIST)
+        return tl_error_set(err, -errno, "pool %s cannot be made: %s", e->directory, strerror(errno));
+    int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    bool ok = fd >= 0 && write(fd, FORMAT, strlen(FORMAT)) == (ssize_t)strlen(FORMAT) && fsync(fd) == 0;
+    int rc = ok && link(beside, path) == 0 ? 0 : -errno;
+    if (fd >= 0)
+        close(fd);
+    unlink(beside);
+    if (rc == 0 || rc == -EEXIST)
+        return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s is there already; choose another directory", e->directory);
+    return tl_error_set(err, rc, "pool %s cannot be made: %s", e->directory, strerror(-rc));
+}
+
+static int check_format(const struct tl_embedded *e, struct tl_error *err)
+{
+    char path[4200], text[64] = "";
+    snprintf(path, sizeof path, "%s/pool", e->directory);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), rc = fd < 0 ? -errno : 0;
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (rc != 0)
+        return tl_error_set(err, rc, "%s is no pool: %s: %s; make one with: tiercel pool create %s", e->directory, path,
+                            strerror(-rc), e->directory);
+    if (n == (ssize_t)strlen(FORMAT) && memcmp(text, FORMAT, strlen(FORMAT)) == 0)
+        return 0;
+    text[strcspn(text, "\n")] = 0;
+    return tl_error_set(err, -EPROTO,
+                        "pool %s has the format \"%s\", which this release does not know; it needs a newer one",
+                        e->directory, text);
+}
+
+static int open_tables(struct tl_embedded *e)
+{
+    MDB_txn *txn;
+    unsigned create = e->config.read_only ? 0 : MDB_CREATE;
+    int rc = mdb_txn_begin(e->env, NULL, e->config.read_only ? MDB_RDONLY : 0, &txn);
+    if (rc != 0)
+        return tl_embedded_error(rc);
+    const struct {
+        const char *name;
+        MDB_dbi *out;
+    } tables[] = {{"state", &e->state}, {"index", &e->index}, {"files", &e->files}, {"live", &e->live}};
+    for (size_t i = 0; rc == 0 && i < sizeof tables / sizeof *tables; i++)
+        rc = mdb_dbi_open(txn, tables[i].name, create, tables[i].out);
+    if (rc == 0)
+        rc = mdb_txn_commit(txn);
+    else
+        mdb_txn_abort(txn);
+    return tl_embedded_error(rc);
+}
+
+static int open_env(struct tl_embedded *e)
+{
+    char path[4200];
+    int dead, rc = mdb_env_create(&e->env);
+    snprintf(path, sizeof path, "%s/meta.mdb", e->directory);
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(e->env, 8);
+    if (rc == 0)
+        rc = mdb_env_set_maxreaders(e->env, 1024);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(e->env, e->config.map_bytes);
+    if (rc == 0)
+        rc = mdb_env_open(e->env, path,
+                          MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (e->config.read_only ? MDB_RDONLY : 0), 0600);
+    if (rc == 0)
+        rc = mdb_reader_check(e->env, &dead); /* who was killed while reading must not keep old pages */
+    return rc == 0 ? open_tables(e) : tl_embedded_error(rc);
+}
+
+int tl_store_embedded_open(struct tl_store **out, const char *directory, const struct tl_store_config *config,
+                           struct tl_error *err)
+{
+    struct tl_embedded *e = calloc(1, sizeof *e);
+    bool first = false;
+    if (e == NULL)
+        return tl_error_set(err, -ENOMEM, "pool %s: out of memory", directory);
+    e->store.ops = &ops;
+    e->config = *config;
+    e->config.map_bytes = config->map_bytes != 0 ? config->map_bytes : MAP_BYTES;
+    e->page_lock = -1;
+    for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++)
+        e->read_fds[i] = -1;
+    int rc =
+        snprintf(e->directory, sizeof e->directory, "%s", directory) < (int)sizeof e->directory ? 0 : -ENAMETOOLONG;
+    if (rc != 0)
+        tl_error_set(err, rc, "pool %.64s...: its path is too long", directory);
+    if (rc == 0 && config->create)
+        rc = make_pool(e, err);
+    if (rc == 0)
+        rc = check_format(e, err);
+    if (rc == 0) {
+        rc = tl_page_open(e->directory, config->read_only, &e->page, &e->page_lock, &first);
+        rc = rc == 0 ? open_env(e) : rc;
+        rc = rc == 0 && first ? tl_embedded_reset_page(e) : rc;
+        rc = rc == 0 && first ? tl_page_ready(e->page_lock) : rc;
+        if (rc != 0)
+            tl_error_set(err, rc, "pool %s cannot be opened: %s", directory, strerror(-rc));
+    }
+    if (rc != 0)
+        embedded_close(&e->store);
+    else
+        *out = &e->store;
+    return rc;
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Writing, flushing, and taking over what was flushed.
+ *
+ * An index block starts at a block of the stream: magic, offset of the index block before it (0: none), bytes and number of its records,
+ * a checksum over all of that; then the records: length of key, length of value, key (with the container's id), value (as in
+ * LMDB). All numbers little-endian. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "store/embedded.h"
+
+#define MAGIC       0x31584449434c5431ull
+#define HEADER      40u
+#define PENDING_MAX (1u << 20) /* bytes of records: then an index block is appended before the flush */
+#define BLOCKS_MAX  4096u      /* of one file taken over in one transaction */
+
+/* ---- writing ---- */
+
+/* A file that no other process appends to. */
+static int open_stream(struct tl_embedded *e)
+{
+    struct tl_stream_config config;
+    struct tl_error err;
+    char path[4200];
+    int rc = -EBUSY;
+    tl_stream_config_default(&config);
+    if (e->config.buffer_bytes != 0)
+        config.buffers =
+            e->config.buffer_bytes / config.buffer_bytes < 2 ? 2 : e->config.buffer_bytes / config.buffer_bytes;
+    config.buffers = config.buffers > 64 ? 64 : config.buffers;
+    for (uint32_t i = 0; i < TL_EMBEDDED_FILES && rc == -EBUSY; i++) {
+        tl_embedded_path(e, i, path, sizeof path);
+        /* Its end is read before it is ours: who has it now only makes it larger, and then it is not ours. */
+        e->file = i;
+        e->last_block = atomic_load(&e->page->files[i].block);
+        uint64_t end = atomic_load(&e->page->files[i].end); /* an offset of 0 means none */
+        rc = tl_stream_open(&e->stream, path, end > 0 ? end : TL_STREAM_BLOCK, &config, &err);
+    }
+    return rc;
+}
+
+static int append_pending(struct tl_embedded *e, const void *bytes, size_t len)
+{
+    if (e->pending_len + len > e->pending_room) {
+        size_t room = (e->pending_len + len) * 2;
+        uint8_t *grown = realloc(e->pending, room);
+        if (grown == NULL)
+            return -ENOMEM;
+        e->pending = grown;
+        e->pending_room = room;
+    }
+    memcpy(e->pending + e->pending_len, bytes, len);
+    e->pending_len += len;
+    return 0;
+}
+
+/* Appends an index block of what is pending. */
+static int write_block(struct tl_embedded *e)
+{
+    uint8_t header[HEADER];
+    uint64_t at = tl_stream_align(e->stream), ignored;
+    tl_put_u64(header, MAGIC);
+    tl_put_u64(header + 8, e->last_block);
+    tl_put_u64(header + 16, e->pending_len);
+    tl_put_u64(header + 24, e->pending_count);
+    tl_put_u64(header + 32, tl_place_check(header, 32) ^ tl_place_check(e->pending, e->pending_len));
+    int rc = tl_stream_append(e->stream, header, HEADER, &ignored);
+    check(rc != 0 || ignored == at);
+    if (rc == 0)
+        rc = tl_stream_append(e->stream, e->pending, e->pending_len, &ignored);
+    if (rc == 0)
+        e->last_block = at;
+    e->pending_len = e->pending_count = 0;
+    return rc;
+}
+
+static int add_record(struct tl_embedded *e, const struct tl_store_id *id, const struct tl_record *r,
+                      const uint8_t *place, size_t place_len)
+{
+    uint8_t lens[4], meta_len = (uint8_t)r->meta.len;
+    tl_put_u16(lens, (uint16_t)(sizeof id->bytes + r->key.len));
+    tl_put_u16(lens + 2, (uint16_t)(1 + r->meta.len + place_len));
+    size_t before = e->pending_len;
+    int rc = append_pending(e, lens, sizeof lens);
+    rc = rc == 0 ? append_pending(e, id->bytes, sizeof id->bytes) : rc;
+    rc = rc == 0 ? append_pending(e, r->key.at, r->key.len) : rc;
+    rc = rc == 0 ? append_pending(e, &meta_len, 1) : rc;
+    rc = rc == 0 && r->meta.len > 0 ? append_pending(e, r->meta.at, r->meta.len) : rc;
+    rc = rc == 0 ? append_pending(e, place, place_len) : rc;
+    if (rc != 0)
+        e->pending_len = before;
+    else
+        e->pending_count++;
+    return rc;
+}
+
+int tl_embedded_write(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    uint8_t place[TL_STORE_PLACE_MAX];
+    uint64_t offset = 0;
+    if (r->key.len == 0 || r->key.len > TL_STORE_KEY_MAX || r->meta.len > TL_STORE_META_MAX ||
+        r->payload.len > TL_STORE_PAYLOAD_MAX)
+        return -EINVAL;
+    if (e->config.read_only)
+        return -EROFS;
+    if (e->broken != 0)
+        return e->broken;
+    int rc = e->stream == NULL ? open_stream(e) : 0;
+    if (rc != 0)
+        return rc;
+    if (r->payload.len > TL_EMBEDDED_INLINE)
+        rc = tl_stream_append(e->stream, r->payload.at, r->payload.len, &offset);
+    if (rc == 0)
+        rc = add_record(e, id, r, place, tl_place_put(place, r->payload.at, (uint32_t)r->payload.len, e->file, offset));
+    if (rc == 0 && e->pending_len >= PENDING_MAX)
+        rc = write_block(e);
+    if (rc != 0 && rc != -ENOSPC && rc != -EDQUOT && rc != -ENOMEM)
+        e->broken = rc;
+    return rc;
+}
+
+int tl_embedded_flush(struct tl_store *s)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    if (e->stream == NULL)
+        return e->broken;
+    int rc = e->broken;
+    if (rc == 0 && e->pending_count > 0)
+        rc = write_block(e);
+    if (rc == 0)
+        rc = tl_stream_sync(e->stream);
+    if (rc == 0) {
+        struct tl_page_file *f = &e->page->files[e->file];
+        atomic_store(&f->block, e->last_block);
+        atomic_store(&f->end, tl_stream_end(e->stream));
+        return 0;
+    }
+    tl_stream_begin_anew(e->stream);
+    e->last_block = atomic_load(&e->page->files[e->file].block);
+    e->pending_len = e->pending_count = 0;
+    e->broken = 0;
+    return rc;
+}
+
+/* ---- taking over ---- */
+
+struct taken {
+    uint64_t end;   /* nothing below it waits to be taken over */
+    uint64_t block; /* the last one that was; 0: none */
+};
+
+static int get_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, struct taken *out)
+{
+    uint8_t key[4];
+    MDB_val k = {sizeof key, key}, v;
+    tl_put_u32(key, file);
+    *out = (struct taken){0, 0};
+    int rc = mdb_get(txn, e->files, &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0 || v.mv_size != 16)
+        return rc != 0 ? tl_embedded_error(rc) : -EBADMSG;
+    out->end = tl_get_u64(v.mv_data);
+    out->block = tl_get_u64((const uint8_t *)v.mv_data + 8);
+    return 0;
+}
+
+static int put_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, const struct taken *t)
+{
+    uint8_t key[4], value[16];
+    MDB_val k = {sizeof key, key}, v = {sizeof value, value};
+    tl_put_u32(key, file);
+    tl_put_u64(value, t->end);
+    tl_put_u64(value + 8, t->block);
+    return tl_embedded_error(mdb_put(txn, e->files, &k, &v, 0));
+}
+
+static int read_exactly(int fd, void *out, size_t len, uint64_t offset)
+{
+    for (size_t at = 0; at < len;) {
+        ssize_t n = pread(fd, (uint8_t *)out + at, len - at, (off_t)(offset + at));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EBADMSG;
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+/* The block's records, malloc'd. 0, -EBADMSG, -errno. */
+static int load_block(int fd, uint64_t offset, uint8_t **records, size_t *len, uint64_t *prev)
+{
+    uint8_t header[HEADER];
+    int rc = read_exactly(fd, header, HEADER, offset);
+    if (rc != 0)
+        return rc;
+    uint64_t bytes = tl_get_u64(header + 16);
+    if (tl_get_u64(header) != MAGIC || bytes > 4 * PENDING_MAX)
+        return -EBADMSG;
+    *records = malloc(bytes + 1);
+    if (*records == NULL)
+        return -ENOMEM;
+    rc = read_exactly(fd, *records, bytes, offset + HEADER);
+    if (rc == 0 && (tl_place_check(header, 32) ^ tl_place_check(*records, bytes)) != tl_get_u64(header + 32))
+        rc = -EBADMSG;
+    if (rc != 0)
+        free(*records);
+    *len = bytes;
+    *prev = tl_get_u64(header + 8);
+    return rc;
+}
+
+static int put_records(struct tl_embedded *e, MDB_txn *txn, uint8_t *records, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        if (len - at < 4)
+            return -EBADMSG;
+        size_t key_len = tl_get_u16(records + at), value_len = tl_get_u16(records + at + 2);
+        if (len - at - 4 < key_len + value_len || value_len < 1)
+            return -EBADMSG;
+        MDB_val k = {key_len, records + at + 4}, v = {value_len, records + at + 4 + key_len}, old;
+        size_t meta_len = 1 + (size_t) * (const uint8_t *)v.mv_data;
+        if (value_len < meta_len)
+            return -EBADMSG;
+        int rc = 0;
+        if (mdb_get(txn, e->index, &k, &old) == 0 && old.mv_size > 0) { /* written twice: the later counts */
+            size_t skip = 1 + (size_t) * (const uint8_t *)old.mv_data;
+            rc = tl_embedded_count(e, txn, (struct tl_slice){(const uint8_t *)old.mv_data + skip, old.mv_size - skip},
+                                   -1);
+        }
+        if (rc == 0)
+            rc = tl_embedded_error(mdb_put(txn, e->index, &k, &v, 0));
+        if (rc == 0)
+            rc = tl_embedded_count(e, txn,
+                                   (struct tl_slice){records + at + 4 + key_len + meta_len, value_len - meta_len}, 1);
+        if (rc != 0)
+            return rc;
+        at += 4 + key_len + value_len;
+    }
+    return 0;
+}
+
+/* The blocks of one file behind `from`, up to to->block, oldest first: they are found from the last one backwards. *to: how far it
+ * came. */
+static int take_file(struct tl_embedded *e, MDB_txn *txn, uint32_t file, const struct taken *from, struct taken *to)
+{
+    uint64_t *offsets = malloc(BLOCKS_MAX * sizeof *offsets);
+    size_t count = 0, len;
+    int fd = tl_embedded_read_fd(e, file), rc = offsets == NULL ? -ENOMEM : fd < 0 ? fd : 0;
+    for (uint64_t at = to->block; rc == 0 && at > from->block;) {
+        uint8_t *records;
+        uint64_t prev;
+        if (count == BLOCKS_MAX) { /* flushed so often without any transaction: the next one takes the newest */
+            memmove(offsets, offsets + 1, (BLOCKS_MAX - 1) * sizeof *offsets);
+            count--;
+            *to = (struct taken){.end = offsets[0], .block = offsets[0]};
+        }
+        rc = load_block(fd, at, &records, &len, &prev);
+        if (rc == 0)
+            free(records);
+        if (rc == 0 && prev >= at)
+            rc = -EBADMSG;
+        offsets[count++] = at;
+        at = rc == 0 ? prev : 0;
+    }
+    while (rc == 0 && count > 0) {
+        uint8_t *records;
+        uint64_t prev;
+        rc = load_block(fd, offsets[--count], &records, &len, &prev);
+        if (rc != 0)
+            break;
+        rc = put_records(e, txn, records, len);
+        free(records);
+    }
+    free(offsets);
+    return rc;
+}
+
+int tl_embedded_take_over(struct tl_embedded *e, MDB_txn *txn)
+{
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < TL_EMBEDDED_FILES; i++) {
+        struct taken taken, now = {.end = atomic_load(&e->page->files[i].end)};
+        if (now.end == 0)
+            continue;
+        now.block = atomic_load(&e->page->files[i].block); /* of that end or a later one: both are on the device */
+        rc = get_taken(e, txn, i, &taken);
+        if (rc != 0 || taken.block == now.block)
+            continue;
+        rc = take_file(e, txn, i, &taken, &now);
+        if (rc == 0)
+            rc = tl_embedded_sweep(e, txn, i, taken.end, now.end);
+        if (rc == 0)
+            rc = put_taken(e, txn, i, &now);
+    }
+    return rc;
+}
+
+int tl_embedded_reset_page(struct tl_embedded *e)
+{
+    MDB_txn *txn;
+    int rc = tl_embedded_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn));
+    if (rc != 0)
+        return rc;
+    for (uint32_t i = 0; rc == 0 && i < TL_EMBEDDED_FILES; i++) {
+        struct taken taken;
+        rc = get_taken(e, txn, i, &taken);
+        atomic_store(&e->page->files[i].end, taken.end);
+        atomic_store(&e->page->files[i].block, taken.block);
+    }
+    mdb_txn_abort(txn);
+    return rc;
+}

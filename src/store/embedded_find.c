@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Finding, reading and erasing records. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "store/embedded.h"
+
+struct whole_key {
+    uint8_t bytes[16 + TL_STORE_KEY_MAX];
+    size_t len;
+};
+
+static bool join(struct whole_key *k, const struct tl_store_id *id, struct tl_slice key)
+{
+    if (key.len > TL_STORE_KEY_MAX)
+        return false;
+    memcpy(k->bytes, id->bytes, 16);
+    if (key.len > 0)
+        memcpy(k->bytes + 16, key.at, key.len);
+    k->len = 16 + key.len;
+    return true;
+}
+
+static bool begins_with(const MDB_val *v, const struct whole_key *prefix)
+{
+    return v->mv_size >= prefix->len && memcmp(v->mv_data, prefix->bytes, prefix->len) == 0;
+}
+
+/* What LMDB has under a key, as a found record. 0, -EBADMSG. */
+static int show(const MDB_val *k, const MDB_val *v, struct tl_found *out)
+{
+    const uint8_t *value = v->mv_data;
+    struct tl_place_view p;
+    if (v->mv_size < 1 || v->mv_size < 1u + value[0])
+        return -EBADMSG;
+    out->key = (struct tl_slice){(const uint8_t *)k->mv_data + 16, k->mv_size - 16};
+    out->meta = (struct tl_slice){value + 1, value[0]};
+    out->place = (struct tl_slice){value + 1 + value[0], v->mv_size - 1 - value[0]};
+    int rc = tl_place_get(out->place, &p);
+    out->payload_len = p.len;
+    return rc;
+}
+
+int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
+                     int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    struct whole_key first, start;
+    MDB_txn *txn;
+    MDB_cursor *cursor = NULL;
+    if (!join(&first, id, prefix) || !join(&start, id, from))
+        return -EINVAL;
+    const struct whole_key *begin =
+        memcmp(start.bytes, first.bytes, start.len < first.len ? start.len : first.len) > 0 || (start.len > first.len)
+            ? &start
+            : &first;
+    int rc = tl_embedded_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn));
+    if (rc != 0)
+        return rc;
+    rc = tl_embedded_error(mdb_cursor_open(txn, e->index, &cursor));
+    MDB_val k = {begin->len, (void *)(uintptr_t)begin->bytes}, v;
+    int found = rc == 0 ? mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE) : MDB_NOTFOUND;
+    while (rc == 0 && found == 0 && begins_with(&k, &first)) {
+        struct tl_found f;
+        rc = show(&k, &v, &f);
+        rc = rc == 0 ? fn(ctx, &f) : rc;
+        found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    }
+    if (rc == 0 && found != 0 && found != MDB_NOTFOUND)
+        rc = tl_embedded_error(found);
+    if (cursor != NULL)
+        mdb_cursor_close(cursor);
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+/* ---- payloads ---- */
+
+static bool all_zero(const uint8_t *bytes, size_t len)
+{
+    return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
+/* One checked piece of the payload: its bytes from..to-1, relative to the piece, to out. */
+static int read_piece(int fd, const struct tl_place_view *p, uint32_t piece, uint32_t from, uint32_t to, uint8_t *out,
+                      uint8_t *scratch)
+{
+    uint32_t start = piece * TL_EMBEDDED_CHECK,
+             len = p->len - start < TL_EMBEDDED_CHECK ? p->len - start : TL_EMBEDDED_CHECK;
+    uint8_t *into = from == 0 && to == len ? out : scratch;
+    for (uint32_t at = 0; at < len;) {
+        ssize_t n = pread(fd, into + at, len - at, (off_t)(p->offset + start + at));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            return -EBADMSG; /* the file is shorter than it was */
+        at += (uint32_t)n;
+    }
+    if (tl_place_check(into, len) != tl_get_u64(p->checks + 8ull * piece))
+        return all_zero(into, len) ? -ENOENT : -EBADMSG; /* erased meanwhile, and given back */
+    if (into == scratch)
+        memcpy(out, scratch + from, to - from);
+    return 0;
+}
+
+int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    struct tl_place_view p;
+    int rc = tl_place_get(place, &p);
+    if (rc != 0 || offset > p.len || len > p.len - offset)
+        return rc != 0 ? rc : -EINVAL;
+    if (p.inlined) {
+        if (tl_place_check(p.bytes, p.len) != tl_get_u64(p.checks))
+            return -EBADMSG;
+        if (len > 0)
+            memcpy(out, p.bytes + offset, len);
+        return 0;
+    }
+    int fd = tl_embedded_read_fd(e, p.file);
+    uint8_t *scratch = fd < 0 ? NULL : malloc(TL_EMBEDDED_CHECK);
+    if (scratch == NULL)
+        return fd < 0 ? fd : -ENOMEM;
+    for (uint32_t done = 0; rc == 0 && done < len;) {
+        uint32_t at = offset + done, piece = at / TL_EMBEDDED_CHECK, from = at % TL_EMBEDDED_CHECK;
+        uint32_t to = TL_EMBEDDED_CHECK - from < len - done ? TL_EMBEDDED_CHECK : from + (len - done);
+        rc = read_piece(fd, &p, piece, from, to, (uint8_t *)out + done, scratch);
+        done += to - from;
+    }
+    free(scratch);
+    return rc;
+}
+
+/* ---- erasing ---- */
+
+static int erase_one(struct tl_embedded *e, MDB_txn *txn, const struct tl_store_id *id, struct tl_slice key)
+{
+    struct whole_key whole;
+    struct tl_found f;
+    if (!join(&whole, id, key))
+        return -EINVAL;
+    MDB_val k = {whole.len, whole.bytes}, v;
+    int rc = mdb_get(txn, e->index, &k, &v);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    rc = rc == 0 ? show(&k, &v, &f) : tl_embedded_error(rc);
+    rc = rc == 0 ? tl_embedded_count(e, txn, f.place, -1) : rc;
+    return rc == 0 ? tl_embedded_error(mdb_del(txn, e->index, &k, NULL)) : rc;
+}
+
+int tl_embedded_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    MDB_txn *txn;
+    if (e->config.read_only)
+        return -EROFS;
+    int rc = tl_embedded_error(mdb_txn_begin(e->env, NULL, 0, &txn));
+    if (rc != 0)
+        return rc;
+    rc = tl_embedded_take_over(e, txn);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = erase_one(e, txn, id, keys[i]);
+    if (rc == 0)
+        rc = tl_embedded_error(mdb_txn_commit(txn));
+    else
+        mdb_txn_abort(txn);
+    tl_embedded_give_back(e, rc == 0);
+    return rc;
+}

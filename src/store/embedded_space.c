@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Which bytes of the files records refer to, counted by segment; and giving back those that nobody refers to.
+ *
+ * A segment is given back by punching a hole, after the transaction in which its count came to nothing: a crash in between leaves
+ * space unused until the pool is checked, never a record without its payload. Only what has been taken over into the index is
+ * looked at: above, a payload may be there before its record. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "store/embedded.h"
+
+static void live_key(uint8_t key[8], uint32_t file, uint32_t segment)
+{
+    tl_put_u32(key, file);
+    tl_put_u32(key + 4, segment);
+}
+
+static int get_live(struct tl_embedded *e, MDB_txn *txn, uint8_t key[8], uint64_t *out)
+{
+    MDB_val k = {8, key}, v;
+    int rc = mdb_get(txn, e->live, &k, &v);
+    *out = 0;
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc != 0 || v.mv_size != 8)
+        return rc != 0 ? tl_embedded_error(rc) : -EBADMSG;
+    *out = tl_get_u64(v.mv_data);
+    return 0;
+}
+
+/* Segments of which nothing has to be given back after all are few, and are found again when the pool is checked. */
+static void add_dead(struct tl_embedded *e, uint32_t file, uint32_t segment)
+{
+    if (e->dead_count == e->dead_room) {
+        size_t room = e->dead_room * 2 + 64;
+        struct tl_dead *grown = reallocarray(e->dead, room, sizeof *grown);
+        if (grown == NULL)
+            return;
+        e->dead = grown;
+        e->dead_room = room;
+    }
+    e->dead[e->dead_count++] = (struct tl_dead){.file = file, .segment = segment};
+}
+
+static int count_segment(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint32_t segment, uint32_t bytes, int sign)
+{
+    uint8_t key[8], value[8];
+    uint64_t live;
+    live_key(key, file, segment);
+    MDB_val k = {sizeof key, key}, v = {sizeof value, value};
+    int rc = get_live(e, txn, key, &live);
+    if (rc != 0 || (sign < 0 && live < bytes))
+        return rc != 0 ? rc : -EBADMSG;
+    live = sign > 0 ? live + bytes : live - bytes;
+    if (live == 0) {
+        add_dead(e, file, segment);
+        return tl_embedded_error(mdb_del(txn, e->live, &k, NULL));
+    }
+    tl_put_u64(value, live);
+    return tl_embedded_error(mdb_put(txn, e->live, &k, &v, 0));
+}
+
+int tl_embedded_count(struct tl_embedded *e, MDB_txn *txn, struct tl_slice place, int sign)
+{
+    struct tl_place_view p;
+    int rc = tl_place_get(place, &p);
+    if (rc != 0 || p.inlined)
+        return rc;
+    for (uint64_t at = p.offset, end = p.offset + p.len; rc == 0 && at < end;) {
+        uint32_t segment = (uint32_t)(at / TL_EMBEDDED_SEGMENT);
+        uint64_t next = (segment + 1ull) * TL_EMBEDDED_SEGMENT, upto = next < end ? next : end;
+        rc = count_segment(e, txn, p.file, segment, (uint32_t)(upto - at), sign);
+        at = upto;
+    }
+    return rc;
+}
+
+int tl_embedded_sweep(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint64_t from, uint64_t to)
+{
+    int rc = 0;
+    for (uint64_t segment = from / TL_EMBEDDED_SEGMENT; rc == 0 && (segment + 1) * TL_EMBEDDED_SEGMENT <= to;
+         segment++) {
+        uint8_t key[8];
+        uint64_t live;
+        live_key(key, file, (uint32_t)segment);
+        rc = get_live(e, txn, key, &live);
+        if (rc == 0 && live == 0)
+            add_dead(e, file, (uint32_t)segment);
+    }
+    return rc;
+}
+
+void tl_embedded_give_back(struct tl_embedded *e, bool committed)
+{
+    for (size_t i = 0; committed && i < e->dead_count; i++) {
+        uint64_t start = (uint64_t)e->dead[i].segment * TL_EMBEDDED_SEGMENT;
+        int fd = tl_embedded_read_fd(e, e->dead[i].file);
+        /* The segment that is being appended to is given back when it has been passed. */
+        if (fd >= 0 && start + TL_EMBEDDED_SEGMENT <= atomic_load(&e->page->files[e->dead[i].file].end))
+            (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, TL_EMBEDDED_SEGMENT);
+    }
+    e->dead_count = 0;
+}

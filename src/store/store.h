@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A store: where the containers of a pool live. Two kinds of things in it:
+ *
+ *   state    a few small keys and values a container, changed in transactions: epochs, handles, snapshots, properties
+ *   records  what programs write: a key, a few bytes about it, and a payload. Written eagerly, found in the order of their keys,
+ *            never changed; erased one day by aggregation
+ *
+ * The store knows nothing of epochs: which records count is for its user to say (core/epoch). What it promises: a record is
+ * durable once a flush after its write has succeeded, and every transaction of its container that begins after that flush,
+ * in any process, sees it. A transaction happens as a whole or not at all, durably, and all of a container's are in one order. Every payload
+ * is checked against its checksums when it is read.
+ *
+ * One owner thread a struct; any number of processes may have the same pool open. */
+#ifndef TL_STORE_STORE_H
+#define TL_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/check.h"
+#include "base/error.h"
+
+#define TL_STORE_KEY_MAX     480u        /* bytes of a key */
+#define TL_STORE_META_MAX    255u        /* bytes about a record */
+#define TL_STORE_PAYLOAD_MAX (1u << 20)  /* bytes of a payload */
+#define TL_STORE_VALUE_MAX   (64u << 10) /* bytes of a value of the state */
+
+struct tl_store_id { /* of a container; all 0: the pool itself */
+    uint8_t bytes[16];
+};
+
+struct tl_slice {
+    const void *at;
+    size_t len;
+};
+
+/* The state of one container inside a transaction. What get and each show is valid until the next call. */
+struct tl_store_tx {
+    const struct tl_store_tx_ops *ops;
+};
+struct tl_store_tx_ops {
+    int (*get)(struct tl_store_tx *tx, struct tl_slice key, struct tl_slice *value); /* 0, -ENOENT, -errno */
+    int (*put)(struct tl_store_tx *tx, struct tl_slice key, struct tl_slice value);  /* 0, -ENOSPC, -errno */
+    int (*del)(struct tl_store_tx *tx, struct tl_slice key);                         /* 0, -ENOENT, -errno */
+    /* All keys with this prefix, ascending, until fn gives something else than 0, which is given back. fn changes nothing. */
+    int (*each)(struct tl_store_tx *tx, struct tl_slice prefix,
+                int (*fn)(void *ctx, struct tl_slice key, struct tl_slice value), void *ctx);
+};
+typedef int (*tl_store_tx_fn)(void *ctx, struct tl_store_tx *tx);
+
+struct tl_record {
+    struct tl_slice key, meta, payload;
+};
+
+/* A record that was found. Its slices are valid inside the callback; the place may be kept for tl_store_ops.read. */
+struct tl_found {
+    struct tl_slice key, meta;
+    uint32_t payload_len;
+    struct tl_slice place; /* opaque, up to TL_STORE_PLACE_MAX bytes */
+};
+#define TL_STORE_PLACE_MAX 1024u
+
+struct tl_store_space {
+    uint64_t total_bytes, free_bytes; /* of the file system, or the cluster */
+    uint64_t used_bytes;              /* by this pool */
+};
+
+struct tl_store {
+    const struct tl_store_ops *ops;
+};
+
+struct tl_store_ops {
+    const char *name;
+    void (*close)(struct tl_store *s); /* what was not flushed may be lost */
+    int (*space)(struct tl_store *s, struct tl_store_space *out);
+
+    /* Runs fn inside a transaction; fn may run more than once. Nothing is changed if it gives something else than 0, which is
+     * given back. -EROFS: the pool was opened for reading; -ENOSPC, -EIO, ... */
+    int (*change)(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
+    /* The same, for looking only: put and del give -EROFS. */
+    int (*look)(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
+
+    /* The slices are copied. -EINVAL: a limit above; -ENOSPC; -EIO: what was written since the last flush may be lost. */
+    int (*write)(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r);
+    /* 0: all that this process has written is durable. Else none of it since the last flush may be relied on; it goes on anew. */
+    int (*flush)(struct tl_store *s);
+
+    /* Records with keys from `from` on that begin with `prefix`, ascending, until fn gives something else than 0, which is given
+     * back. Those that were flushed before the last change of this container are there. */
+    int (*scan)(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
+                int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
+    /* Bytes offset..offset+len-1 of a payload. -ENOENT: erased meanwhile; -EBADMSG: damaged. */
+    int (*read)(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+    /* Takes records away, and gives their space back. Those that are not there are passed over. */
+    int (*erase)(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
+
+    /* How often the container was changed, modulo 2^32; *out is not waited for. */
+    int (*changes)(struct tl_store *s, const struct tl_store_id *id, uint32_t *out);
+    /* Sleeps until that is another number than `seen`, or for so long. 0, -ETIMEDOUT, -EINTR. Any thread. */
+    int (*wait)(struct tl_store *s, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms);
+};
+
+struct tl_store_config {
+    bool create, read_only;
+    uint64_t map_bytes;    /* address space for the index; 0: 64 GiB */
+    uint32_t buffer_bytes; /* that appending may take; 0: 8 MiB */
+};
+
+/* A pool in a directory. create: makes it, -EEXIST if it is there. -ENOENT; -EPROTO: of another format version; -EROFS;
+ * -errno with a sentence. */
+int tl_store_embedded_open(struct tl_store **out, const char *directory, const struct tl_store_config *config,
+                           struct tl_error *err) TL_MUST_CHECK;
+
+#endif

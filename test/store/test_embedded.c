@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The embedded store: what every store must do, and what only files on a disk can suffer. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "store/store.h"
+#include "store/suite.h"
+
+static void make(char *where, size_t size)
+{
+    const struct tl_store_config config = {.create = true, .map_bytes = 256 << 20};
+    const char *base = getenv("TMPDIR");
+    struct tl_store *s;
+    struct tl_error err = {.code = 0};
+    snprintf(where, size, "%s/tl-pool-XXXXXX", base != NULL ? base : "/tmp");
+    assert_non_null(mkdtemp(where));
+    if (tl_store_embedded_open(&s, where, &config, &err) != 0)
+        fail_msg("%s", err.msg);
+    s->ops->close(s);
+}
+
+static struct tl_store *open_pool(const char *where)
+{
+    const struct tl_store_config config = {.map_bytes = 256 << 20};
+    struct tl_store *s = NULL;
+    struct tl_error err = {.code = 0};
+    if (tl_store_embedded_open(&s, where, &config, &err) != 0)
+        fprintf(stderr, "%s\n", err.msg);
+    return s;
+}
+
+static void destroy(const char *where)
+{
+    char path[300];
+    const char *const files[] = {"pool", "page", "meta.mdb", "meta.mdb-lock"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", where, files[i]);
+        unlink(path);
+    }
+    for (uint32_t i = 0; i < 64; i++) {
+        snprintf(path, sizeof path, "%s/ext.%u", where, i);
+        unlink(path);
+    }
+    assert_int_equal(rmdir(where), 0);
+}
+
+static int nothing(void *ctx, struct tl_store_tx *tx)
+{
+    (void)ctx, (void)tx;
+    return 0;
+}
+
+static int keep_place(void *ctx, const struct tl_found *f)
+{
+    struct tl_slice *out = ctx;
+    memcpy((void *)(uintptr_t)out->at, f->place.at, f->place.len);
+    out->len = f->place.len;
+    return 0;
+}
+
+static void spoil(const char *path, off_t offset)
+{
+    uint8_t byte = 0;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && pread(fd, &byte, 1, offset) == 1);
+    byte ^= 4;
+    assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
+    close(fd);
+}
+
+static const struct tl_store_id id = {{1}};
+
+static void write_one(struct tl_store *s, const char *key, const void *bytes, size_t len)
+{
+    struct tl_record r = {{key, strlen(key)}, {"", 0}, {bytes, len}};
+    assert_int_equal(s->ops->write(s, &id, &r), 0);
+    assert_int_equal(s->ops->flush(s), 0);
+}
+
+static void a_flipped_bit_is_noticed(void **state)
+{
+    (void)state;
+    static uint8_t bytes[200000], back[200000], place_bytes[TL_STORE_PLACE_MAX];
+    struct tl_slice place = {place_bytes, 0};
+    char where[256], path[300];
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    memset(bytes, 'x', sizeof bytes);
+    write_one(s, "key", bytes, sizeof bytes);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    assert_int_equal(s->ops->scan(s, &id, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, keep_place, &place), 0);
+    assert_int_equal(s->ops->read(s, place, 0, back, sizeof back), 0);
+    snprintf(path, sizeof path, "%s/ext.0", where);
+    spoil(path, 4096 + 70000);
+    assert_int_equal(s->ops->read(s, place, 0, back, sizeof back), -EBADMSG);
+    assert_int_equal(s->ops->read(s, place, 0, back, 65536), 0); /* what is whole can still be read */
+    assert_int_equal(truncate(path, 100000), 0);
+    assert_int_equal(s->ops->read(s, place, 131072, back, 10), -EBADMSG);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* Flushed, and not taken over yet: a damaged index block must not pass for an empty one. */
+static void a_damaged_index_block_stops_transactions(void **state)
+{
+    (void)state;
+    char where[256], path[300];
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    write_one(s, "key", "short", 5);
+    snprintf(path, sizeof path, "%s/ext.0", where);
+    spoil(path, 4096 + 50);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), -EBADMSG);
+    spoil(path, 4096 + 50);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
+static void what_is_no_pool_is_refused(void **state)
+{
+    (void)state;
+    char where[256], path[300];
+    struct tl_store *s;
+    struct tl_error err;
+    struct tl_store_config config = {.map_bytes = 1 << 20};
+    assert_int_equal(tl_store_embedded_open(&s, "/nowhere", &config, &err), -ENOENT);
+    assert_non_null(strstr(err.msg, "/nowhere is no pool"));
+    make(where, sizeof where);
+    config.create = true;
+    assert_int_equal(tl_store_embedded_open(&s, where, &config, &err), -EEXIST);
+    config.create = false;
+    snprintf(path, sizeof path, "%s/pool", where);
+    FILE *f = fopen(path, "w");
+    fputs("tiercel-pool 2\n", f);
+    fclose(f);
+    assert_int_equal(tl_store_embedded_open(&s, where, &config, &err), -EPROTO);
+    assert_non_null(strstr(err.msg, "tiercel-pool 2"));
+    destroy(where);
+}
+
+static void a_pool_opened_for_reading_is_not_changed(void **state)
+{
+    (void)state;
+    char where[256];
+    struct tl_error err;
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where), *reader;
+    write_one(s, "key", "short", 5);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    s->ops->close(s); /* LMDB: once a process */
+    const struct tl_store_config config = {.read_only = true, .map_bytes = 256 << 20};
+    assert_int_equal(tl_store_embedded_open(&reader, where, &config, &err), 0);
+    uint8_t place_bytes[TL_STORE_PLACE_MAX], back[5];
+    struct tl_slice place = {place_bytes, 0};
+    assert_int_equal(
+        reader->ops->scan(reader, &id, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, keep_place, &place), 0);
+    assert_int_equal(reader->ops->read(reader, place, 0, back, 5), 0);
+    assert_memory_equal(back, "short", 5);
+    struct tl_record r = {{"k", 1}, {"", 0}, {"", 0}};
+    assert_int_equal(reader->ops->write(reader, &id, &r), -EROFS);
+    assert_int_equal(reader->ops->change(reader, &id, nothing, NULL), -EROFS);
+    assert_int_equal(reader->ops->erase(reader, &id, NULL, 0), -EROFS);
+    reader->ops->close(reader);
+    destroy(where);
+}
+
+int main(void)
+{
+    const struct suite_store embedded = {"embedded", make, open_pool, destroy};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_flipped_bit_is_noticed),
+        cmocka_unit_test(a_damaged_index_block_stops_transactions),
+        cmocka_unit_test(what_is_no_pool_is_refused),
+        cmocka_unit_test(a_pool_opened_for_reading_is_not_changed),
+    };
+    return suite_run(&embedded) + cmocka_run_group_tests(tests, NULL, NULL);
+}
