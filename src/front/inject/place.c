@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "front/inject/inject.h"
+#include "front/preload/clean.h"
 
 bool tl_inject_directory(const struct tl_inject *in, pid_t pid, int dir, char out[PATH_MAX], bool *in_tree)
 {
@@ -42,6 +43,25 @@ static bool is_proc(const char *path)
     return strncmp(path, "/proc/", 6) == 0;
 }
 
+/* The common case: a plain path without links on its way, of which the text tells all. False: it has to be walked. */
+static bool place_at_once(const struct tl_inject *in, const char *path, unsigned how, struct tl_walk *walk)
+{
+    char target[2];
+    const struct tl_path_pair *pair = tl_paths_match(&in->paths, path);
+    if (pair == NULL || pair->link || path[pair->path_len] == '\0' || tl_paths_text(path) != TL_TEXT_PLAIN ||
+        path[strlen(path) - 1] == '/' || !tl_paths_map(pair, path, walk->real))
+        return false;
+    enum tl_clean clean = tl_clean_look(walk->real);
+    if (clean == TL_CLEAN_NOT || clean == TL_CLEAN_MISSING)
+        return false;
+    if (clean == TL_CLEAN_WAY && (how & TL_WALK_FOLLOW) != 0 && readlink(walk->real, target, sizeof target) >= 0)
+        return false;
+    memcpy(walk->path, path, strlen(path) + 1);
+    walk->pair = pair;
+    walk->slash = false;
+    return true;
+}
+
 int tl_inject_place(const struct tl_inject *in, pid_t pid, int dir, const char *path, unsigned how,
                     enum tl_place_kind *kind, struct tl_walk *walk)
 {
@@ -50,12 +70,14 @@ int tl_inject_place(const struct tl_inject *in, pid_t pid, int dir, const char *
     *kind = TL_PLACE_AS_IS;
     if ((path[0] != '/' || confined) && !tl_inject_directory(in, pid, dir, start, &in_tree))
         return 0;
-    bool close_by = in_tree || tl_paths_touch(&in->paths, start, path);
-    if (!close_by) {
-        snprintf(whole, sizeof whole, "%s/%s", path[0] == '/' ? "" : start, path);
-        if (is_proc(whole + (path[0] == '/')) || !has_links(whole))
-            return 0;
+    int n = snprintf(whole, sizeof whole, "%s%s%s", path[0] == '/' ? "" : start, path[0] == '/' ? "" : "/", path);
+    if ((how & ~TL_WALK_FOLLOW) == 0 && n < PATH_MAX && place_at_once(in, whole, how, walk)) {
+        *kind = TL_PLACE_SERVED;
+        return 0;
     }
+    bool close_by = in_tree || tl_paths_touch(&in->paths, start, path);
+    if (!close_by && (is_proc(whole) || !has_links(whole)))
+        return 0;
     snprintf(proc_self, sizeof proc_self, "/proc/%d", (int)pid);
     int rc = tl_paths_walk(&in->paths, start, path, how, proc_self, walk);
     if (rc != 0)

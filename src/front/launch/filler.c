@@ -7,6 +7,7 @@
 #include <libgen.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -39,7 +40,15 @@ int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_err
             tl_served_close(s);
             return rc;
         }
+        const char *tree = tl_tree_path(s->trees[s->count]);
+        s->roots[s->count] = realpath(tree, NULL);
         s->points[s->count++] = plan->mounts[i].point;
+        if (s->roots[s->count - 1] == NULL) {
+            int code = errno;
+            tl_error_set(err, -code, "%s: %s", tree, strerror(code));
+            tl_served_close(s);
+            return -code;
+        }
     }
     snprintf(folder, sizeof folder, "%s", plan->socket);
     int n = snprintf(s->socket, sizeof s->socket, "%s/run-%d.sock", dirname(folder), (int)getpid());
@@ -55,16 +64,17 @@ int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_err
 
 void tl_served_close(struct tl_served *s)
 {
-    while (s->count > 0)
+    while (s->count > 0) {
         tl_tree_close(s->trees[--s->count]);
+        free(s->roots[s->count]);
+    }
 }
 
 int tl_served_fill(const struct tl_served *s, const char *real)
 {
     for (size_t i = 0; i < s->count; i++) {
-        const char *path = tl_tree_path(s->trees[i]);
-        size_t len = strlen(path);
-        if (strncmp(real, path, len) == 0 && real[len] == '/')
+        size_t len = strlen(s->roots[i]);
+        if (strncmp(real, s->roots[i], len) == 0 && real[len] == '/')
             return tl_tree_fault(s->trees[i], real + len + 1);
     }
     return -ENOENT;

@@ -13,6 +13,7 @@
 struct tl_served {
     struct tl_tree *trees[TL_LAUNCH_MOUNTS_MAX];
     const char *points[TL_LAUNCH_MOUNTS_MAX]; /* into the plan */
+    char *roots[TL_LAUNCH_MOUNTS_MAX];        /* what stands for them, as the kernel names it: without links */
     size_t count;
     const char *const *also; /* other names of points: links to them */
     size_t also_count;

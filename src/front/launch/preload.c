@@ -47,11 +47,11 @@ static bool is_here(const char *point, const char *tree)
 }
 
 /* A path, the tree's below which its content is, and that tree's index. rest: of the path in the tree. */
-static bool add_pair(char text[TL_PATHS_TEXT], const char *path, const struct tl_tree *tree, const char *rest)
+static bool add_pair(char text[TL_PATHS_TEXT], const char *path, const struct tl_served *s, size_t i, const char *rest)
 {
     char real[2 * PATH_MAX], index[PATH_MAX];
-    const char *prefix = tl_tree_prefix(tree), *slash = strrchr(prefix, '/');
-    snprintf(real, sizeof real, "%s%s", tl_tree_path(tree), rest);
+    const char *prefix = tl_tree_prefix(s->trees[i]), *slash = strrchr(prefix, '/');
+    snprintf(real, sizeof real, "%s%s", s->roots[i], rest);
     snprintf(index, sizeof index, "%.*s/index", (int)(slash - prefix), prefix);
     return add(text, TL_PATHS_TEXT, path) && add(text, TL_PATHS_TEXT, real) && add(text, TL_PATHS_TEXT, index);
 }
@@ -69,7 +69,7 @@ static bool add_also(char text[TL_PATHS_TEXT], const struct tl_served *s, const 
     for (size_t i = 0; i < s->count; i++) {
         size_t n = strlen(s->points[i]);
         if (strncmp(real, s->points[i], n) == 0 && (real[n] == '/' || real[n] == '\0') && strcmp(plain, real) != 0)
-            return add_pair(text, plain, s->trees[i], real + n);
+            return add_pair(text, plain, s, i, real + n);
     }
     return true;
 }
@@ -80,11 +80,11 @@ static int write_paths(const struct tl_served *s, bool notified, const char *fol
 {
     bool absent = false, fits;
     for (size_t i = 0; i < s->count; i++)
-        absent = absent || !is_here(s->points[i], tl_tree_path(s->trees[i]));
+        absent = absent || !is_here(s->points[i], s->roots[i]);
     snprintf(text, TL_PATHS_TEXT, "-%s%s", absent ? "a" : "", notified ? "n" : "l");
     fits = add(text, TL_PATHS_TEXT, s->socket) && add(text, TL_PATHS_TEXT, folder);
     for (size_t i = 0; fits && i < s->count; i++)
-        fits = add_pair(text, s->points[i], s->trees[i], "");
+        fits = add_pair(text, s->points[i], s, i, "");
     for (size_t i = 0; fits && i < s->also_count; i++)
         fits = add_also(text, s, s->also[i]);
     return fits ? 0 : tl_error_set(err, -E2BIG, "the served paths are too long together; name a directory above them");

@@ -20,6 +20,7 @@ const struct tl_rung tl_rungs[] = {
      .probe = tl_rung_fuse_probe,
      .enter = tl_rung_fuse_enter,
      .limits = "setuid programs (sudo, ping) have no special rights; what other users own appears as nobody's"},
+#ifdef __x86_64__
     {.name = "inject",
      .summary = "a supervisor that answers the command's calls, and a library preloaded into it",
      .probe = tl_rung_inject_probe,
@@ -34,6 +35,7 @@ const struct tl_rung tl_rungs[] = {
      .enter = tl_rung_preload_enter,
      .anywhere = true,
      .limits = "static programs, Go programs and raw system calls go to the source, without the tier"},
+#endif
     {.name = "fault",
      .summary = "files in shared memory, at a path of their own, filled when they are opened",
      .probe = tl_rung_fault_probe,

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "front/preload/ask.h"
+#include "front/preload/clean.h"
 #include "front/preload/path_calls.h"
 
 /* Of the program's C library. */
@@ -158,45 +159,6 @@ static int find(const struct tl_paths *p, int dir, const char *path, bool follow
 
 /* ---- names that the kernel did not find ---- */
 
-/* Directories of trees that are known to hold no links, and to be reached by none: a missing name in them is missing. By
- * hash; trees do not change. */
-#define CLEAN_SLOTS 512u
-static _Atomic uint64_t clean[CLEAN_SLOTS];
-
-static uint64_t hash_directory(const char *path)
-{
-    const char *end = tl_last_slash(path);
-    uint64_t h = 1469598103934665603u;
-    for (const char *c = path; c < end; c++)
-        h = (h ^ (unsigned char)*c) * 1099511628211u;
-    return h | 1;
-}
-
-static bool holds_links(long fd)
-{
-    struct entry {
-        uint64_t ino, off;
-        unsigned short len;
-        unsigned char type;
-        char name[];
-    };
-    union {
-        char bytes[8192];
-        uint64_t align;
-    } room;
-    for (;;) { /* until the directory's end */
-        long n = tl_raw3(SYS_getdents64, fd, tl_arg(&room), sizeof room);
-        if (n <= 0)
-            return n < 0;
-        for (long at = 0; at < n;) {
-            const struct entry *e = (const struct entry *)(const void *)(room.bytes + at);
-            if (e->type == 10 /* DT_LNK */ || e->type == 0)
-                return true;
-            at += e->len;
-        }
-    }
-}
-
 static long open_without_links(int dir, const char *path, int flags)
 {
     struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
@@ -206,21 +168,14 @@ static long open_without_links(int dir, const char *path, int flags)
 /* Whether a name missing at this real path in a tree may be there all the same, by a link that leaves the tree. */
 static bool may_be_linked(char real[PATH_MAX])
 {
-    uint64_t hash = hash_directory(real);
-    _Atomic uint64_t *slot = &clean[hash % CLEAN_SLOTS];
-    if (atomic_load_explicit(slot, memory_order_relaxed) == hash)
-        return false;
-    char *end = real + (tl_last_slash(real) - real);
-    *end = '\0';
-    long fd = open_without_links(AT_FDCWD, real, O_RDONLY | O_DIRECTORY);
-    *end = '/';
-    if (fd < 0)
-        return fd == -ELOOP;
-    bool links = holds_links(fd);
-    tl_raw2(SYS_close, fd, 0);
-    if (!links)
-        atomic_store_explicit(slot, hash, memory_order_relaxed);
-    return links;
+    char target[2];
+    switch (tl_clean_look(real)) {
+    case TL_CLEAN_ALL:
+    case TL_CLEAN_MISSING: return false;
+    case TL_CLEAN_WAY: return tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(real), tl_arg(target), sizeof target) >= 0;
+    case TL_CLEAN_NOT: break;
+    }
+    return true;
 }
 
 /* After -ENOENT: looks again, link by link. True if there is another place to try. */
