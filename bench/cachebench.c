@@ -161,7 +161,7 @@ static double share_used(const struct tl_cache *c)
     return (double)live / (double)s.limit_bytes;
 }
 
-/* A quarter of each: small records, pages, 256 KiB, a megabyte and more. */
+/* A quarter of each: small records, pages, 128 KiB, a megabyte and more. */
 static void fill_up(struct tl_cache *c, uint64_t limit)
 {
     struct times t = {0};
@@ -170,7 +170,7 @@ static void fill_up(struct tl_cache *c, uint64_t limit)
     while (s.evictions == 0) {
         puts_of(c, 500, limit / (1u << 20), &t);
         puts_of(c, 4096, limit / (4096 * 256), &t);
-        puts_of(c, 256 << 10, limit / (4096 * 256) / 64, &t);
+        puts_of(c, 128 << 10, limit / (4096 * 256) / 32, &t);
         fill_of(c, limit / 256, &t);
         tl_cache_stats(c, &s);
     }

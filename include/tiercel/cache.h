@@ -10,7 +10,7 @@
  *
  * Threads: tiercel_cache_get, _has and _release may be called by any number of threads at once; the others by one at a time. After
  * fork, a child may do the former, and parent and child share what they hold. When the daemon goes away, what was there can
- * still be read; calls that need it give -ECONNRESET: open another one, which sees the values again once the daemon's
+ * still be read; calls that need the daemon give -ECONNRESET: open another one, which sees the values again once the daemon's
  * keeper has started the next daemon. Conventions as in tiercel.h. */
 #ifndef TIERCEL_CACHE_H
 #define TIERCEL_CACHE_H
@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 #define TIERCEL_CACHE_UNKNOWN   UINT64_MAX   /* a size that shows when the fill is committed */
-#define TIERCEL_CACHE_PUT_MAX   (256u << 10) /* bytes of a value that is put in one call */
+#define TIERCEL_CACHE_PUT_MAX   (128u << 10) /* bytes of a value that is put in one call */
 #define TIERCEL_CACHE_LABEL_MAX 4095
 
 struct tiercel_key {
@@ -80,6 +80,9 @@ TIERCEL_API int tiercel_cache_get(struct tiercel_cache *c, struct tiercel_key ke
                                   struct tiercel_value *out) TIERCEL_MUST_CHECK;
 /* The end of that; its bytes must not be looked at any more. */
 TIERCEL_API void tiercel_cache_release(struct tiercel_cache *c, struct tiercel_value *value);
+/* After -ENOENT of get: brings the value back to memory if the daemon has it on a local disk (tierceld --values-dir). Blocks. 0: now it is
+ * there, unless it is given up again; -ENOENT; -ECONNRESET. */
+TIERCEL_API int tiercel_cache_fetch(struct tiercel_cache *c, struct tiercel_key key) TIERCEL_MUST_CHECK;
 /* 1: it is there, 0: not. */
 TIERCEL_API int tiercel_cache_has(struct tiercel_cache *c, struct tiercel_key key);
 

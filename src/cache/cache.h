@@ -26,13 +26,18 @@
 #define TL_CACHE_UNKNOWN     UINT64_MAX    /* a size that shows when the fill is committed */
 #define TL_CACHE_UNKNOWN_MAX (64ull << 20) /* bytes of such a fill, unless it says more */
 #define TL_CACHE_STEP        TL_SPACE_STEP /* bytes that one write takes at most */
-#define TL_CACHE_PUT_MAX     (256u << 10)
+#define TL_CACHE_PUT_MAX     (128u << 10)
 #define TL_CACHE_FILLS_MAX   256u /* on their way at the same time */
 #define TL_CACHE_READERS_MAX 128u
 #define TL_CACHE_LABEL_MAX   4095u
 #define TL_CACHE_LIMIT_LEAST (4ull << 20)
 
+struct tl_cache_item;
+
 struct tl_cache_config {
+    /* Called of a value that is about to be evicted, and can still be read and held; may be NULL. It changes nothing here. */
+    void (*evicting)(void *ctx, const struct tl_cache_item *item);
+    void *evicting_ctx;
     uint64_t limit_bytes;
     uint64_t limit_max_bytes; /* the limit may be raised so far; 0: twice limit_bytes */
     uint64_t pin_quota_bytes; /* 0: half of the limit, and follows it */
@@ -142,6 +147,8 @@ bool tl_cache_scrub(struct tl_cache *c, uint64_t *cursor);
 void tl_cache_stats(const struct tl_cache *c, struct tl_cache_stats *out);
 const char *tl_cache_job_name(const struct tl_cache *c, uint16_t job); /* "" */
 void tl_cache_job_usage(const struct tl_cache *c, uint16_t job, struct tl_cache_usage *out, uint64_t *quota);
+/* What is known of one. 0, -ENOENT. The label is valid as below. */
+int tl_cache_look(const struct tl_cache *c, struct tl_hash key, struct tl_cache_item *out) TL_MUST_CHECK;
 /* Up to max values from *cursor on (0 at first), looking at no more than 4,096 entries. How many; *cursor is UINT64_MAX at the
  * end. Labels are valid until the next call that changes anything. */
 uint32_t tl_cache_list(const struct tl_cache *c, uint64_t *cursor, struct tl_cache_item *out, uint32_t max);

@@ -98,7 +98,7 @@ static int publish(struct tl_cache *c, uint32_t entry, const struct tl_entry_vie
         uint32_t n = tl_table_rivals(&c->table, v->key, rivals);
         for (uint32_t i = 0; i < n && rc == -EXFULL; i++)
             if (tl_evict_listed(c->evict, rivals[i])) {
-                c->stats.evictions++;
+                tl_cache_tell_evicting(c, rivals[i]);
                 tl_cache_forget(c, rivals[i]);
                 rc = tl_table_publish(&c->table, entry, v, TL_ENTRY_NONE);
             }
@@ -211,6 +211,11 @@ int tl_cache_put(struct tl_cache *c, const struct tl_cache_attr *attr, const voi
     int rc = admit(c, attr, size);
     if (rc == 0)
         rc = put(c, attr, bytes, size);
+    if (rc == -ENOMEM) { /* others have taken it: we make do with what we have */
+        tl_cache_squeeze(c, true);
+        rc = put(c, attr, bytes, size);
+        tl_cache_squeeze(c, false);
+    }
     c->stats.refused += rc == -ENOSPC || rc == -EDQUOT || rc == -ENOMEM;
     c->stats.damaged += rc == -EBADMSG;
     return rc;
@@ -312,6 +317,11 @@ int64_t tl_cache_write(struct tl_cache *c, uint32_t fill, const void *bytes, uin
     if (len == 0)
         return 0;
     int rc = grow(c, f, f->written + len);
+    if (rc == -ENOMEM) {
+        tl_cache_squeeze(c, true);
+        rc = grow(c, f, f->written + len);
+        tl_cache_squeeze(c, false);
+    }
     if (rc != 0)
         return rc;
     uint8_t *to = (uint8_t *)tl_space_at(c->space, f->place) + f->written;

@@ -47,6 +47,7 @@ struct tl_cache {
     struct tl_fill fills[TL_CACHE_FILLS_MAX];
     uint32_t fill_count;
     uint64_t limbo_left; /* bytes of limbo that the last sweep found held */
+    uint64_t squeezed;   /* the space's limit while the system is short of memory; 0: it is not */
     bool dropping;       /* compaction gives values up rather than moving them */
     struct tl_prng prng;
     struct tl_scrub scrub;
@@ -61,6 +62,8 @@ bool tl_cache_is_record(const struct tl_cache *c, uint64_t size); /* small value
 uint32_t tl_cache_list_of(struct tl_value_meta m);                /* of evict */
 /* Counts the entry, in or out. */
 void tl_cache_count(struct tl_cache *c, uint32_t entry, const struct tl_entry_view *v, bool in);
+/* It is about to be evicted. */
+void tl_cache_tell_evicting(struct tl_cache *c, uint32_t entry);
 /* Takes the value out, and gives back what it has. */
 void tl_cache_forget(struct tl_cache *c, uint32_t entry);
 
@@ -72,6 +75,8 @@ int tl_cache_room(struct tl_cache *c, uint64_t bytes) TL_MUST_CHECK;
 /* The job has so much room in its quota. 0; -EAGAIN; -EDQUOT. */
 int tl_cache_quota_room(struct tl_cache *c, uint16_t job, uint64_t bytes) TL_MUST_CHECK;
 void tl_cache_sweep(struct tl_cache *c);
+/* The system has no memory for us, though we are below our limit: what we have is the limit, until this is over. */
+void tl_cache_squeeze(struct tl_cache *c, bool on);
 bool tl_cache_evict_one(struct tl_cache *c); /* false: there is nothing that may go */
 /* The space's limit follows the table's size and what it will grow by; pages of the pool go if they are too many then. */
 void tl_cache_fit(struct tl_cache *c, uint64_t growth);

@@ -29,10 +29,19 @@ void tl_cache_fit(struct tl_cache *c, uint64_t growth)
 {
     struct tl_space_stats s;
     uint64_t others = c->table.bytes + growth, limit = c->limit > others ? c->limit - others : 0;
+    limit = c->squeezed != 0 && c->squeezed < limit ? c->squeezed : limit;
     tl_space_set_limit(c->space, limit);
     tl_space_stats(c->space, &s);
     if (s.used_bytes > limit && s.used_bytes - limit <= TL_SPACE_STEP)
         (void)tl_space_shrink(c->space, s.used_bytes - limit);
+}
+
+void tl_cache_squeeze(struct tl_cache *c, bool on)
+{
+    struct tl_space_stats s;
+    tl_space_stats(c->space, &s);
+    c->squeezed = on ? s.used_bytes : 0;
+    tl_cache_fit(c, 0);
 }
 
 void tl_cache_sweep(struct tl_cache *c)
@@ -70,8 +79,7 @@ static enum tl_log_verdict judge(void *ctx, uint32_t owner, uint64_t place)
         return TL_LOG_MOVE; /* the label of one that is being filled */
     if (!c->dropping || tl_meta_unpack(v.meta).class == TL_VALUE_PINNED)
         return TL_LOG_MOVE;
-    c->stats.evictions++;
-    c->stats.evicted_bytes += v.size;
+    tl_cache_tell_evicting(c, entry);
     tl_cache_forget(c, entry);
     return TL_LOG_DROP;
 }
@@ -129,8 +137,7 @@ static bool evict_from(struct tl_cache *c, uint32_t list)
     uint32_t entry = tl_evict_victim(c->evict, list);
     if (entry == TL_EVICT_NONE)
         return false;
-    c->stats.evictions++;
-    c->stats.evicted_bytes += tl_table_view(&c->table, entry).size;
+    tl_cache_tell_evicting(c, entry);
     tl_cache_forget(c, entry);
     return true;
 }

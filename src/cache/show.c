@@ -27,6 +27,27 @@ static struct tl_cache_item item_of(const struct tl_cache *c, uint32_t entry, co
     return item;
 }
 
+int tl_cache_look(const struct tl_cache *c, struct tl_hash key, struct tl_cache_item *out)
+{
+    uint32_t entry = tl_table_find(&c->table, key);
+    if (entry == TL_ENTRY_NONE)
+        return -ENOENT;
+    struct tl_entry_view v = tl_table_view(&c->table, entry);
+    *out = item_of(c, entry, &v);
+    return 0;
+}
+
+void tl_cache_tell_evicting(struct tl_cache *c, uint32_t entry)
+{
+    struct tl_entry_view v = tl_table_view(&c->table, entry);
+    c->stats.evictions++;
+    c->stats.evicted_bytes += v.size;
+    if (c->config.evicting != NULL) {
+        struct tl_cache_item item = item_of(c, entry, &v);
+        c->config.evicting(c->config.evicting_ctx, &item);
+    }
+}
+
 uint32_t tl_cache_list(const struct tl_cache *c, uint64_t *cursor, struct tl_cache_item *out, uint32_t max)
 {
     uint32_t found = 0, looked = 0;

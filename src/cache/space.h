@@ -19,7 +19,7 @@
 #include "base/error.h"
 
 #define TL_SPACE_CLASSES 40u
-#define TL_SPACE_STEP    (128u << 10) /* bytes that one call makes, punches or copies at most */
+#define TL_SPACE_STEP    (64u << 10) /* bytes that one call makes, punches or copies at most */
 
 struct tl_space_config {
     int fd;                   /* of a file to use, which becomes ours; -1: a memory file is made */

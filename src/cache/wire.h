@@ -29,6 +29,7 @@ enum tl_values_op {
     TL_VALUES_ABORT,
     TL_VALUES_DROP,
     TL_VALUES_CLASS, /* of a value: becomes class */
+    TL_VALUES_FETCH, /* from below, if it is there: answered when it is in memory */
 };
 
 #define TL_VALUES_REPLACE 1u

@@ -298,6 +298,8 @@ static int run_get(const struct where *w, const char *name)
     if (open_cache(w, &c, &err) < 0)
         return cli_report(&err, w->json);
     int rc = tiercel_cache_get(c, key_of(name), &v);
+    if (rc == -ENOENT && tiercel_cache_fetch(c, key_of(name)) == 0)
+        rc = tiercel_cache_get(c, key_of(name), &v);
     if (rc == 0) {
         bool ok = fwrite(v.bytes, 1, v.size, stdout) == v.size;
         tiercel_cache_release(c, &v);

@@ -21,11 +21,12 @@ void cli_daemon_args(struct cli_args *a, const struct cli_tier *t, const struct 
     cli_args_add(a, "%s", t->runtime);
     const struct {
         const char *option, *value;
-    } texts[] = {{"--source", o->source},        {"--cache-size", o->cache_size},
-                 {"--readahead", o->readahead},  {"--bulk", o->bulk},
-                 {"--roots", o->roots},          {"--arity", o->arity},
-                 {"--link-rate", o->link_rate},  {"--storage-rate", o->storage_rate},
-                 {"--revalidate", o->revalidate}};
+    } texts[] = {{"--source", o->source},         {"--cache-size", o->cache_size},
+                 {"--readahead", o->readahead},   {"--bulk", o->bulk},
+                 {"--roots", o->roots},           {"--arity", o->arity},
+                 {"--link-rate", o->link_rate},   {"--storage-rate", o->storage_rate},
+                 {"--revalidate", o->revalidate}, {"--values-share", o->values_share},
+                 {"--values-dir", o->values_dir}, {"--values-dir-size", o->values_dir_size}};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         if (texts[i].value == NULL)
             continue;

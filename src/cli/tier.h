@@ -151,8 +151,9 @@ void cli_auth_wipe(char **secret); /* wipes and frees; *secret may be NULL */
 /* ---- starting and stopping (launch.c, slurm.c, stop.c, ready.c) ---- */
 
 struct cli_daemon_options {
-    const char *metrics; /* a port, "unix", or "off"; NULL: off */
-    const char *source;  /* URLs; NULL: the file system */
+    const char *metrics;                                     /* a port, "unix", or "off"; NULL: off */
+    const char *source;                                      /* URLs; NULL: the file system */
+    const char *values_share, *values_dir, *values_dir_size; /* as texts; NULL: the daemon's default */
     const char *cache_size, *readahead, *bulk, *roots, *arity, *link_rate,
         *storage_rate; /* NULL: the daemon's default */
     int threads;

@@ -396,6 +396,12 @@ int tiercel_cache_abort(struct tiercel_cache *c, unsigned fill)
     return call(c, &q, NULL, NULL);
 }
 
+int tiercel_cache_fetch(struct tiercel_cache *c, struct tiercel_key key)
+{
+    struct tl_values_request q = {.op = TL_VALUES_FETCH, .key = hash_of(key)};
+    return call(c, &q, NULL, NULL);
+}
+
 int tiercel_cache_drop(struct tiercel_cache *c, struct tiercel_key key)
 {
     struct tl_values_request q = {.op = TL_VALUES_DROP, .key = hash_of(key)};

@@ -42,7 +42,8 @@ enum tl_watch_kind {
     TL_WATCH_MOUNTS,
     TL_WATCH_KEEPER,
     TL_WATCH_METRICS,
-    TL_WATCH_VALUES
+    TL_WATCH_VALUES,
+    TL_WATCH_LOWER
 };
 
 struct tl_mount {

@@ -45,6 +45,7 @@ static void dispatch(struct tl_daemon *d, const struct epoll_event *ev)
     case TL_WATCH_KEEPER: tl_kept_lost(d); break;
     case TL_WATCH_METRICS: tl_metrics_ready(d, index, ev->events); break;
     case TL_WATCH_VALUES: tl_session_ready(d, index, ev->events); break;
+    case TL_WATCH_LOWER: tl_lower_ready(d); break;
     }
 }
 

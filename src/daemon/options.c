@@ -29,6 +29,8 @@ static const char usage[] =
     "  --runtime DIR       where sockets, logs and keys of tiers lie\n"
     "  --cache-size BYTES  cache limit, with K, M or G (default: a quarter of memory, at most 16G)\n"
     "  --values-share N    percent of it that values of local programs may take (default 25; 0: none)\n"
+    "  --values-dir DIR    where values go that memory has no room for; yours alone (mode 0700)\n"
+    "  --values-dir-size BYTES  limit of that (default 8G)\n"
     "  --roots N|auto      nodes that read the source, each its share (default auto); the same on all nodes\n"
     "  --arity N|auto      children a node (default auto); the same on all nodes\n"
     "  --link-rate BYTES   of a node's link a second, for auto; 100G for 800 Gbit/s\n"
@@ -60,6 +62,8 @@ enum {
     OPT_RUNTIME,
     OPT_CACHE,
     OPT_VALUES,
+    OPT_VALUES_DIR,
+    OPT_VALUES_DIR_SIZE,
     OPT_ROOTS,
     OPT_ARITY,
     OPT_LINK_RATE,
@@ -92,6 +96,8 @@ static const struct option options[] = {
     {"runtime", required_argument, NULL, OPT_RUNTIME},
     {"cache-size", required_argument, NULL, OPT_CACHE},
     {"values-share", required_argument, NULL, OPT_VALUES},
+    {"values-dir", required_argument, NULL, OPT_VALUES_DIR},
+    {"values-dir-size", required_argument, NULL, OPT_VALUES_DIR_SIZE},
     {"roots", required_argument, NULL, OPT_ROOTS},
     {"arity", required_argument, NULL, OPT_ARITY},
     {"link-rate", required_argument, NULL, OPT_LINK_RATE},
@@ -229,6 +235,8 @@ static int take_option(struct tl_options *o, struct raw *raw, int option, const 
     case OPT_ENCRYPT: o->encrypt = true; return 0;
     case OPT_BULK: return copy_text("--bulk", arg, o->bulk, sizeof o->bulk, err);
     case OPT_VALUES: return parse_number("--values-share", arg, 0, 90, &o->values_share, err);
+    case OPT_VALUES_DIR: return copy_text("--values-dir", arg, o->values_dir, sizeof o->values_dir, err);
+    case OPT_VALUES_DIR_SIZE: return parse_bytes("--values-dir-size", arg, 1u << 20, &o->values_dir_bytes, err);
     case OPT_THREADS: return parse_number("--threads", arg, 1, 64, &o->threads, err);
     case OPT_LOG: return copy_text("--log", arg, o->log, sizeof o->log, err);
     case OPT_READY:
@@ -416,6 +424,7 @@ int tl_options_parse(struct tl_options *o, int argc, char **argv, bool *done, st
                              .metrics = "off",
                              .threads = 16,
                              .values_share = 25,
+                             .values_dir_bytes = 8ull << 30,
                              .ready_fd = -1,
                              .keeper_fd = -1,
                              .mender_fd = -1,

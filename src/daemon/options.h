@@ -21,6 +21,8 @@ struct tl_options {
     char **addresses;       /* node_count strings "host:port" */
     uint32_t *groups;       /* of each node: the first node with the same group; NULL: the list names none */
     uint32_t node_count, rank, roots, arity, threads;
+    char values_dir[4096]; /* "": none */
+    uint64_t values_dir_bytes;
     uint32_t values_share; /* percent of the cache that values may take */
     uint64_t cache_size_bytes, readahead_bytes;
     uint32_t revalidate_s; /* 0: never */

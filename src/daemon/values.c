@@ -76,14 +76,23 @@ int tl_values_need(struct tl_daemon *d, struct tl_error *err)
     uint64_t limit = tl_values_limit(d), most = memory_bytes() < LIMIT_MAX ? memory_bytes() : LIMIT_MAX;
     const struct tl_cache_config config = {.limit_bytes = limit,
                                            .limit_max_bytes = most < limit ? limit : most,
+                                           .evicting = tl_lower_evicting,
+                                           .evicting_ctx = d,
                                            .values_fd = -1,
                                            .adopt_directory_fd = -1,
                                            .adopt_uses_fd = -1,
                                            .adopt_values_fd = -1};
     int rc = tl_cache_new(&d->values.cache, &config, err);
-    if (rc == 0)
-        hand_to_keeper(d);
-    return rc;
+    if (rc != 0)
+        return rc;
+    rc = tl_lower_open(d, err);
+    if (rc != 0) {
+        tl_cache_free(d->values.cache);
+        d->values.cache = NULL;
+        return rc;
+    }
+    hand_to_keeper(d);
+    return 0;
 }
 
 /* What clients of the daemon before hold stays until they end. Holds whose pages cannot be read safely are not looked at. */
@@ -127,6 +136,8 @@ void tl_values_start(struct tl_daemon *d)
         return;
     const struct tl_cache_config config = {.limit_bytes = tl_values_limit(d),
                                            .limit_max_bytes = UINT64_MAX,
+                                           .evicting = tl_lower_evicting,
+                                           .evicting_ctx = d,
                                            .values_fd = -1,
                                            .adopt_directory_fd = directory[0],
                                            .adopt_uses_fd = directory[1],
@@ -143,6 +154,8 @@ void tl_values_start(struct tl_daemon *d)
     }
     tl_cache_stats(d->values.cache, &s);
     d->values.scrub_cursor = 0;
+    if (tl_lower_open(d, &err) != 0)
+        tl_log("error", "going on without values on disk: %s", err.msg);
     tl_log("info", "going on with %llu values; %llu were half written", (unsigned long long)s.adopted,
            (unsigned long long)s.not_adopted);
 }
@@ -155,6 +168,7 @@ void tl_values_close(struct tl_daemon *d)
     for (uint32_t i = 0; i < TL_SESSIONS_MAX; i++)
         if (d->values.orphans[i].holds != NULL)
             munmap(d->values.orphans[i].holds, TL_HOLDS_BYTES);
+    tl_lower_close(d);
     tl_cache_free(d->values.cache);
     d->values.cache = NULL;
 }
@@ -200,9 +214,11 @@ void tl_values_tick(struct tl_daemon *d)
     v->busy = false;
     if (v->cache == NULL)
         return;
+    bool more = tl_lower_go_on(d);
     for (uint32_t i = 0; i < TL_SESSIONS_MAX; i++)
         if (v->sessions[i] != NULL && tl_session_go_on(d, i))
-            v->busy = true;
+            more = true;
+    v->busy |= more;
     for (uint32_t i = 0; i < STEPS_PER_TURN; i++) {
         if (!tl_cache_tick(v->cache))
             break;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The daemon's values: a cache manager (cache/cache.h) for the local clients of its user, made when the first one comes. All of it
- * belongs to the loop's thread. values.c: life and limits; values_session.c: clients; values_verbs.c: the verb `cache`. */
+ * belongs to the loop's thread. values.c: life and limits; values_session.c: clients; values_lower.c: what is on a local disk; values_verbs.c: the verb `cache`. */
 #ifndef TL_DAEMON_VALUES_H
 #define TL_DAEMON_VALUES_H
 
@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "cache/cache.h"
+#include "daemon/values_lower.h"
 
 #define TL_SESSIONS_MAX (TL_CACHE_READERS_MAX - 1)
 
@@ -25,6 +26,7 @@ struct tl_orphan {
 
 struct tl_values {
     struct tl_cache *cache; /* NULL: nobody wanted one yet */
+    struct tl_lower *lower; /* NULL: none */
     struct tl_session *sessions[TL_SESSIONS_MAX];
     struct tl_orphan orphans[TL_SESSIONS_MAX];
     uint32_t orphan_count;

@@ -27,8 +27,10 @@ struct tl_session {
     int holds_fd;
     uint16_t job;
     uint32_t fills[FILLS_MAX]; /* id + 1; 0: none */
-    bool busy, waits;          /* a request is on its way; until a fill ends */
-    bool deaf;                 /* the next one is not asked for */
+    struct tl_hash fill_keys[FILLS_MAX];
+    bool busy, waits; /* a request is on its way; until a fill ends */
+    bool asked;       /* FETCH: for the value */
+    bool deaf;        /* the next one is not asked for */
     uint64_t seen_ended;
     uint32_t done; /* items, or bytes of a write */
     struct tl_values_request request;
@@ -225,7 +227,10 @@ static int put_item(struct tl_daemon *d, struct tl_session *s, uint32_t i)
                                     .check = (item.flags & TL_VALUES_CHECK) != 0,
                                     .digest = item.digest,
                                     .label = item.label_len > 0 ? label : NULL};
-    return tl_cache_put(d->values.cache, &a, s->window + item.offset, item.size);
+    int rc = tl_cache_put(d->values.cache, &a, s->window + item.offset, item.size);
+    if (rc == 0)
+        tl_lower_changed(d, item.key);
+    return rc;
 }
 
 /* Some items. -EAGAIN: there are more. */
@@ -265,6 +270,7 @@ static int begin(struct tl_daemon *d, struct tl_session *s)
     s->seen_ended = d->values.fills_ended;
     if (rc == 0) {
         *slot = fill + 1;
+        s->fill_keys[slot - s->fills] = q->key;
         s->reply.head.fill = fill + 1;
     }
     return s->waits ? -EAGAIN : rc;
@@ -294,6 +300,8 @@ static int end_fill(struct tl_daemon *d, struct tl_session *s, bool commit)
         tl_cache_abort(d->values.cache, *slot - 1);
     if (rc == -EAGAIN)
         return rc;
+    if (commit && rc == 0)
+        tl_lower_changed(d, s->fill_keys[slot - s->fills]);
     *slot = 0;
     d->values.fills_ended++; /* who waits for it looks again */
     d->values.busy = true;
@@ -308,6 +316,23 @@ static int set_job(struct tl_daemon *d, struct tl_session *s)
     return job > 0 ? 0 : job == -EAGAIN ? -ENOSPC : job;
 }
 
+static int drop(struct tl_daemon *d, struct tl_hash key)
+{
+    tl_lower_changed(d, key);
+    return tl_cache_drop(d->values.cache, key);
+}
+
+static int fetch(struct tl_daemon *d, struct tl_session *s)
+{
+    int rc = s->asked && !tl_cache_has(d->values.cache, s->request.key) && !tl_lower_fetching(d, s->request.key)
+                 ? -ENOENT /* it was not to be had */
+                 : tl_lower_fetch(d, s->request.key);
+    s->asked = rc == -EAGAIN && tl_lower_fetching(d, s->request.key);
+    s->waits = rc == -EAGAIN;
+    s->seen_ended = d->values.fills_ended;
+    return rc;
+}
+
 /* 0, -errno, or -EAGAIN: not yet. */
 static int carry_out(struct tl_daemon *d, struct tl_session *s)
 {
@@ -319,7 +344,8 @@ static int carry_out(struct tl_daemon *d, struct tl_session *s)
     case TL_VALUES_WRITE: return write_some(d, s);
     case TL_VALUES_COMMIT: return end_fill(d, s, true);
     case TL_VALUES_ABORT: return end_fill(d, s, false);
-    case TL_VALUES_DROP: return tl_cache_drop(d->values.cache, q->key);
+    case TL_VALUES_DROP: return drop(d, q->key);
+    case TL_VALUES_FETCH: return fetch(d, s);
     case TL_VALUES_CLASS:
         return q->class > TL_VALUE_PINNED ? -EINVAL
                                           : tl_cache_set_class(d->values.cache, q->key, (enum tl_value_class)q->class);
@@ -343,7 +369,7 @@ static bool receive(struct tl_session *s)
     s->reply.head = (struct tl_values_reply){.result = 0};
     s->done = 0;
     s->busy = true;
-    s->waits = false;
+    s->waits = s->asked = false;
     return true;
 }
 

@@ -94,6 +94,7 @@ static json_t *stat_json(struct tl_daemon *d)
     json_object_set_new(o, "classes", classes);
     json_object_set_new(o, "jobs", jobs_json(d->values.cache));
     json_object_set_new(o, "clients", json_integer(s.readers));
+    json_object_set_new(o, "disk", tl_lower_json(d));
     json_object_set_new(o, "fills", json_integer(s.fills));
     json_object_set_new(o, "scrubbing", json_boolean(d->values.scrub_cursor != UINT64_MAX));
     return o;
@@ -212,7 +213,7 @@ static void sub_drop(struct tl_daemon *d, struct tl_control *c)
     struct tl_hash key;
     if (!parse_key(tl_control_arg(c, 2), &key))
         fail(c, -EINVAL, "cache drop wants a key of 32 hex digits");
-    else if (tl_cache_drop(d->values.cache, key) != 0)
+    else if (tl_lower_changed(d, key), tl_cache_drop(d->values.cache, key) != 0)
         fail(c, -ENOENT, "no value of this key is here");
     else
         tl_control_reply(c, 'r', json_pack("{s:b}", "dropped", 1));

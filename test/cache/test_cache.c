@@ -82,7 +82,7 @@ static void values_of_all_sizes_come_back(void **state)
 {
     (void)state;
     static const uint64_t sizes[] = {0,    1,    15,   16,    17,    100,   4000,   4095,
-                                     4096, 4097, 9000, 16384, 20000, 65536, 200000, TL_CACHE_PUT_MAX};
+                                     4096, 4097, 9000, 16384, 20000, 65536, 120000, TL_CACHE_PUT_MAX};
     struct tl_cache *c = cache_of(16 * MIB, 0);
     for (uint64_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         assert_int_equal(put(c, i, sizes[i]), 0);
@@ -200,9 +200,9 @@ static void a_job_stays_within_its_quota(void **state)
         tl_cache_job_usage(c, (uint16_t)job, &use, &quota);
         assert_true(use.cost_bytes <= quota);
     }
-    assert_int_equal(put_as(c, 300, 200000, (struct tl_cache_attr){.job = (uint16_t)job}), 0);
+    assert_int_equal(put_as(c, 300, 130000, (struct tl_cache_attr){.job = (uint16_t)job}), 0);
     assert_int_equal(tl_cache_set_quota(c, (uint16_t)job, 100000), 0);
-    assert_int_equal(put_as(c, 301, 200000, (struct tl_cache_attr){.job = (uint16_t)job}), -EDQUOT);
+    assert_int_equal(put_as(c, 301, 130000, (struct tl_cache_attr){.job = (uint16_t)job}), -EDQUOT);
     for (uint64_t i = 0; i < 20; i++)
         assert_value(c, i, 100000);
     tl_cache_free(c);

@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#define SEEDS  250u
-#define STEPS  1000u
+#define SEEDS  200u
+#define STEPS  700u
 #define KEYS   600u
 #define HELD   40u
 #define FILLS  4u
@@ -64,7 +64,7 @@ static void bytes_of(uint64_t key, uint64_t version, uint64_t from, uint64_t len
 
 static uint64_t draw_size(struct model *m)
 {
-    static const uint64_t bounds[] = {64, 600, 4097, 20000, 250000};
+    static const uint64_t bounds[] = {64, 600, 4097, 20000, 130000};
     uint64_t bound = bounds[tl_prng_below(&m->prng, 5)];
     return tl_prng_below(&m->prng, 8) == 0 ? bound / 4096 * 4096 : tl_prng_below(&m->prng, bound);
 }

@@ -153,6 +153,37 @@ class Values(unittest.TestCase):
         self.finish(holder)
         eventually(lambda: (self.client("wash", 1), self.stat()["held_bytes"] == 0)[1], "what it held goes")
 
+    def test_values_that_were_pushed_out_come_back_from_the_disk(self):
+        self.ok("down", "--timeout", "2")
+        os.mkdir(self.dir + "/disk", 0o755)
+        self.ok("up", "-N", "1", "--cache-size", "128M", "--values-dir", self.dir + "/disk")
+        self.refused("chmod 700", "cache", "stat")
+        os.chmod(self.dir + "/disk", 0o700)
+        for n in range(20):
+            self.ok("cache", "put", f"name {n}", input=f"value {n}".encode())
+        self.ok("cache", "put", "large", input=b"x" * 3000000)
+        self.client("wash", 150)
+        eventually(lambda: self.stat()["disk"]["values"] > 10, "they are written")
+        p = self.tiercel("cache", "get", "large")
+        if p.returncode == 0:  # when many are given up at once, some are not written
+            self.assertEqual(p.stdout, b"x" * 3000000)
+        found = 0
+        for n in range(20):
+            p = self.tiercel("cache", "get", f"name {n}")
+            self.assertIn(p.stdout, (f"value {n}".encode(), b""))
+            found += p.returncode == 0
+        self.assertGreater(found, 0)
+        disk = self.stat()["disk"]
+        self.assertGreater(disk["fetched"] + disk["skipped"], 0)
+        self.ok("cache", "put", "large", input=b"new")
+        self.client("wash", 150)
+        p = self.tiercel("cache", "get", "large")
+        self.assertIn(p.stdout, (b"new", b""))  # never what it was before
+        # The next tier finds them.
+        self.ok("down", "--timeout", "5")
+        self.ok("up", "-N", "1", "--cache-size", "128M", "--values-dir", self.dir + "/disk")
+        self.assertGreater(self.stat()["disk"]["values"], 10)
+
 
 if __name__ == "__main__":
     unittest.main()
