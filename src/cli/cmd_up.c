@@ -188,6 +188,22 @@ static void find_rates(struct cli_daemon_options *o, const struct cli_nodes *nod
     o->storage_rate = storage > 0 ? r->storage : o->storage_rate;
 }
 
+static bool is_auth(const char *text)
+{
+    return text == NULL || strcmp(text, "key") == 0 || strcmp(text, "munge") == 0 || strcmp(text, "auto") == 0;
+}
+
+/* Makes the tier's folder. *already: another tier of this name is there, and stays. */
+static int make_tier(struct cli_tier *t, const char *name, bool *already, struct tiercel_error *err)
+{
+    int rc = cli_tier_make(t, name, t->launcher != CLI_LOCAL, err);
+    if (rc == 1) {
+        rc = meet_existing(t, err);
+        *already = rc == 1;
+    }
+    return rc;
+}
+
 int cmd_up(const struct cli_verb *self, int argc, char **argv)
 {
     const char *name = NULL, *hostfile = NULL, *topology = NULL, *lifetime = NULL, *auth = NULL;
@@ -232,7 +248,7 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         return go;
     if (o.metrics != NULL && !is_metrics(o.metrics))
         return cli_usage(self, "--metrics %s: must be a port from 1 to 65535, unix, or off", o.metrics);
-    if (auth != NULL && strcmp(auth, "key") != 0 && strcmp(auth, "munge") != 0 && strcmp(auth, "auto") != 0)
+    if (!is_auth(auth))
         return cli_usage(self, "--auth %s: must be key, munge or auto", auth);
     if (here > 0 && hostfile != NULL)
         return cli_usage(self, "-N and --hostfile exclude each other; -N is for this machine alone");
@@ -245,13 +261,9 @@ int cmd_up(const struct cli_verb *self, int argc, char **argv)
         rc = choose_nodes(&t, here, hostfile, topology, timeout_ms, &err);
     if (rc == 0)
         rc = cli_auth_choose(&t, auth, &err);
-    if (rc == 0)
-        rc = cli_tier_make(&t, name, t.launcher != CLI_LOCAL, &err);
     bool already = false;
-    if (rc == 1) {
-        rc = meet_existing(&t, &err);
-        already = rc == 1;
-    }
+    if (rc == 0)
+        rc = make_tier(&t, name, &already, &err);
     if (rc == 0)
         find_rates(&o, &t.nodes, &rates);
     if (rc == 0)
