@@ -2,7 +2,6 @@
 /* Opening, making anew and removing trees; see tree.h and internal.h. */
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -280,61 +279,4 @@ int tl_tree_fault(struct tl_tree *t, const char *path)
     if (!S_ISREG(st.st_mode) || (st.st_mode & S_IRUSR) != 0)
         return 0;
     return tl_fill_file(t, -1, full, &st);
-}
-
-/* One file or directory of the walk made complete. 0 or -errno. */
-static int complete(struct tl_tree *t, int control, const FTSENT *e)
-{
-    int rc = 0;
-    if (e->fts_info == FTS_F && (e->fts_statp->st_mode & S_IRUSR) == 0)
-        rc = tl_fill_file(t, control, e->fts_accpath, e->fts_statp);
-    struct stat st;
-    if (rc == 0 && control >= 0)
-        rc = lstat(e->fts_accpath, &st) == 0 ? 0 : -errno;
-    if (rc == 0 && control >= 0 && (st.st_mode & S_IRUSR) != 0)
-        rc = tl_blob_copy_xattrs(control, e->fts_accpath + strlen(t->prefix), e->fts_accpath, st.st_mode);
-    return rc;
-}
-
-static int fill_failed(const struct tl_tree *t, const FTSENT *e, int rc, struct tl_error *err)
-{
-    return tl_error_set(err, rc, "cannot keep %s in shared memory: %s%s", e->fts_accpath + strlen(t->prefix),
-                        strerror(-rc),
-                        rc == -ENOSPC   ? "; make room (df /dev/shm), or name a smaller folder"
-                        : rc == -ESTALE ? "; it has changed at the source: try again"
-                                        : "; see the daemon's log");
-}
-
-int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
-                 struct tl_error *err)
-{
-    char *const paths[] = {t->path, NULL};
-    uint64_t files = 0, bytes = 0;
-    int rc = 0, control = t->socket[0] != '\0' ? tl_control_connect(t->socket, err) : -1;
-    if (t->socket[0] != '\0' && control < 0)
-        return control;
-    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    if (walk == NULL)
-        rc = tl_error_set(err, -errno, "cannot walk through %s: %s", t->path, strerror(errno));
-    for (FTSENT *e = rc == 0 ? fts_read(walk) : NULL; rc == 0 && e != NULL; e = rc == 0 ? fts_read(walk) : NULL) {
-        if (e->fts_info != FTS_F && e->fts_info != FTS_D)
-            continue;
-        rc = complete(t, control, e);
-        files += e->fts_info == FTS_F;
-        bytes += e->fts_info == FTS_F ? (uint64_t)e->fts_statp->st_size : 0;
-        if (rc != 0)
-            fill_failed(t, e, rc, err);
-        else if (told != NULL)
-            told(ctx, files, bytes);
-    }
-    if (walk != NULL)
-        fts_close(walk);
-    if (control >= 0)
-        close(control);
-    struct tl_tree_view *view = rc == 0 ? tl_tree_look(t) : NULL;
-    if (view != NULL) {
-        atomic_store(&view->index->left, 0); /* who was killed between a file and its count made it too large */
-        atomic_store(&view->index->attributes, 1);
-    }
-    return rc;
 }
