@@ -80,6 +80,8 @@ static struct tl_reply answer_open(const struct request *r)
         return value(-errno);
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
         return again(r); /* it could keep us waiting */
+    if (tl_ask_needed(&st))
+        tl_inject_take_time();
     int rc = tl_ask_needed(&st) ? tl_served_fill(r->in->served, r->walk.real) : 0;
     if (rc != 0)
         return open_source(r, rc);

@@ -39,6 +39,9 @@ int tl_inject_filter(struct tl_error *err) TL_MUST_CHECK;
 /* Starts the threads that answer, until the process ends. 0, or -errno with a sentence. in stays in use. */
 int tl_inject_start(struct tl_inject *in, struct tl_error *err) TL_MUST_CHECK;
 
+/* Called by who answers, before what may take as long as the tier takes: other calls are heard meanwhile. */
+void tl_inject_take_time(void);
+
 /* ---- answer.c ---- */
 
 struct tl_reply {

@@ -28,11 +28,21 @@ bool tl_inject_directory(const struct tl_inject *in, pid_t pid, int dir, char ou
     return true;
 }
 
-/* Whether the kernel comes by a link when it follows this absolute path: it may lead to a served one. */
+#ifndef RESOLVE_CACHED /* 5.12 */
+#define RESOLVE_CACHED 0x20
+#endif
+
+/* Whether the kernel comes by a link when it follows this absolute path: it may lead to a served one. What it does not know yet
+ * may lie on a file system that takes its time. */
 static bool has_links(const char *path)
 {
-    struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_NO_SYMLINKS};
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_CACHED};
     int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    if (fd < 0 && (errno == EAGAIN || errno == EINVAL)) {
+        tl_inject_take_time();
+        how.resolve = RESOLVE_NO_SYMLINKS;
+        fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    }
     if (fd >= 0)
         close(fd);
     return fd < 0 && errno == ELOOP;

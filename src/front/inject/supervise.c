@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The threads that answer. Each hears a call, answers it, and hears the next: a call that has to wait for the tier keeps one thread,
- * and there are more than a node's programs usually wait for. */
+/* The threads that answer. One hears at a time, for the kernel wakes all who listen for each call. It answers what it hears and
+ * goes on hearing, without a word to the others; only if an answer may take long, because the tier has to be waited for, it
+ * first leaves hearing to another one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -46,17 +47,32 @@ static void reply(const struct tl_inject *in, uint64_t id, struct tl_reply r)
     (void)ioctl(in->listener, SECCOMP_IOCTL_NOTIF_SEND, &resp);
 }
 
+static pthread_mutex_t ear = PTHREAD_MUTEX_INITIALIZER; /* held by who hears */
+static _Thread_local bool hears;
+
+void tl_inject_take_time(void)
+{
+    if (hears)
+        pthread_mutex_unlock(&ear);
+    hears = false;
+}
+
 static void *work(void *arg)
 {
     struct tl_inject *in = arg;
     struct seccomp_notif n;
     for (;;) { /* as long as the process lives */
+        if (!hears)
+            pthread_mutex_lock(&ear);
+        hears = true;
         memset(&n, 0, sizeof n);
         if (ioctl(in->listener, SECCOMP_IOCTL_NOTIF_RECV, &n) == 0)
             reply(in, n.id, tl_inject_answer(in, &n));
         else if (errno != EINTR && errno != ENOENT) /* ENOENT: who made the call was killed */
-            return NULL;
+            break;
     }
+    tl_inject_take_time();
+    return NULL;
 }
 
 int tl_inject_start(struct tl_inject *in, struct tl_error *err)
