@@ -96,20 +96,23 @@ launch_starts() {
     row "$rung-start-of-run" ms lower null '-' "$whole" "tiercel run as a whole, after the first; native: $(median <<<"$native" | jq '. / 100 | round / 10') ms"
 }
 
-# One import of pandas, all of it below the path and warm.
+# One import of pandas, all of it below the path and warm: the best of three in each process, since it takes many time slices.
 launch_import() {
-    local rung=$1 k native='[]' served='[]' at
+    local rung=$1 k native='[]' served='[]'
     has pandas || { row_null "$rung-import-pandas" ratio lower 1.03 'native tmpfs' 'python3-pandas is not installed'; return 0; }
-    for ((k = 0; k < SAMPLES + 2; k++)); do
-        at=$LAUNCH_NATIVE/app
-        push native "$(launch_as env PYTHONHOME="$at" LD_LIBRARY_PATH="$at/lib/$(uname -m)-linux-gnu" \
-            "$(tool launch-spawn)" 1 1 "$at/$LAUNCH_PYTHON" -c 'import pandas' | jq '.[0]')"
-        at=$BENCH_TEMP/source/app
-        push served "$(launch_as env PYTHONHOME="$at" LD_LIBRARY_PATH="$at/lib/$(uname -m)-linux-gnu" "$(lab_find src/cli/tiercel)" \
-            run --how "$rung" --strict --no-profile --cache "$BENCH_TEMP/source" -- \
-            "$(tool launch-spawn)" 1 1 "$at/$LAUNCH_PYTHON" -c 'import pandas' | jq '.[0]')"
+    for ((k = 0; k < SAMPLES; k++)); do
+        push native "$(launch_python "$LAUNCH_NATIVE/app" | jq min)"
+        push served "$(launch_python "$BENCH_TEMP/source/app" "$(lab_find src/cli/tiercel)" run --how "$rung" --strict --no-profile \
+            --cache "$BENCH_TEMP/source" -- | jq min)"
     done
     row "$rung-import-pandas" ratio lower 1.03 'native tmpfs' "$(pairs "$served" "$native")" "$(median <<<"$served" | jq -r '"\(. / 1000 | round) ms"')"
+}
+# launch_python APP [PREFIX...]: microseconds of three imports.
+launch_python() {
+    local app=$1
+    shift
+    launch_as env PYTHONHOME="$app" LD_LIBRARY_PATH="$app/lib/$(uname -m)-linux-gnu" "$@" \
+        "$(tool launch-spawn)" 3 1 "$app/$LAUNCH_PYTHON" -c 'import pandas'
 }
 
 # What an import of pandas touches, and a tree of small files and a large one; the same on tmpfs.
