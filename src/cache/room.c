@@ -32,8 +32,8 @@ void tl_cache_fit(struct tl_cache *c, uint64_t growth)
     limit = c->squeezed != 0 && c->squeezed < limit ? c->squeezed : limit;
     tl_space_set_limit(c->space, limit);
     tl_space_stats(c->space, &s);
-    if (s.used_bytes > limit && s.used_bytes - limit <= TL_SPACE_STEP)
-        (void)tl_space_shrink(c->space, s.used_bytes - limit);
+    while (growth > 0 && s.used_bytes > limit && tl_space_shrink(c->space, s.used_bytes - limit) > 0)
+        tl_space_stats(c->space, &s); /* the table's growth is some steps */
 }
 
 void tl_cache_squeeze(struct tl_cache *c, bool on)

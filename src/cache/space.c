@@ -24,6 +24,7 @@
 #define INTERRUPTED_MAX 1000
 #define SIZE_MAX_BYTES  (1ull << 46) /* address space has 47 bits */
 #define ROW_BYTES       (64u << 10)  /* small slots are made in rows of so much */
+#define SHRINKS_MAX     4u           /* steps of the pool's shrinking in one call */
 #define SLOTS_WANTED    64u          /* of each class */
 #define SLOTS_LEAST     4u
 
@@ -261,6 +262,15 @@ static uint32_t pop(struct tl_space *s, uint32_t k, uint32_t *head)
     return index;
 }
 
+/* So many bytes more stay below the limit, as far as the pool has them. */
+static bool make_way(struct tl_space *s, uint64_t need)
+{
+    for (uint32_t i = 0; i < SHRINKS_MAX && s->stats.used_bytes + need > s->limit; i++)
+        if (tl_space_shrink(s, s->stats.used_bytes + need - s->limit) == 0)
+            break;
+    return s->stats.used_bytes + need <= s->limit;
+}
+
 /* A row of small slots that have never been used, with their pages; as far as the limit allows. */
 static void make_row(struct tl_space *s, uint32_t k)
 {
@@ -270,9 +280,7 @@ static void make_row(struct tl_space *s, uint32_t k)
     uint64_t len = row * slot_bytes(s, k);
     if (row < 2 || s->adopting)
         return;
-    if (s->stats.used_bytes + len > s->limit)
-        tl_space_shrink(s, s->stats.used_bytes + len - s->limit);
-    if (s->stats.used_bytes + len > s->limit || make_pages(s, place_of(s, k, c->fresh), len) != 0)
+    if (!make_way(s, len) || make_pages(s, place_of(s, k, c->fresh), len) != 0)
         return;
     s->stats.used_bytes += len;
     uint32_t first = c->fresh;
@@ -322,9 +330,7 @@ int tl_space_extend(struct tl_space *s, uint64_t place, uint64_t bytes)
     if (want <= have)
         return 0;
     uint64_t need = want - have;
-    if (s->stats.used_bytes + need > s->limit)
-        tl_space_shrink(s, s->stats.used_bytes + need - s->limit);
-    if (s->stats.used_bytes + need > s->limit)
+    if (!make_way(s, need))
         return -ENOSPC;
     int rc = make_pages(s, place_of(s, k, index) + have, need);
     if (rc != 0)
