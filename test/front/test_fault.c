@@ -157,18 +157,34 @@ static void what_cannot_be_filled_is_read_at_the_source(void **state)
     scene_free(&s);
 }
 
+/* A program that reads $BASE/fifo waits until the gate is opened. */
+static void make_gate(const struct scene *s, char path[96])
+{
+    snprintf(path, 96, "%s/fifo", s->base);
+    check(mkfifo(path, 0600) == 0);
+}
+
+static void open_gate(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    check(fd >= 0);
+    close(fd);
+}
+
 static void a_file_that_changed_is_read_as_it_is_now(void **state)
 {
     (void)state;
     struct scene s;
-    char out[OUTPUT_MAX];
+    char out[OUTPUT_MAX], fifo[96];
     scene_new(&s);
-    struct program p = start(&s, "echo started; cat \"$1/fifo\"; cat \"$1/file\"");
+    make_gate(&s, fifo);
+    struct program p = start(&s, "echo started; cat $BASE/fifo; cat \"$1/file\"");
     struct pollfd ready = {.fd = p.out, .events = POLLIN};
     check(poll(&ready, 1, 10000) == 1); /* its tree is there */
     spill(s.source, "file", "changed\n", 0644);
+    open_gate(fifo);
     assert_int_equal(end(&p, out), 0);
-    assert_non_null(strstr(out, "changed\n"));
+    assert_string_equal(out, "started\nchanged\n");
     expect(&s, "cat \"$1/file\"; stat -c %a \"$1/file\"", 0, "changed\n644\n"); /* the tree was made anew */
     scene_free(&s);
 }
@@ -177,12 +193,15 @@ static void a_slow_file_keeps_nobody_waiting_for_another(void **state)
 {
     (void)state;
     struct scene s;
-    char out[OUTPUT_MAX];
+    char out[OUTPUT_MAX], fifo[96];
     scene_new(&s);
     expect(&s, "cat \"$1/other\"", 0, "another\n");
     atomic_store(&s.daemon.shared->halves, 1);
-    struct program p = start(&s, "cat \"$1/file\" & cat \"$1/other\"; cat \"$1/script\" | tail -1; wait");
-    tree_daemon_wait_half(&s.daemon);
+    make_gate(&s, fifo);
+    struct program p =
+        start(&s, "cat \"$1/file\" & cat $BASE/fifo; cat \"$1/other\"; cat \"$1/script\" | tail -1; wait");
+    tree_daemon_wait_half(&s.daemon); /* of the first file: nothing else is asked for before the fifo is opened */
+    open_gate(fifo);
     char early[32] = "";
     for (size_t used = 0; used < 20;) { /* all but the slow one, while that waits */
         ssize_t n = read(p.out, early + used, 20 - used);
@@ -277,6 +296,7 @@ int main(int argc, char **argv)
     (void)prctl(PR_SET_DUMPABLE, 1);
     umask(022);
     setenv("LC_ALL", "C", 1);
+    alarm(100); /* nothing here may hang */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_opened_is_filled),
         cmocka_unit_test(what_cannot_be_filled_is_read_at_the_source),
