@@ -9,7 +9,7 @@
 
 #define ALIGN      16u
 #define MAGIC      0x544c5243u
-#define LOOK_MAX   256u        /* records that one step of compaction looks at */
+#define LOOK_MAX   128u        /* records that one step of compaction looks at */
 #define GROW       (32u << 10) /* pages are made so many bytes ahead */
 #define NO_SEGMENT UINT32_MAX
 

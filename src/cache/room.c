@@ -6,10 +6,10 @@
 
 #include "cache/internal.h"
 
-#define STEPS_MAX   192u        /* evictions of one call */
+#define STEPS_MAX   96u         /* evictions of one call */
 #define BATCH       (64u << 10) /* bytes that are evicted ahead, so that holds are looked at once for many */
 #define COPY_STEP   (64u << 10) /* bytes that compaction copies at a time */
-#define COPIES_MAX  4u          /* such steps in one call */
+#define COPIES_MAX  2u          /* such steps in one call */
 #define SHARE_WORTH 218u        /* of 256: a segment that lives less is worth compacting: 85 % */
 #define SHARE_ANY   255u
 
