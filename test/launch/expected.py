@@ -62,14 +62,15 @@ EXPECTED = {
                 raw:stat raw:readdir raw:chdir raw:exec raw:par go:open go:stat go:readdir go:chdir go:exec go:par
                 busybox-static""".split(), _NOT_PRELOADED),
             "io_uring": "the kernel opens files for rings, without a call of the library",
-            "xattr": _NO_ATTRIBUTES,
         },
-        "nobody": {"setuid": "a setuid program sees what is natively there"},
+        "nobody": {"setuid": "a setuid program sees what is natively there", "xattr": _NO_ATTRIBUTES},
+        "root": {},
     },
 }
 
 if not _shared_memory_has_attributes():
     EXPECTED["bind"]["all"]["xattr"] = EXPECTED["fault"]["all"]["xattr"] = _NO_ATTRIBUTES
+    EXPECTED["preload"]["root"]["xattr"] = _NO_ATTRIBUTES
 
 # Where the path is not on this machine, whatever the rung.
 ABSENT = {"lsroot": "the directory above lists what is there"}

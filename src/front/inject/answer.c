@@ -243,10 +243,42 @@ static unsigned how_to_walk(const struct request *r)
     return how | ((r->resolve & RESOLVE_IN_ROOT) != 0 ? TL_WALK_IN_ROOT : 0);
 }
 
-/* What is in a tree by its own name: we put it there ourselves. */
-static bool is_done(const struct request *r, const char *path)
+/* Has what is opened or executed at this real path filled: whoever is not bound by permissions would not notice that it is
+ * not whole. */
+static void fill(const struct request *r, const char *real)
 {
-    return path[0] == '/' && tl_paths_text(path) == TL_TEXT_PLAIN && tl_paths_match_tree(&r->in->paths, path) != NULL;
+    struct stat st;
+    if ((r->call->kind != TL_PATH_OPEN && r->call->kind != TL_PATH_EXEC) || stat(real, &st) != 0 || !tl_ask_needed(&st))
+        return;
+    tl_inject_take_time();
+    (void)tl_served_fill(r->in->served, real);
+}
+
+/* A tree by its own name: we put it there ourselves, or a loader found it. */
+static bool is_tree_path(const struct request *r, const char *path)
+{
+    if (path[0] != '/' || tl_paths_match_tree(&r->in->paths, path) == NULL)
+        return false;
+    fill(r, path);
+    return true;
+}
+
+/* A path in /proc: the kernel's links may lead into a tree, along the way or at the end. */
+static void fill_by_proc(struct request *r, const char *path)
+{
+    char start[PATH_MAX] = "/", text[PATH_MAX], proc_self[32];
+    bool in_tree;
+    if (path[0] != '/' && !tl_inject_directory(r->in, r->pid, dir_of(r, r->call->dir), start, &in_tree))
+        return;
+    if (strncmp(path[0] == '/' ? path : start, "/proc", 5) != 0)
+        return;
+    snprintf(proc_self, sizeof proc_self, "/proc/%d", (int)r->pid);
+    if (tl_paths_walk(&r->in->paths, start, path, TL_WALK_FOLLOW, proc_self, &r->walk) != 0)
+        return;
+    ssize_t n = r->walk.pair == NULL ? readlink(r->walk.real, text, sizeof text - 1) : 0;
+    text[n > 0 ? n : 0] = '\0';
+    if (r->walk.pair != NULL || (n > 0 && tl_paths_match_tree(&r->in->paths, text) != NULL))
+        fill(r, r->walk.pair != NULL ? r->walk.real : text);
 }
 
 struct tl_reply tl_inject_answer(struct tl_inject *in, const struct seccomp_notif *n)
@@ -263,7 +295,7 @@ struct tl_reply tl_inject_answer(struct tl_inject *in, const struct seccomp_noti
     if (n->data.nr == SYS_getcwd)
         return answer_getcwd(&r);
     if (r.call == NULL || tl_memory_text(r.pid, argument(&r, r.call->path), path) != 0 || path[0] == '\0' ||
-        !read_flags(&r) || is_done(&r, path))
+        !read_flags(&r) || is_tree_path(&r, path))
         return go_on;
     if (r.call->kind == TL_PATH_EXEC)
         return tl_inject_exec(in, n, dir_of(&r, r.call->dir), path, tl_path_call_follows(r.call, r.flags));
@@ -276,6 +308,8 @@ struct tl_reply tl_inject_answer(struct tl_inject *in, const struct seccomp_noti
         return answer_second(&r);
     if (r.call->kind == TL_PATH_LINK && r.place == TL_PLACE_AS_IS)
         return answer_proc_link(&r, path);
+    if (r.place == TL_PLACE_AS_IS && r.call->kind == TL_PATH_OPEN)
+        fill_by_proc(&r, path);
     bool moved = r.place == TL_PLACE_ELSEWHERE && strcmp(r.walk.real, path) != 0;
     return moved ? again(&r) : go_on;
 }

@@ -20,7 +20,7 @@
 #define QUEUE       256 /* as many processes may ask at once */
 #define PATIENCE_S  5   /* for who connects and says nothing */
 
-int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_error *err)
+int tl_served_open(struct tl_served *s, const struct tl_launch *l, bool seen, struct tl_error *err)
 {
     const struct tl_plan *plan = &l->plan;
     char folder[PATH_MAX];
@@ -41,8 +41,13 @@ int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_err
             return rc;
         }
         const char *tree = tl_tree_path(s->trees[s->count]);
+        rc = !seen && geteuid() == 0 ? tl_tree_fill(s->trees[s->count], NULL, NULL, err) : 0;
         s->roots[s->count] = realpath(tree, NULL);
         s->points[s->count++] = plan->mounts[i].point;
+        if (rc != 0) {
+            tl_served_close(s);
+            return rc;
+        }
         if (s->roots[s->count - 1] == NULL) {
             int code = errno;
             tl_error_set(err, -code, "%s: %s", tree, strerror(code));

@@ -20,8 +20,9 @@ struct tl_served {
     char socket[PATH_MAX]; /* whom stubs ask */
 };
 
-/* Opens the trees of a launch's plan. 0, or -errno with a sentence. */
-int tl_served_open(struct tl_served *s, const struct tl_launch *l, struct tl_error *err) TL_MUST_CHECK;
+/* Opens the trees of a launch's plan. seen: every open of the command's will be looked at. Without that a tree has to be whole
+ * for who is not bound by permissions: content that is absent would be zeros. 0, or -errno with a sentence. */
+int tl_served_open(struct tl_served *s, const struct tl_launch *l, bool seen, struct tl_error *err) TL_MUST_CHECK;
 void tl_served_close(struct tl_served *s);
 
 /* Fills the file at this path in one of the trees. 0 or -errno. Any thread. */

@@ -87,7 +87,7 @@ int tl_rung_inject_enter(struct tl_launch *l, struct tl_error *err)
         return 0;
     int rc = may_trace(err);
     if (rc == 0)
-        rc = tl_served_open(&c.served, l, err);
+        rc = tl_served_open(&c.served, l, true, err);
     if (rc != 0)
         return rc;
     rc = tl_tend_split(&(struct tl_tend){child, start, end, &c}, err);

@@ -31,7 +31,7 @@ int tl_rung_preload_enter(struct tl_launch *l, struct tl_error *err)
     static struct tl_served served; /* the supervisor's threads use it to the end */
     if (tl_preload_has(&l->plan))
         return 0;
-    int rc = tl_served_open(&served, l, err);
+    int rc = tl_served_open(&served, l, false, err);
     if (rc != 0)
         return rc;
     rc = tl_tend_split(&(struct tl_tend){child, start, end, &served}, err);

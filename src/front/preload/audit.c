@@ -48,6 +48,10 @@ AUDIT_API unsigned int la_version(unsigned int version)
 static char *find(const char *name)
 {
     static struct tl_walk w;
+    if (name[0] == '/' && tl_paths_match_tree(&paths, name) != NULL) { /* by way of $ORIGIN */
+        (void)tl_ask_fill_if_needed(&paths, name);
+        return NULL;
+    }
     if (name[0] != '/' || !tl_paths_touch(&paths, "/", name) ||
         tl_paths_walk(&paths, "/", name, TL_WALK_FOLLOW, NULL, &w) != 0)
         return NULL;

@@ -157,6 +157,17 @@ static int find(const struct tl_paths *p, int dir, const char *path, bool follow
     return in_tree || tl_paths_touch(p, base, path) ? walk(p, base, path, follow, out) : 0;
 }
 
+/* A tree by its own name: as loaders and programs find it in /proc and in what they were started as. */
+static bool is_tree_path(const struct tl_paths *p, const char *path)
+{
+    return path != NULL && path[0] == '/' && tl_paths_match_tree(p, path) != NULL && tl_length(path) < PATH_MAX;
+}
+
+static bool is_proc_path(const char *path)
+{
+    return path != NULL && tl_same(path, "/proc/", 6);
+}
+
 /* ---- names that the kernel did not find ---- */
 
 static long open_without_links(int dir, const char *path, int flags)
@@ -272,7 +283,22 @@ static long refuse_open(const struct request *r, struct found *f)
 static bool tree_path_of(const struct request *r, char out[PATH_MAX])
 {
     struct found f;
-    if (find(r->paths, dir_of(r), path_of(r), true, true, &f) != 0 || f.place != IN_TREE)
+    const char *path = path_of(r);
+    if (is_proc_path(path)) { /* the kernel's links may lead into a tree, along the way or at the end */
+        if (walk(r->paths, "/", path, true, &f) != 0)
+            return false;
+        long n = f.place == IN_TREE ? 0 : tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(f.real), tl_arg(out), PATH_MAX - 1);
+        if (n > 0) {
+            out[n] = '\0';
+            return is_tree_path(r->paths, out);
+        }
+    } else if (is_tree_path(r->paths, path)) {
+        tl_copy(out, path, tl_length(path) + 1);
+        return true;
+    } else if (find(r->paths, dir_of(r), path, true, true, &f) != 0) {
+        return false;
+    }
+    if (f.place != IN_TREE)
         return false;
     tl_copy(out, f.real, tl_length(f.real) + 1);
     return true;
@@ -312,7 +338,9 @@ static long call_open(const struct request *r, struct found *f)
         rc = pass(&plain, f);
     if (rc == -EACCES)
         return fill_and_open(&plain, f, rc);
-    bool ours = f->place == IN_TREE || (f->place == AS_IS && path_of(r) != NULL && path_of(r)[0] != '/');
+    bool ours = f->place == IN_TREE ||
+                (f->place == AS_IS && path_of(r) != NULL &&
+                 (path_of(r)[0] != '/' || is_proc_path(path_of(r)) || is_tree_path(r->paths, path_of(r))));
     if (rc >= 0 && is_root && ours && (flags_of(r) & (O_PATH | O_DIRECTORY)) == 0 &&
         tl_raw2(SYS_fstat, rc, tl_arg(&st)) == 0 && tl_ask_needed(&st))
         return fill_and_open(&plain, f, rc);
@@ -473,6 +501,8 @@ static int locate(int dir, const char *path, bool follow, bool careful, char out
         there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f.real), tl_arg(&st), 0);
     if (there == 0 && f.place == IN_TREE && tl_ask_needed(&st))
         rc = tl_ask_fill(p, f.real);
+    else if (there == 0 && f.place == AS_IS && is_tree_path(p, path) && tl_ask_needed(&st))
+        rc = tl_ask_fill(p, path);
     if (f.place == AS_IS || rc != 0) /* what cannot be filled is tried by its own name */
         return 0;
     tl_copy(out, f.real, tl_length(f.real) + 1);
