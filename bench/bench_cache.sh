@@ -29,7 +29,7 @@ manager() {
     row longest-operation-cpu us lower 1000 'CVMFS: 1,030,000 us' "$worst" "$mib MiB, full; processor time of one call"
     row longest-operation-wall us lower null - "$(jq -s '[.[] | .max_us // empty] | [max]' "$out")" 'with what the scheduler took'
     row operations-over-1ms-of-cpu calls lower 0 - "$(jq -s '[[.[] | select(.what | startswith("nothing") | not) | .cpu_over_1ms // 0] | add]' "$out")" \
-        "of $(jq -s '[.[] | .calls // 0] | add' "$out") calls"
+        "of $(jq -s '[.[] | select(.what | startswith("nothing") | not) | .calls // 0] | add' "$out") calls"
     row p9999-operation us lower null - "$(jq -s '[.[] | .p9999_us // empty] | [max]' "$out")" 'worst of all kinds'
     row stall-against-cvmfs ratio higher 1000 'CVMFS, 8 GiB' "$(jq --argjson c "$CVMFS_STALL_US" 'map($c / .)' <<<"$worst")"
 }

@@ -24,6 +24,7 @@ struct job {
     struct job *next;
     enum job_kind kind;
     int result;
+    struct tl_hash key;
     bool stale; /* a FETCH: the value was put anew meanwhile */
     struct tl_stored what;
     struct tl_value held;
@@ -79,8 +80,7 @@ static struct job *take(struct list *l)
 
 static void fetch(struct tl_lower *w, struct job *j)
 {
-    struct tl_hash key = j->what.key;
-    j->result = w->store->ops->look(w->store, key, &j->what);
+    j->result = w->store->ops->look(w->store, j->key, &j->what);
     if (j->result == 0 && j->what.size > FETCH_MAX)
         j->result = -EFBIG;
     if (j->result == 0)
@@ -88,8 +88,7 @@ static void fetch(struct tl_lower *w, struct job *j)
     if (j->result == 0 && j->bytes == NULL)
         j->result = -ENOMEM;
     if (j->result == 0)
-        j->result = w->store->ops->get(w->store, key, &j->what, j->bytes, j->what.size);
-    j->what.key = key;
+        j->result = w->store->ops->get(w->store, j->key, &j->what, j->bytes, j->what.size);
 }
 
 static void carry_out(struct tl_lower *w, struct job *j)
@@ -100,7 +99,7 @@ static void carry_out(struct tl_lower *w, struct job *j)
         tl_reader_let_go(w->reader, &j->held);
         break;
     case FETCH: fetch(w, j); break;
-    case DROP: j->result = w->store->ops->drop(w->store, j->what.key); break;
+    case DROP: j->result = w->store->ops->drop(w->store, j->key); break;
     }
 }
 
@@ -200,7 +199,7 @@ void tl_lower_changed(struct tl_daemon *d, struct tl_hash key)
     if (w == NULL || !may_have(w, key))
         return;
     for (uint32_t i = 0; i < FETCHES_MAX; i++)
-        if (w->fetches[i] != NULL && tl_hash_equal(w->fetches[i]->what.key, key))
+        if (w->fetches[i] != NULL && tl_hash_equal(w->fetches[i]->key, key))
             w->fetches[i]->stale = true;
     struct job *j = calloc(1, sizeof *j);
     if (j == NULL) {
@@ -209,7 +208,7 @@ void tl_lower_changed(struct tl_daemon *d, struct tl_hash key)
         return;
     }
     j->kind = DROP;
-    j->what.key = key;
+    j->key = key;
     give(w, j);
 }
 
@@ -217,7 +216,7 @@ bool tl_lower_fetching(const struct tl_daemon *d, struct tl_hash key)
 {
     const struct tl_lower *w = d->values.lower;
     for (uint32_t i = 0; w != NULL && i < FETCHES_MAX; i++)
-        if (w->fetches[i] != NULL && tl_hash_equal(w->fetches[i]->what.key, key))
+        if (w->fetches[i] != NULL && tl_hash_equal(w->fetches[i]->key, key))
             return true;
     return false;
 }
@@ -233,7 +232,7 @@ int tl_lower_fetch(struct tl_daemon *d, struct tl_hash key)
     for (uint32_t i = 0; i < FETCHES_MAX; i++) {
         if (w->fetches[i] == NULL)
             free_slot = i;
-        else if (tl_hash_equal(w->fetches[i]->what.key, key))
+        else if (tl_hash_equal(w->fetches[i]->key, key))
             return -EAGAIN;
     }
     if (free_slot == FETCHES_MAX)
@@ -242,7 +241,7 @@ int tl_lower_fetch(struct tl_daemon *d, struct tl_hash key)
     if (j == NULL)
         return -ENOMEM;
     j->kind = FETCH;
-    j->what.key = key;
+    j->key = key;
     w->fetches[free_slot] = j;
     give(w, j);
     return -EAGAIN;
@@ -293,7 +292,7 @@ void tl_lower_ready(struct tl_daemon *d)
 static int fill_some(struct tl_daemon *d, struct job *j)
 {
     struct tl_cache *c = d->values.cache;
-    const struct tl_cache_attr a = {.key = j->what.key,
+    const struct tl_cache_attr a = {.key = j->key,
                                     .class = j->what.class == TL_VALUE_PINNED ? TL_VALUE_ORDINARY : j->what.class,
                                     .check = true,
                                     .digest = j->what.digest,
