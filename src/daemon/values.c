@@ -74,15 +74,19 @@ int tl_values_need(struct tl_daemon *d, struct tl_error *err)
         return tl_error_set(err, -EOPNOTSUPP,
                             "this daemon keeps no values (--values-share 0); start the tier with another share");
     uint64_t limit = tl_values_limit(d), most = memory_bytes() < LIMIT_MAX ? memory_bytes() : LIMIT_MAX;
-    const struct tl_cache_config config = {.limit_bytes = limit,
-                                           .limit_max_bytes = most < limit ? limit : most,
-                                           .evicting = tl_lower_evicting,
-                                           .evicting_ctx = d,
-                                           .values_fd = -1,
-                                           .adopt_directory_fd = -1,
-                                           .adopt_uses_fd = -1,
-                                           .adopt_values_fd = -1};
+    struct tl_cache_config config = {.limit_bytes = limit,
+                                     .limit_max_bytes = most < limit ? limit : most,
+                                     .evicting = tl_lower_evicting,
+                                     .evicting_ctx = d,
+                                     .values_fd = -1,
+                                     .adopt_directory_fd = -1,
+                                     .adopt_uses_fd = -1,
+                                     .adopt_values_fd = -1};
     int rc = tl_cache_new(&d->values.cache, &config, err);
+    while (rc == -ENOMEM && config.limit_max_bytes > limit) { /* `ulimit -v`: with less address space to grow in */
+        config.limit_max_bytes = config.limit_max_bytes / 4 > limit ? config.limit_max_bytes / 4 : limit;
+        rc = tl_cache_new(&d->values.cache, &config, err);
+    }
     if (rc != 0)
         return rc;
     rc = tl_lower_open(d, err);
