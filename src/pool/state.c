@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+/* See state.h. */
+#include "pool/state.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+#define KEY_MAX   24u
+#define NUMBERS   32u /* bytes of the value: version, GHCE, GHPCE, swept, next handle */
+#define HANDLE    56u
+#define VERSION   1u
+#define COUNT_MAX (1u << 20) /* of handles, tombstones, snapshots: more is damage */
+
+struct key {
+    uint8_t bytes[KEY_MAX];
+    size_t len;
+};
+
+static struct tl_slice slice(const struct key *k)
+{
+    return (struct tl_slice){k->bytes, k->len};
+}
+
+static struct key key_of(char kind)
+{
+    struct key k = {.len = 1};
+    k.bytes[0] = (uint8_t)kind;
+    return k;
+}
+
+static void add_u32(struct key *k, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(k->bytes + k->len, &v, sizeof v);
+    k->len += sizeof v;
+}
+
+static void add_u64(struct key *k, uint64_t v)
+{
+    v = htobe64(v);
+    memcpy(k->bytes + k->len, &v, sizeof v);
+    k->len += sizeof v;
+}
+
+static uint32_t u32_at(struct tl_slice key, size_t at)
+{
+    uint32_t v;
+    memcpy(&v, (const uint8_t *)key.at + at, sizeof v);
+    return be32toh(v);
+}
+
+static uint64_t u64_at(struct tl_slice key, size_t at)
+{
+    uint64_t v;
+    memcpy(&v, (const uint8_t *)key.at + at, sizeof v);
+    return be64toh(v);
+}
+
+/* ---- reading ---- */
+
+void tl_state_fini(struct tl_state *s)
+{
+    free(s->epochs.handles);
+    free(s->epochs.tombs);
+    free(s->epochs.snapshots);
+    *s = (struct tl_state){.epochs.handles = NULL};
+}
+
+/* Room for count + 1 things of a size. */
+static int make_room(void **array, uint32_t *max, uint32_t count, size_t size)
+{
+    if (count + 1 <= *max)
+        return 0;
+    uint32_t more = *max * 2 > 8 ? *max * 2 : 8;
+    void *grown = more > COUNT_MAX ? NULL : reallocarray(*array, more, size);
+    if (grown == NULL)
+        return more > COUNT_MAX ? -EBADMSG : -ENOMEM;
+    *array = grown;
+    *max = more;
+    return 0;
+}
+
+/* What every operation may need. */
+static int make_all_room(struct tl_epochs *e)
+{
+    int rc = make_room((void **)&e->handles, &e->handle_max, e->handle_count, sizeof *e->handles);
+    rc = rc == 0 ? make_room((void **)&e->tombs, &e->tomb_max, e->tomb_count, sizeof *e->tombs) : rc;
+    return rc == 0 ? make_room((void **)&e->snapshots, &e->snapshot_max, e->snapshot_count, sizeof *e->snapshots) : rc;
+}
+
+static int read_numbers(struct tl_epochs *e, struct tl_slice value)
+{
+    const uint8_t *v = value.at;
+    if (value.len != NUMBERS || tl_get_u32(v) != VERSION)
+        return -EBADMSG;
+    e->next_handle = tl_get_u32(v + 4);
+    e->ghce = tl_get_u64(v + 8);
+    e->ghpce = tl_get_u64(v + 16);
+    e->swept = tl_get_u64(v + 24);
+    return 0;
+}
+
+static int read_handle(struct tl_epochs *e, struct tl_slice key, struct tl_slice value)
+{
+    const uint8_t *v = value.at;
+    if (key.len != 5 || value.len != HANDLE)
+        return -EBADMSG;
+    e->handles[e->handle_count++] = (struct tl_epoch_handle){.id = u32_at(key, 1),
+                                                             .era = tl_get_u32(v),
+                                                             .capas = tl_get_u32(v + 4),
+                                                             .uuid = {tl_get_u64(v + 8), tl_get_u64(v + 16)},
+                                                             .hce = tl_get_u64(v + 24),
+                                                             .lhe = tl_get_u64(v + 32),
+                                                             .lre = tl_get_u64(v + 40),
+                                                             .failed = tl_get_u64(v + 48)};
+    return 0;
+}
+
+static int read_one(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    struct tl_epochs *e = ctx;
+    int rc = make_all_room(e);
+    if (rc != 0 || key.len == 0)
+        return rc != 0 ? rc : -EBADMSG;
+    switch (*(const char *)key.at) {
+    case 'n': return read_numbers(e, value);
+    case 'h': return read_handle(e, key, value);
+    case 's':
+        if (key.len != 9)
+            return -EBADMSG;
+        e->snapshots[e->snapshot_count++] = u64_at(key, 1);
+        return 0;
+    case 't':
+        if (key.len != 17 || value.len != 8)
+            return -EBADMSG;
+        e->tombs[e->tomb_count++] = (struct tl_epoch_tomb){
+            .handle = u32_at(key, 1), .era = u32_at(key, 5), .first = u64_at(key, 9), .last = tl_get_u64(value.at)};
+        return 0;
+    default: return 0; /* what else there is about a container */
+    }
+}
+
+static int load(void *ctx, struct tl_store_tx *tx)
+{
+    struct tl_epochs *e = &((struct tl_state *)ctx)->epochs;
+    e->handle_count = e->tomb_count = e->snapshot_count = 0;
+    e->next_handle = 0;
+    struct key numbers = key_of('n');
+    struct tl_slice value;
+    int rc = tx->ops->get(tx, slice(&numbers), &value); /* -ENOENT: no such container */
+    rc = rc == 0 ? tx->ops->each(tx, (struct tl_slice){"", 0}, read_one, e) : rc;
+    rc = rc == 0 ? make_all_room(e) : rc;
+    return rc == 0 && tl_epochs_verify(e) != NULL ? -EBADMSG : rc;
+}
+
+int tl_state_load(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id)
+{
+    return store->ops->look(store, id, load, s);
+}
+
+/* ---- writing ---- */
+
+static int write_numbers(const struct tl_epochs *e, struct tl_store_tx *tx)
+{
+    uint8_t v[NUMBERS];
+    struct key k = key_of('n');
+    tl_put_u32(v, VERSION);
+    tl_put_u32(v + 4, e->next_handle);
+    tl_put_u64(v + 8, e->ghce);
+    tl_put_u64(v + 16, e->ghpce);
+    tl_put_u64(v + 24, e->swept);
+    return tx->ops->put(tx, slice(&k), (struct tl_slice){v, sizeof v});
+}
+
+static int write_handle(const struct tl_epochs *e, struct tl_store_tx *tx, uint32_t id)
+{
+    const struct tl_epoch_handle *h = tl_epochs_handle(e, id);
+    struct key k = key_of('h');
+    add_u32(&k, id);
+    if (h == NULL)
+        return tx->ops->del(tx, slice(&k));
+    uint8_t v[HANDLE];
+    tl_put_u32(v, h->era);
+    tl_put_u32(v + 4, h->capas);
+    tl_put_u64(v + 8, h->uuid[0]);
+    tl_put_u64(v + 16, h->uuid[1]);
+    tl_put_u64(v + 24, h->hce);
+    tl_put_u64(v + 32, h->lhe);
+    tl_put_u64(v + 40, h->lre);
+    tl_put_u64(v + 48, h->failed);
+    return tx->ops->put(tx, slice(&k), (struct tl_slice){v, sizeof v});
+}
+
+/* present: it is there from now on; else it is gone. */
+static int write_tomb(struct tl_store_tx *tx, const struct tl_epoch_tomb *t, bool present)
+{
+    uint8_t v[8];
+    struct key k = key_of('t');
+    add_u32(&k, t->handle);
+    add_u32(&k, t->era);
+    add_u64(&k, t->first);
+    tl_put_u64(v, t->last);
+    return present ? tx->ops->put(tx, slice(&k), (struct tl_slice){v, sizeof v}) : tx->ops->del(tx, slice(&k));
+}
+
+static int write_snapshot(struct tl_store_tx *tx, uint64_t epoch, bool present)
+{
+    struct key k = key_of('s');
+    add_u64(&k, epoch);
+    return present ? tx->ops->put(tx, slice(&k), (struct tl_slice){"", 0}) : tx->ops->del(tx, slice(&k));
+}
+
+struct change {
+    struct tl_state *state;
+    const struct tl_epoch_op *wanted;
+    struct tl_epoch_op *op;
+    struct tl_epoch_effects *effects;
+};
+
+static int apply(void *ctx, struct tl_store_tx *tx)
+{
+    struct change *c = ctx;
+    struct tl_epochs *e = &c->state->epochs;
+    int rc = load(c->state, tx);
+    *c->op = *c->wanted; /* it may run more than once */
+    rc = rc == 0 ? tl_epochs_apply(e, c->op, c->effects) : rc;
+    if (rc != 0)
+        return rc;
+    const struct tl_epoch_effects *x = c->effects;
+    const struct tl_epoch_tomb gone = {c->op->handle, c->op->era, c->op->epoch, c->op->last};
+    rc = write_numbers(e, tx);
+    if (rc == 0 && x->handle != 0)
+        rc = write_handle(e, tx, x->handle);
+    if (rc == 0 && x->tomb_added)
+        rc = write_tomb(tx, &e->tombs[e->tomb_count - 1], true);
+    if (rc == 0 && x->tomb_gone)
+        rc = write_tomb(tx, &gone, false);
+    if (rc == 0 && (x->snapshot_added || x->snapshot_gone))
+        rc = write_snapshot(tx, c->op->epoch, x->snapshot_added);
+    return rc;
+}
+
+int tl_state_apply(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id, struct tl_epoch_op *op,
+                   struct tl_epoch_effects *effects)
+{
+    const struct tl_epoch_op wanted = *op;
+    struct change c = {.state = s, .wanted = &wanted, .op = op, .effects = effects};
+    return store->ops->change(store, id, apply, &c);
+}
+
+static int create(void *ctx, struct tl_store_tx *tx)
+{
+    struct tl_epochs e = {.ghce = 0};
+    struct key k = key_of('n');
+    struct tl_slice value;
+    (void)ctx;
+    int rc = tx->ops->get(tx, slice(&k), &value);
+    if (rc != -ENOENT)
+        return rc == 0 ? -EEXIST : rc;
+    tl_epochs_init(&e);
+    return write_numbers(&e, tx);
+}
+
+int tl_state_create(struct tl_store *store, const struct tl_store_id *id)
+{
+    return store->ops->change(store, id, create, NULL);
+}
