@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -371,16 +371,19 @@ static void erased_records_are_gone_and_their_space_is_free(void **state)
 
 /* ---- processes that write, and die ---- */
 
+#define ROUNDS_MAX 2000u
+
 /* Writes rounds of records until it is killed; the state says how many rounds are whole. */
 static _Noreturn void write_for_ever(const struct scene *x, uint32_t who)
 {
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that ends early leaves nobody who fills the disk */
     struct tl_store *s = store->open(x->where);
     struct tl_store_id id = x->id;
     id.bytes[15] = (uint8_t)who;
     uint64_t round = 0;
     if (s == NULL || s->ops->look(s, &id, get_count, &round) != 0)
         _exit(1);
-    for (;;) { /* until it is killed */
+    for (uint64_t last = round + ROUNDS_MAX; round < last; round++) { /* it is killed long before */
         for (uint32_t i = 0; i < 5; i++) {
             char key[32];
             snprintf(key, sizeof key, "%08u.%u", (unsigned)round, i);
@@ -389,8 +392,8 @@ static _Noreturn void write_for_ever(const struct scene *x, uint32_t who)
         }
         if (s->ops->flush(s) != 0 || s->ops->change(s, &id, count_up, NULL) != 0)
             _exit(3);
-        round++;
     }
+    _exit(4);
 }
 
 static void assert_rounds_are_whole(struct scene *x, uint32_t who)
@@ -429,7 +432,7 @@ static void who_is_killed_leaves_whole_rounds(void **state)
                 write_for_ever(&x, i);
         }
         x.s = store->open(x.where);
-        uint32_t seen, changes = (uint32_t)tl_prng_below(&p, 12);
+        uint32_t seen = 0, changes = (uint32_t)tl_prng_below(&p, 12);
         for (uint32_t i = 0; i < changes; i++) { /* so many rounds later, and at any time within one */
             x.id.bytes[15] = (uint8_t)(i % WRITERS);
             assert_int_equal(x.s->ops->changes(x.s, &x.id, &seen), 0);
