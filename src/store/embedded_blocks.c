@@ -57,7 +57,7 @@ static int append_pending(struct tl_embedded *e, const void *bytes, size_t len)
     return 0;
 }
 
-/* Appends an index block of what is pending. */
+/* Appends an index block of what is pending; if that fails, it stays pending. */
 static int write_block(struct tl_embedded *e)
 {
     uint8_t header[HEADER];
@@ -71,10 +71,11 @@ static int write_block(struct tl_embedded *e)
     check(rc != 0 || ignored == at);
     if (rc == 0)
         rc = tl_stream_append(e->stream, e->pending, e->pending_len, &ignored);
-    if (rc == 0)
-        e->last_block = at;
+    if (rc != 0)
+        return rc;
+    e->last_block = at;
     e->pending_len = e->pending_count = 0;
-    return rc;
+    return 0;
 }
 
 static int add_record(struct tl_embedded *e, const struct tl_store_id *id, const struct tl_record *r,
@@ -112,12 +113,12 @@ int tl_embedded_write(struct tl_store *s, const struct tl_store_id *id, const st
     int rc = e->stream == NULL ? open_stream(e) : 0;
     if (rc != 0)
         return rc;
-    if (r->payload.len > TL_EMBEDDED_INLINE)
+    if (e->pending_len >= PENDING_MAX)
+        rc = write_block(e);
+    if (rc == 0 && r->payload.len > TL_EMBEDDED_INLINE)
         rc = tl_stream_append(e->stream, r->payload.at, r->payload.len, &offset);
     if (rc == 0)
         rc = add_record(e, id, r, place, tl_place_put(place, r->payload.at, (uint32_t)r->payload.len, e->file, offset));
-    if (rc == 0 && e->pending_len >= PENDING_MAX)
-        rc = write_block(e);
     if (rc != 0 && rc != -ENOSPC && rc != -EDQUOT && rc != -ENOMEM)
         e->broken = rc;
     return rc;
