@@ -8,20 +8,7 @@
 
 #include "base/time.h"
 #include "front/launch/launch.h"
-
-/* Waits until fd is ready for `events`. 0, -ETIMEDOUT. */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
-{
-    for (;;) { /* until the deadline */
-        uint64_t now = tl_time_mono_ns();
-        if (now >= deadline_ns)
-            return -ETIMEDOUT;
-        struct pollfd p = {.fd = fd, .events = events};
-        int ms = (int)((deadline_ns - now) / TL_NS_PER_MS) + 1;
-        if (poll(&p, 1, ms) > 0)
-            return 0;
-    }
-}
+#include "front/tree/control.h"
 
 union fds_control {
     char bytes[CMSG_SPACE(2 * sizeof(int))];
@@ -50,7 +37,7 @@ int tl_fds_receive(int socket, int *first, int *second)
     struct iovec iov = {.iov_base = &hello, .iov_len = 1};
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    int rc = wait_for(socket, POLLIN, tl_time_mono_ns() + TL_LAUNCH_TIMEOUT_MS * TL_NS_PER_MS);
+    int rc = tl_control_wait(socket, POLLIN, tl_time_mono_ns() + TL_LAUNCH_TIMEOUT_MS * TL_NS_PER_MS);
     ssize_t n = rc == 0 ? recvmsg(socket, &msg, MSG_CMSG_CLOEXEC) : 0;
     if (rc != 0 || n < 0)
         return rc != 0 ? rc : -errno;

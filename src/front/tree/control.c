@@ -57,8 +57,7 @@ int tl_control_connect(const char *path, struct tl_error *err)
     return fd;
 }
 
-/* Waits until fd is ready for `events`. 0, -ETIMEDOUT. */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
+int tl_control_wait(int fd, short events, uint64_t deadline_ns)
 {
     for (;;) { /* until the deadline */
         uint64_t now = tl_time_mono_ns();
@@ -88,7 +87,7 @@ static int send_all(int fd, const uint8_t *bytes, size_t len, int pass_fd, uint6
                 .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof pass_fd)};
             memcpy(CMSG_DATA(c), &pass_fd, sizeof pass_fd);
         }
-        int rc = wait_for(fd, POLLOUT, deadline_ns);
+        int rc = tl_control_wait(fd, POLLOUT, deadline_ns);
         ssize_t n = rc == 0 ? sendmsg(fd, &msg, MSG_NOSIGNAL) : 0;
         if (rc != 0 || (n < 0 && errno != EINTR))
             return rc != 0 ? rc : -errno;
@@ -100,7 +99,7 @@ static int send_all(int fd, const uint8_t *bytes, size_t len, int pass_fd, uint6
 static int receive_all(int fd, void *buf, size_t len, uint64_t deadline_ns)
 {
     for (size_t at = 0; at < len;) {
-        int rc = wait_for(fd, POLLIN, deadline_ns);
+        int rc = tl_control_wait(fd, POLLIN, deadline_ns);
         ssize_t n = rc == 0 ? recv(fd, (uint8_t *)buf + at, len - at, 0) : 0;
         if (rc != 0 || (n < 0 && errno != EINTR))
             return rc != 0 ? rc : -errno;

@@ -14,6 +14,8 @@
 
 #define TL_CONTROL_TIMEOUT_MS 30000 /* for a daemon to answer */
 
+/* Waits until fd is ready for `events` (as of poll). 0, -ETIMEDOUT. */
+int tl_control_wait(int fd, short events, uint64_t deadline_ns) TL_MUST_CHECK;
 /* Connects to a Unix stream socket, however long its path. Descriptor, or -errno. */
 int tl_unix_connect(const char *path);
 /* As tl_unix_connect, with a sentence. */
