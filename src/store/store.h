@@ -66,6 +66,14 @@ struct tl_store_space {
     uint64_t used_bytes;              /* by this pool */
 };
 
+/* What goes with a lock from one holder to the next. */
+struct tl_store_lock_value {
+    bool valid; /* false: nobody has set it, or who held the lock last ended without letting go */
+    uint64_t epoch;
+    uint8_t user[48];
+};
+struct tl_store_lock;
+
 struct tl_store {
     const struct tl_store_ops *ops;
 };
@@ -99,6 +107,27 @@ struct tl_store_ops {
     int (*changes)(struct tl_store *s, const struct tl_store_id *id, uint32_t *out);
     /* Sleeps until that is another number than `seen`, or for so long. 0, -ETIMEDOUT, -EINTR. Any thread. */
     int (*wait)(struct tl_store *s, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms);
+    /* Counts as a change, without one. Any thread. */
+    void (*wake)(struct tl_store *s, const struct tl_store_id *id);
+
+    /* A mark is a number that a process has, alone or with others, until it lets go of it or ends, however it ends; a child does not
+     * inherit it. 0; -EBUSY: another process has it; -EALREADY: this one has. */
+    int (*claim)(struct tl_store *s, uint64_t mark, bool exclusive);
+    void (*unclaim)(struct tl_store *s, uint64_t mark);
+    /* 1: some process has it, this one too; 0: none. */
+    int (*claimed)(struct tl_store *s, uint64_t mark);
+
+    /* Locks of a container, by name, for threads of this and of other processes. timeout_ms: 0: tries, -1: for ever. *stop (may be NULL) is
+     * looked at at least once a second: != 0 ends it. Freed when the process ends. 0, -EAGAIN (0 ms), -ETIMEDOUT, -ECANCELED, -ENOMEM, -ENOSPC: too many
+     * names. Any thread. */
+    int (*lock)(struct tl_store *s, const struct tl_store_id *id, struct tl_slice name, bool exclusive, int timeout_ms,
+                const _Atomic int *stop, struct tl_store_lock **out, struct tl_store_lock_value *value);
+    /* value: of an exclusive lock, what the next one is shown; NULL: what it was. Frees the struct. Any thread. */
+    int (*unlock)(struct tl_store *s, struct tl_store_lock *lock, const struct tl_store_lock_value *value);
+
+    /* Looks whether everything that the store keeps fits together, every payload too; tells of each thing that does not. The number of
+     * findings that are damage. repair: gives back what nothing refers to; nobody else has the pool open then (-EBUSY). */
+    int (*check)(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx);
 };
 
 struct tl_store_config {
@@ -111,5 +140,7 @@ struct tl_store_config {
  * -errno with a sentence. */
 int tl_store_embedded_open(struct tl_store **out, const char *directory, const struct tl_store_config *config,
                            struct tl_error *err) TL_MUST_CHECK;
+/* Takes a pool's files away, and the directory if nothing else is in it. -EBUSY: somebody has it open. */
+int tl_store_embedded_destroy(const char *directory, struct tl_error *err) TL_MUST_CHECK;
 
 #endif
