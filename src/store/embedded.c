@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Opening a pool in a directory, and transactions of its containers' state; see embedded.h. */
-#include "store/embedded.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,6 +8,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "base/time.h"
+#include "store/embedded.h"
 
 #define FORMAT    "tiercel-pool 1\n"
 #define MAP_BYTES (64ull << 30)
@@ -129,12 +130,19 @@ static int tx_each(struct tl_store_tx *tx, struct tl_slice prefix,
 
 static const struct tl_store_tx_ops tx_ops = {.get = tx_get, .put = tx_put, .del = tx_del, .each = tx_each};
 
+int tl_embedded_begin(struct tl_embedded *e, MDB_txn **out)
+{
+    if (e->lockless && tl_page_has_writer(&e->access))
+        return -EBUSY;
+    return tl_embedded_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, out));
+}
+
 static int transact(struct tl_embedded *e, const struct tl_store_id *id, bool writes, tl_store_tx_fn fn, void *ctx)
 {
     struct transaction t = {.tx = {&tx_ops}, .e = e, .id = id, .writes = writes};
     if (writes && e->config.read_only)
         return -EROFS;
-    int rc = tl_embedded_error(mdb_txn_begin(e->env, NULL, writes ? 0 : MDB_RDONLY, &t.txn));
+    int rc = writes ? tl_embedded_error(mdb_txn_begin(e->env, NULL, 0, &t.txn)) : tl_embedded_begin(e, &t.txn);
     if (rc != 0)
         return rc;
     rc = writes ? tl_embedded_take_over(e, t.txn) : 0;
@@ -146,7 +154,7 @@ static int transact(struct tl_embedded *e, const struct tl_store_id *id, bool wr
     if (writes)
         tl_embedded_give_back(e, rc == 0);
     if (rc == 0 && t.changed)
-        tl_page_wake(e->page, id);
+        tl_page_wake(&e->access, tl_page_counter(e->page, id), UINT32_MAX);
     return rc;
 }
 
@@ -170,7 +178,42 @@ static int embedded_changes(struct tl_store *s, const struct tl_store_id *id, ui
 
 static int embedded_wait(struct tl_store *s, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms)
 {
-    return tl_page_wait(((struct tl_embedded *)s)->page, id, seen, timeout_ms);
+    uint64_t until_ns = tl_time_mono_ns() + timeout_ms * TL_NS_PER_MS;
+    return tl_page_wait(tl_page_counter(((struct tl_embedded *)s)->page, id), seen, until_ns, UINT32_MAX);
+}
+
+static void embedded_wake(struct tl_store *s, const struct tl_store_id *id)
+{
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    tl_page_wake(&e->access, tl_page_counter(e->page, id), UINT32_MAX);
+    tl_locks_wake(&e->locks, id);
+}
+
+static int embedded_claim(struct tl_store *s, uint64_t mark, bool exclusive)
+{
+    return tl_owners_claim(&((struct tl_embedded *)s)->owners, mark, exclusive);
+}
+
+static void embedded_unclaim(struct tl_store *s, uint64_t mark)
+{
+    tl_owners_unclaim(&((struct tl_embedded *)s)->owners, mark);
+}
+
+static int embedded_claimed(struct tl_store *s, uint64_t mark)
+{
+    return tl_owners_claimed(&((struct tl_embedded *)s)->owners, mark);
+}
+
+static int embedded_lock(struct tl_store *s, const struct tl_store_id *id, struct tl_slice name, bool exclusive,
+                         int timeout_ms, const _Atomic int *stop, struct tl_store_lock **out,
+                         struct tl_store_lock_value *value)
+{
+    return tl_locks_lock(&((struct tl_embedded *)s)->locks, id, name, exclusive, timeout_ms, stop, out, value);
+}
+
+static int embedded_unlock(struct tl_store *s, struct tl_store_lock *lock, const struct tl_store_lock_value *value)
+{
+    return tl_locks_unlock(&((struct tl_embedded *)s)->locks, lock, value);
 }
 
 static int embedded_space(struct tl_store *s, struct tl_store_space *out)
@@ -203,7 +246,9 @@ static void embedded_close(struct tl_store *s)
     for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++)
         if (e->read_fds[i] >= 0)
             close(e->read_fds[i]);
-    tl_page_close(e->page, e->page_lock);
+    tl_locks_close(&e->locks);
+    tl_owners_close(&e->owners);
+    tl_page_close(&e->access);
     free(e->pending);
     free(e->dead);
     free(e);
@@ -222,18 +267,29 @@ static const struct tl_store_ops ops = {
     .erase = tl_embedded_erase,
     .changes = embedded_changes,
     .wait = embedded_wait,
+    .wake = embedded_wake,
+    .claim = embedded_claim,
+    .unclaim = embedded_unclaim,
+    .claimed = embedded_claimed,
+    .lock = embedded_lock,
+    .unlock = embedded_unlock,
 };
 
 /* ---- opening ---- */
 
 /* Makes the directory, and in it, last and in one step, the file that says what it is. */
-static int make_pool(const struct tl_embedded *e, struct tl_error *err)
+static int make_pool(const char *directory, struct tl_error *err)
 {
-    char path[4200], beside[4300];
-    snprintf(path, sizeof path, "%s/pool", e->directory);
+    char path[4200], beside[4300], index[4200];
+    snprintf(path, sizeof path, "%s/pool", directory);
+    snprintf(index, sizeof index, "%s/meta.mdb", directory);
     snprintf(beside, sizeof beside, "%s.%d", path, (int)getpid());
-    if (mkdir(e->directory, 0700) != 0 && errno != EEXIST)
-        return tl_error_set(err, -errno, "pool %s cannot be made: %s", e->directory, strerror(errno));
+    if (mkdir(directory, 0700) != 0 && errno != EEXIST)
+        return tl_error_set(err, -errno, "pool %s cannot be made: %s", directory, strerror(errno));
+    if (access(index, F_OK) == 0 && access(path, F_OK) != 0)
+        return tl_error_set(err, -ENOTEMPTY,
+                            "pool %s cannot be made: there is what is left of one that was destroyed; destroy it again",
+                            directory);
     int fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     bool ok = fd >= 0 && write(fd, FORMAT, strlen(FORMAT)) == (ssize_t)strlen(FORMAT) && fsync(fd) == 0;
     int rc = ok && link(beside, path) == 0 ? 0 : -errno;
@@ -241,8 +297,8 @@ static int make_pool(const struct tl_embedded *e, struct tl_error *err)
         close(fd);
     unlink(beside);
     if (rc == 0 || rc == -EEXIST)
-        return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s is there already; choose another directory", e->directory);
-    return tl_error_set(err, rc, "pool %s cannot be made: %s", e->directory, strerror(-rc));
+        return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s is there already; choose another directory", directory);
+    return tl_error_set(err, rc, "pool %s cannot be made: %s", directory, strerror(-rc));
 }
 
 static int check_format(const struct tl_embedded *e, struct tl_error *err)
@@ -284,7 +340,7 @@ static int open_tables(struct tl_embedded *e)
     return tl_embedded_error(rc);
 }
 
-static int open_env(struct tl_embedded *e)
+static int try_env(struct tl_embedded *e, unsigned flags)
 {
     char path[4200];
     int dead, rc = mdb_env_create(&e->env);
@@ -296,40 +352,78 @@ static int open_env(struct tl_embedded *e)
     if (rc == 0)
         rc = mdb_env_set_mapsize(e->env, e->config.map_bytes);
     if (rc == 0)
-        rc = mdb_env_open(e->env, path,
-                          MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (e->config.read_only ? MDB_RDONLY : 0), 0600);
-    if (rc == 0)
+        rc = mdb_env_open(e->env, path, MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | flags, 0600);
+    if (rc == 0 && (flags & MDB_NOLOCK) == 0)
         rc = mdb_reader_check(e->env, &dead); /* who was killed while reading must not keep old pages */
-    return rc == 0 ? open_tables(e) : tl_embedded_error(rc);
+    if (rc != 0 && e->env != NULL) {
+        mdb_env_close(e->env);
+        e->env = NULL;
+    }
+    return tl_embedded_error(rc);
+}
+
+static int open_env(struct tl_embedded *e)
+{
+    int rc = try_env(e, e->config.read_only ? MDB_RDONLY : 0);
+    e->lockless = e->config.read_only && !e->access.writable;
+    if (e->config.read_only && (rc == -EACCES || rc == -EROFS || rc == -EPERM)) { /* LMDB wants to write its locks */
+        e->lockless = true;
+        rc = tl_page_has_writer(&e->access) ? -EBUSY : try_env(e, MDB_RDONLY | MDB_NOLOCK);
+    }
+    return rc == 0 ? open_tables(e) : rc;
+}
+
+/* The path stays the same wherever the process goes. */
+static int find_directory(struct tl_embedded *e, const char *directory, struct tl_error *err)
+{
+    char *whole = realpath(directory, NULL);
+    int rc = whole == NULL ? -errno : 0;
+    if (rc == 0 && snprintf(e->directory, sizeof e->directory, "%s", whole) >= (int)sizeof e->directory)
+        rc = -ENAMETOOLONG;
+    free(whole);
+    if (rc == -ENOENT || rc == -ENOTDIR)
+        return tl_error_set(err, rc, "%s is no pool: %s; make one with: tiercel pool create %s", directory,
+                            strerror(-rc), directory);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s cannot be opened: %s", directory, strerror(-rc));
+}
+
+static int open_all(struct tl_embedded *e)
+{
+    int rc = tl_page_open(e->directory, e->config.read_only, &e->access);
+    if (rc != 0)
+        return rc;
+    e->page = e->access.page;
+    tl_owners_open(&e->owners, e->directory);
+    tl_locks_open(&e->locks, e->directory, &e->access);
+    rc = open_env(e);
+    rc = rc == 0 && e->access.first ? tl_embedded_reset_page(e) : rc;
+    return rc == 0 && e->access.first ? tl_page_ready(&e->access) : rc;
 }
 
 int tl_store_embedded_open(struct tl_store **out, const char *directory, const struct tl_store_config *config,
                            struct tl_error *err)
 {
     struct tl_embedded *e = calloc(1, sizeof *e);
-    bool first = false;
     if (e == NULL)
         return tl_error_set(err, -ENOMEM, "pool %s: out of memory", directory);
     e->store.ops = &ops;
     e->config = *config;
     e->config.map_bytes = config->map_bytes != 0 ? config->map_bytes : MAP_BYTES;
-    e->page_lock = -1;
+    e->access.fd = e->owners.fd = e->locks.fd = -1;
     for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++)
         e->read_fds[i] = -1;
-    int rc =
-        snprintf(e->directory, sizeof e->directory, "%s", directory) < (int)sizeof e->directory ? 0 : -ENAMETOOLONG;
-    if (rc != 0)
-        tl_error_set(err, rc, "pool %.64s...: its path is too long", directory);
-    if (rc == 0 && config->create)
-        rc = make_pool(e, err);
-    if (rc == 0)
-        rc = check_format(e, err);
+    int rc = config->create ? make_pool(directory, err) : 0;
+    rc = rc == 0 ? find_directory(e, directory, err) : rc;
+    rc = rc == 0 ? check_format(e, err) : rc;
     if (rc == 0) {
-        rc = tl_page_open(e->directory, config->read_only, &e->page, &e->page_lock, &first);
-        rc = rc == 0 ? open_env(e) : rc;
-        rc = rc == 0 && first ? tl_embedded_reset_page(e) : rc;
-        rc = rc == 0 && first ? tl_page_ready(e->page_lock) : rc;
-        if (rc != 0)
+        rc = open_all(e);
+        if (rc == -EBUSY && e->lockless)
+            tl_error_set(err, rc,
+                         "pool %s cannot be read: somebody writes to it, and this user may not write the locks there",
+                         directory);
+        else if (rc == -ESTALE)
+            rc = tl_error_set(err, -ENOENT, "%s is no pool any more: it was destroyed just now", directory);
+        else if (rc != 0)
             tl_error_set(err, rc, "pool %s cannot be opened: %s", directory, strerror(-rc));
     }
     if (rc != 0)

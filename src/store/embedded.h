@@ -5,7 +5,9 @@
  *   meta.mdb   LMDB (and meta.mdb-lock). Tables: state (id, key), index (id, key -> meta and place of the payload),
  *              files (number -> how far its index blocks have been taken over), live (file, segment -> bytes that records refer to)
  *   ext.N      what processes append to, one each: payloads, and index blocks that name them (stream.h)
- *   page       shared memory: how far each ext.N was flushed, and change counters to sleep on
+ *   page       shared memory: how far each ext.N was flushed, counters to sleep on, and what goes with locks
+ *   owners     nothing in it: its bytes are locked, as marks of processes
+ *   locks      likewise, as locks of containers
  *
  * Writing appends payloads; a flush appends one index block, and syncs the file: one device sync. The next transaction, of whichever
  * process, takes all flushed index blocks over into LMDB, and does its own work in the same LMDB transaction. So what a
@@ -14,8 +16,10 @@
 #define TL_STORE_EMBEDDED_H
 
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/hash.h"
 #include "store/store.h"
 #include "store/stream.h"
 
@@ -27,26 +31,94 @@
 /* ---- page.c ---- */
 
 #define TL_PAGE_COUNTERS 4096u
+#define TL_PAGE_VALUES   4096u /* locks that have a value, or are held exclusively */
 
 struct tl_page_file {
     _Atomic uint64_t end;   /* all index blocks below are on the device */
     _Atomic uint64_t block; /* the last of them; 0: none that was not taken over */
 };
 
+struct tl_page_value { /* of a lock; see locks.c */
+    _Atomic uint32_t state;
+    uint32_t spare;
+    struct tl_hash name; /* container and name */
+    uint64_t epoch;
+    uint8_t user[48];
+};
+
 struct tl_page {
     char magic[8];
     struct tl_page_file files[TL_EMBEDDED_FILES];
-    _Atomic uint32_t counters[TL_PAGE_COUNTERS];
+    _Atomic uint32_t counters[TL_PAGE_COUNTERS]; /* changes of containers */
+    _Atomic uint32_t let_go[TL_PAGE_COUNTERS];   /* locks of containers that were let go */
+    struct tl_page_locks {
+        _Atomic uint32_t used; /* values beyond are free */
+        uint32_t spare;
+        struct tl_page_value values[TL_PAGE_VALUES];
+    } locks;
 };
 
-/* Maps the page. *first: nobody else has the pool open, and its numbers mean nothing yet; others wait until
- * tl_page_ready(*lock). 0 or -errno. */
-int tl_page_open(const char *directory, bool read_only, struct tl_page **out, int *lock, bool *first) TL_MUST_CHECK;
-int tl_page_ready(int lock) TL_MUST_CHECK;
-void tl_page_close(struct tl_page *page, int lock);
-void tl_page_wake(struct tl_page *page, const struct tl_store_id *id);
+struct tl_page_access {
+    struct tl_page *page;
+    int fd;        /* -1: a page of our own */
+    bool writable; /* shared with others, and ours to change */
+    bool first;    /* nobody else has the pool open for writing, and the page's numbers mean nothing yet */
+};
+
+/* Maps the page. Whoever is `first` gets the numbers right and calls tl_page_ready; others wait for that. 0; -ESTALE: destroyed
+ * meanwhile; -errno. */
+int tl_page_open(const char *directory, bool read_only, struct tl_page_access *out) TL_MUST_CHECK;
+int tl_page_ready(struct tl_page_access *a) TL_MUST_CHECK;
+void tl_page_close(struct tl_page_access *a);
+/* Nobody else has the pool open (-EBUSY), and until tl_page_share nobody opens it. */
+int tl_page_alone(struct tl_page_access *a) TL_MUST_CHECK;
+void tl_page_share(struct tl_page_access *a);
+/* The same without having it open, until fd is closed. */
+int tl_page_seize(const char *directory, int *fd) TL_MUST_CHECK;
+bool tl_page_has_writer(const struct tl_page_access *a); /* another one than us */
+
 _Atomic uint32_t *tl_page_counter(struct tl_page *page, const struct tl_store_id *id);
-int tl_page_wait(struct tl_page *page, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms);
+/* Those who wait on it, and have a bit in common with `whom`, wake. */
+void tl_page_wake(struct tl_page_access *a, _Atomic uint32_t *counter, uint32_t whom);
+/* Until it is woken, or it is that late by tl_time_mono_ns. 0, -ETIMEDOUT, -EINTR. */
+int tl_page_wait(const _Atomic uint32_t *counter, uint32_t seen, uint64_t until_ns, uint32_t who);
+
+/* ---- owners.c: marks, which go with the process ---- */
+
+struct tl_owners {
+    int fd;         /* -1: there is no such file, and it cannot be made */
+    bool writable;  /* or for reading only: then marks cannot be exclusive */
+    int pid;        /* whose the marks are */
+    uint64_t *mine; /* the kernel does not tell a process of its own */
+    size_t count, room;
+};
+
+/* Opening cannot fail: claiming does. One a process and a pool: closing any descriptor of the file drops the process's marks. */
+void tl_owners_open(struct tl_owners *o, const char *directory);
+void tl_owners_close(struct tl_owners *o);
+int tl_owners_claim(struct tl_owners *o, uint64_t mark, bool exclusive);
+void tl_owners_unclaim(struct tl_owners *o, uint64_t mark);
+int tl_owners_claimed(struct tl_owners *o, uint64_t mark);
+
+/* ---- locks.c ---- */
+
+struct tl_locks {
+    int fd; /* -1: no locks here */
+    struct tl_page_access *page;
+    pthread_mutex_t mutex; /* all below */
+    int pid;
+    struct tl_held *held; /* by threads of this process */
+};
+
+/* As above; the page is the one that has the values, and outlives it. */
+void tl_locks_open(struct tl_locks *l, const char *directory, struct tl_page_access *page);
+void tl_locks_close(struct tl_locks *l);
+int tl_locks_lock(struct tl_locks *l, const struct tl_store_id *id, struct tl_slice name, bool exclusive,
+                  int timeout_ms, const _Atomic int *stop, struct tl_store_lock **out,
+                  struct tl_store_lock_value *value);
+int tl_locks_unlock(struct tl_locks *l, struct tl_store_lock *lock, const struct tl_store_lock_value *value);
+/* Those who wait for locks of this container look at *stop. */
+void tl_locks_wake(struct tl_locks *l, const struct tl_store_id *id);
 
 /* ---- embedded.c ---- */
 
@@ -56,8 +128,11 @@ struct tl_embedded {
     struct tl_store_config config;
     MDB_env *env;
     MDB_dbi state, index, files, live;
-    struct tl_page *page;
-    int page_lock;
+    bool lockless; /* LMDB cannot lock here: nobody may write meanwhile */
+    struct tl_page_access access;
+    struct tl_page *page; /* its */
+    struct tl_owners owners;
+    struct tl_locks locks;
     int read_fds[TL_EMBEDDED_FILES]; /* of ext.N, through the page cache; -1: not open yet */
     struct tl_stream *stream;        /* ours to append to; NULL: nothing was written yet */
     uint32_t file;                   /* its number */
@@ -76,6 +151,9 @@ struct tl_embedded {
 int tl_embedded_error(int lmdb_error); /* as -errno */
 void tl_embedded_path(const struct tl_embedded *e, uint32_t file, char *out, size_t size);
 int tl_embedded_read_fd(struct tl_embedded *e, uint32_t file); /* or -errno */
+
+/* A transaction for reading. */
+int tl_embedded_begin(struct tl_embedded *e, MDB_txn **out) TL_MUST_CHECK;
 
 /* ---- embedded_blocks.c: appending, index blocks, taking them over ---- */
 

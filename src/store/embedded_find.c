@@ -57,7 +57,7 @@ int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl
         memcmp(start.bytes, first.bytes, start.len < first.len ? start.len : first.len) > 0 || (start.len > first.len)
             ? &start
             : &first;
-    int rc = tl_embedded_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, &txn));
+    int rc = tl_embedded_begin(e, &txn);
     if (rc != 0)
         return rc;
     rc = tl_embedded_error(mdb_cursor_open(txn, e->index, &cursor));

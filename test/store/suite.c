@@ -470,5 +470,5 @@ int suite_run(const struct suite_store *s)
         cmocka_unit_test(who_is_killed_leaves_whole_rounds),
     };
     store = s;
-    return cmocka_run_group_tests_name(s->name, tests, NULL, NULL);
+    return cmocka_run_group_tests_name(s->name, tests, NULL, NULL) + suite_locks_run(s);
 }

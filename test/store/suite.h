@@ -15,5 +15,6 @@ struct suite_store {
 
 /* All of it; the number of tests that failed. */
 int suite_run(const struct suite_store *s);
+int suite_locks_run(const struct suite_store *s); /* a part of it */
 
 #endif

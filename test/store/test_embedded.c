@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,17 +45,10 @@ static struct tl_store *open_pool(const char *where)
 
 static void destroy(const char *where)
 {
-    char path[300];
-    const char *const files[] = {"pool", "page", "meta.mdb", "meta.mdb-lock"};
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", where, files[i]);
-        unlink(path);
-    }
-    for (uint32_t i = 0; i < 64; i++) {
-        snprintf(path, sizeof path, "%s/ext.%u", where, i);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(where), 0);
+    struct tl_error err = {.code = 0};
+    if (tl_store_embedded_destroy(where, &err) != 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(access(where, F_OK), -1);
 }
 
 static int nothing(void *ctx, struct tl_store_tx *tx)
@@ -232,6 +226,122 @@ static void a_pool_opened_for_reading_is_not_changed(void **state)
     destroy(where);
 }
 
+/* ---- a directory that cannot be written to ---- */
+
+static int read_only_reader(const char *where)
+{
+    const struct tl_store_config config = {.read_only = true, .map_bytes = 64 << 20};
+    struct tl_store *s;
+    struct tl_error err;
+    struct tl_store_lock *lock;
+    struct tl_store_lock_value value;
+    uint8_t place_bytes[TL_STORE_PLACE_MAX], back[5];
+    uint32_t seen;
+    struct tl_slice place = {place_bytes, 0}, none = {"", 0};
+    if (tl_store_embedded_open(&s, where, &config, &err) != 0) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    if (s->ops->scan(s, &id, none, none, keep_place, &place) != 0 || s->ops->read(s, place, 0, back, 5) != 0)
+        return 2;
+    if (s->ops->claim(s, 1, true) != -EROFS || s->ops->claim(s, 1, false) != 0 || s->ops->claimed(s, 1) != 1)
+        return 3;
+    if (s->ops->lock(s, &id, (struct tl_slice){"l", 1}, false, -1, NULL, &lock, &value) != -EROFS)
+        return 4;
+    if (s->ops->changes(s, &id, &seen) != 0 || s->ops->wait(s, &id, seen, 1) != -ETIMEDOUT)
+        return 5;
+    s->ops->wake(s, &id);
+    s->ops->close(s);
+    return 0;
+}
+
+/* As a user who may not write there: 1; on a file system that is mounted for reading: 2. */
+static int read_only_place(const char *where, int way)
+{
+    char sibling[300];
+    snprintf(sibling, sizeof sibling, "%s/pool", where);
+    if (way == 2 && (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+                     mount(where, "/mnt", NULL, MS_BIND, NULL) != 0 ||
+                     mount(NULL, "/mnt", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) != 0))
+        return 77;
+    if (way == 1 && (setgid(65534) != 0 || setuid(65534) != 0 || access(sibling, R_OK) != 0))
+        return 77;
+    return read_only_reader(way == 2 ? "/mnt" : where);
+}
+
+static void a_pool_in_a_read_only_place_can_be_read(void **state)
+{
+    (void)state;
+    char where[256], path[300];
+    const char *const files[] = {"pool", "page", "meta.mdb", "meta.mdb-lock", "owners", "locks", "ext.0"};
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    write_one(s, "key", "short", 5);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    s->ops->close(s);
+    assert_int_equal(chmod(where, 0755), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", where, files[i]);
+        assert_int_equal(chmod(path, 0444), 0);
+    }
+    for (int way = 1; way <= 2; way++) {
+        int status;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            _exit(read_only_place(where, way));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != 77) /* both want root */
+            assert_int_equal(status, 0);
+    }
+    destroy(where);
+}
+
+static void a_pool_that_is_open_is_not_destroyed(void **state)
+{
+    (void)state;
+    char where[256];
+    struct tl_error err;
+    make(where, sizeof where);
+    for (int reads = 0; reads <= 1; reads++) {
+        const struct tl_store_config config = {.read_only = reads, .map_bytes = 64 << 20};
+        struct tl_store *s;
+        assert_int_equal(tl_store_embedded_open(&s, where, &config, &err), 0);
+        assert_int_equal(tl_store_embedded_destroy(where, &err), -EBUSY);
+        s->ops->close(s);
+    }
+    destroy(where);
+    assert_int_equal(tl_store_embedded_destroy(where, &err), -ENOENT);
+}
+
+/* A table that is full says so; what has no value takes no room in it. */
+static void more_locks_than_there_is_room_for_are_refused(void **state)
+{
+    (void)state;
+    char where[256], name[16];
+    struct tl_store_lock *lock;
+    struct tl_store_lock_value value = {.valid = true};
+    uint32_t count = 0;
+    int rc = 0;
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    for (int with_value = 0; with_value <= 1; with_value++)
+        for (count = 0; rc == 0 && count < 5000; count += rc == 0) {
+            struct tl_store_lock_value before;
+            snprintf(name, sizeof name, "%u", count);
+            rc = s->ops->lock(s, &id, (struct tl_slice){name, strlen(name)}, true, 0, NULL, &lock, &before);
+            if (rc == 0)
+                assert_int_equal(s->ops->unlock(s, lock, with_value ? &value : NULL), 0);
+        }
+    assert_int_equal(rc, -ENOSPC);
+    assert_int_equal(count, 4096);
+    assert_int_equal(s->ops->lock(s, &id, (struct tl_slice){"7", 1}, true, 0, NULL, &lock, &value), 0);
+    assert_true(value.valid);
+    assert_int_equal(s->ops->unlock(s, lock, NULL), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
 int main(void)
 {
     const struct suite_store embedded = {"embedded", make, open_pool, destroy};
@@ -241,6 +351,9 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_told_by_the_flush_at_the_latest),
         cmocka_unit_test(what_is_no_pool_is_refused),
         cmocka_unit_test(a_pool_opened_for_reading_is_not_changed),
+        cmocka_unit_test(a_pool_in_a_read_only_place_can_be_read),
+        cmocka_unit_test(a_pool_that_is_open_is_not_destroyed),
+        cmocka_unit_test(more_locks_than_there_is_room_for_are_refused),
     };
     return suite_run(&embedded) + cmocka_run_group_tests(tests, NULL, NULL);
 }
