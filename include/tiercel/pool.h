@@ -128,6 +128,19 @@ TIERCEL_API int tiercel_cont_query(struct tiercel_cont *cont, struct tiercel_con
 TIERCEL_API int tiercel_cont_evict(struct tiercel_pool *pool, const char *name,
                                    struct tiercel_error *err) TIERCEL_MUST_CHECK;
 
+/* An open handle, as others may see it. */
+struct tiercel_handle_info {
+    struct tiercel_uuid uuid;
+    unsigned flags;         /* TIERCEL_RO or _RW, TIERCEL_NOSLIP */
+    uint64_t hce, lhe, lre; /* as in struct tiercel_epochs */
+    uint64_t reserved[4];
+};
+/* All handles of a container: fn for each, until it returns something else than 0, which is returned. Opens nothing. name: a label or a
+ * UUID. -ENOENT: no such container. */
+TIERCEL_API int tiercel_cont_list_handles(struct tiercel_pool *pool, const char *name,
+                                          int (*fn)(void *ctx, const struct tiercel_handle_info *info),
+                                          void *ctx) TIERCEL_MUST_CHECK;
+
 /* Attributes: the user's, outside epochs. len 0 and value NULL: takes it away. 0, -ENOENT, -ENOBUFS (*len is what it needs), -EINVAL, -EACCES. */
 TIERCEL_API int tiercel_cont_set_attr(struct tiercel_cont *cont, const char *name, const void *value,
                                       size_t len) TIERCEL_MUST_CHECK;
