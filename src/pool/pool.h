@@ -46,8 +46,10 @@ int tl_cont_open(struct tl_cont **out, struct tl_pool *pool, const char *name, u
                  struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_open_snapshot(struct tl_cont **out, struct tl_pool *pool, const char *name, uint64_t epoch,
                           struct tl_error *err) TL_MUST_CHECK;
-int tl_cont_close(struct tl_cont *cont);
+int tl_cont_close(struct tl_cont *cont); /* takes the lock by itself */
 int tl_cont_evict(struct tl_pool *pool, const char *name, struct tl_error *err) TL_MUST_CHECK;
+int tl_cont_list_handles(struct tl_pool *pool, const char *name,
+                         int (*fn)(void *ctx, const struct tiercel_handle_info *info), void *ctx) TL_MUST_CHECK;
 int tl_cont_query(struct tl_cont *cont, struct tiercel_cont_info *out) TL_MUST_CHECK;
 int tl_cont_set_attr(struct tl_cont *cont, const char *name, const void *value, size_t len) TL_MUST_CHECK;
 int tl_cont_get_attr(struct tl_cont *cont, const char *name, void *value, size_t *len) TL_MUST_CHECK;
@@ -104,10 +106,9 @@ int tl_cont_diff(struct tl_cont *cont, uint64_t from, uint64_t to,
 /* The first record behind the last one of an array that there is. 0: none. */
 int tl_cont_array_end(struct tl_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                       struct tiercel_bytes akey, uint64_t *end) TL_MUST_CHECK;
-/* Records of an array are there no more (end: none from there on), or are there and zero: without a payload. */
+/* Records of an array are there no more. */
 int tl_cont_array_clear(struct tl_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
-                        struct tiercel_bytes akey, struct tiercel_extent extent, bool there,
-                        struct tl_error *err) TL_MUST_CHECK;
+                        struct tiercel_bytes akey, struct tiercel_extent extent, struct tl_error *err) TL_MUST_CHECK;
 
 /* A piece of the work of aggregation: up to some thousand records, so that others get the lock in between. 1: there is more; 0: done. */
 struct tl_aggregation {

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Reading. */
+#include <errno.h>
+#include <string.h>
+
+#include "pool/internal.h"
+
+#define TRIES 4 /* aggregation may take a record away between finding it and reading it: then there is a newer state */
+
+struct reading {
+    struct tl_cont *c;
+    uint64_t epoch;
+    struct tiercel_oid oid;
+    struct tiercel_bytes dkey;
+    struct tl_error *err;
+};
+
+/* Names what is damaged. */
+static int failed(const struct reading *r, const struct tiercel_io *io, int rc)
+{
+    const char *name = r->c->name, *path = r->c->pool->shared->path;
+    if (rc == 0 || (r->err != NULL && r->err->code != 0))
+        return rc;
+    char dkey[64] = "", akey[64] = "";
+    tl_name_text(r->dkey, dkey, sizeof dkey);
+    if (io != NULL)
+        tl_name_text(io->akey, akey, sizeof akey);
+    unsigned long long hi = r->oid.hi, lo = r->oid.lo, epoch = r->epoch;
+    switch (rc) {
+    case -EBADMSG:
+        return tl_error_set(
+            r->err, rc,
+            "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" is damaged at epoch %llu: its checksum differs; "
+            "see: tiercel pool check %s",
+            name, hi, lo, dkey, akey, epoch, path);
+    case -ESTALE:
+        return tl_error_set(
+            r->err, rc, "container %s: epoch %llu cannot be read any more: it was aggregated; see: tiercel cont epochs",
+            name, epoch);
+    case -EBADF: return tl_error_set(r->err, rc, "container %s: the handle was closed or evicted; open it anew", name);
+    case -ENAMETOOLONG:
+        return tl_error_set(r->err, rc, "container %s: a key is longer than %u bytes (a byte of value 0 counts twice)",
+                            name, TIERCEL_KEY_MAX);
+    case -ENOENT:
+        return tl_error_set(r->err, rc,
+                            "container %s: object %llu.%llu has nothing under dkey \"%s\", akey \"%s\" at epoch %llu",
+                            name, hi, lo, dkey, akey, epoch);
+    case -ENOBUFS: return tl_error_set(r->err, rc, "container %s: the value is larger than the buffer", name);
+    case -EINVAL:
+        return tl_error_set(
+            r->err, rc, "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" is of another kind or record size",
+            name, hi, lo, dkey, akey);
+    default:
+        return tl_error_set(r->err, rc, "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" cannot be read: %s",
+                            name, hi, lo, dkey, akey, strerror(-rc));
+    }
+}
+
+/* ---- single values ---- */
+
+struct rest_look {
+    struct tl_store *store;
+    uint8_t *out;
+    uint64_t len;
+};
+
+static int see_rest(void *ctx, const struct tl_found *f)
+{
+    struct rest_look *l = ctx;
+    if (f->payload_len < l->len)
+        return -EBADMSG;
+    int rc = l->store->ops->read(l->store, f->place, 0, l->out, (uint32_t)l->len);
+    return rc == 0 ? 1 : rc;
+}
+
+/* Pieces 1 and up of a large value: their keys are known to the last byte. */
+static int read_rest(const struct reading *r, const struct tiercel_io *io, const struct tl_single *v)
+{
+    struct tl_store *s = r->c->pool->shared->store;
+    int rc = 0;
+    for (uint64_t at = TL_STORE_PAYLOAD_MAX; rc == 0 && at < v->size; at += TL_STORE_PAYLOAD_MAX) {
+        uint64_t left = v->size - at;
+        struct rest_look l = {s, (uint8_t *)io->buffer + at, left < TL_STORE_PAYLOAD_MAX ? left : TL_STORE_PAYLOAD_MAX};
+        struct tl_key k;
+        tl_key_begin(&k, r->oid, TL_TAG_VALUE);
+        rc = tl_key_add_name(&k, r->dkey);
+        rc = rc == 0 ? tl_key_add_name(&k, io->akey) : rc;
+        tl_key_add_chunk(&k, at / TL_STORE_PAYLOAD_MAX);
+        tl_key_add_version(&k, &v->version);
+        rc = rc == 0 ? s->ops->scan(s, &r->c->id, tl_key_slice(&k), tl_key_slice(&k), see_rest, &l) : rc;
+        rc = rc == 1 ? 0 : rc == 0 ? -ENOENT : rc;
+    }
+    return rc;
+}
+
+static int fetch_single(const struct reading *r, struct tiercel_io *io, const struct tl_clears *clears, bool must)
+{
+    struct tl_store *s = r->c->pool->shared->store;
+    struct tl_single v;
+    uint64_t room = io->buffer_len;
+    int rc = tl_single_find(r->c, r->epoch, r->oid, r->dkey, io->akey, clears, &v);
+    if (rc == -ENOENT && !must) {
+        io->buffer_len = io->record_size = 0;
+        return 0;
+    }
+    if (rc != 0)
+        return rc;
+    io->record_size = v.size;
+    if (io->buffer == NULL || v.size > room) {
+        io->buffer_len = v.size;
+        return io->buffer == NULL ? 0 : -ENOBUFS;
+    }
+    rc = s->ops->read(s, (struct tl_slice){v.place, v.place_len}, 0, io->buffer, v.payload_len);
+    rc = rc == 0 ? read_rest(r, io, &v) : rc;
+    if (rc == 0)
+        io->buffer_len = v.size;
+    return rc == -ENOENT ? -EAGAIN : rc; /* the payload went while we looked */
+}
+
+/* ---- arrays ---- */
+
+struct array_read {
+    struct tl_store *store;
+    uint8_t *out; /* of record `first` */
+    uint64_t first;
+    uint32_t record_size;
+    bool any;
+};
+
+static int read_piece(void *ctx, const struct tl_piece *p)
+{
+    struct array_read *a = ctx;
+    a->any = true;
+    if (a->out == NULL)
+        return 0;
+    int rc =
+        a->store->ops->read(a->store, p->found->place, (uint32_t)(p->skip * a->record_size),
+                            a->out + (p->first - a->first) * a->record_size, (uint32_t)(p->count * a->record_size));
+    return rc == -ENOENT ? -EAGAIN : rc;
+}
+
+static int fetch_extent(const struct reading *r, const struct tiercel_io *io, const struct tl_clears *clears,
+                        struct tiercel_extent x, struct array_read *a)
+{
+    uint64_t per = tl_chunk_records(a->record_size);
+    int rc = 0;
+    while (rc == 0 && x.count > 0) {
+        uint64_t n = per - x.first % per < x.count ? per - x.first % per : x.count;
+        a->first = x.first;
+        rc =
+            tl_chunk_look(r->c, r->epoch, r->oid, r->dkey, io->akey, clears, a->record_size, x.first, n, read_piece, a);
+        a->out = a->out == NULL ? NULL : a->out + n * a->record_size;
+        x.first += n;
+        x.count -= n;
+    }
+    return rc;
+}
+
+static int fetch_array(const struct reading *r, struct tiercel_io *io, const struct tl_clears *clears, bool must)
+{
+    struct array_read a = {.store = r->c->pool->shared->store, .out = io->buffer};
+    uint64_t chunk = 0, bytes = 0;
+    int rc = tl_next_chunk(r->c, r->epoch, r->oid, r->dkey, io->akey, clears, &chunk, &a.record_size);
+    if (rc != 0 && rc != -ENOENT)
+        return rc;
+    bool there = rc == 0;
+    if (!there && must)
+        return -ENOENT;
+    if (there && (a.record_size == 0 || (io->record_size != 0 && io->record_size != a.record_size)))
+        return -EINVAL; /* a single value; records of another size */
+    rc = tl_extents_bytes(io, there ? a.record_size : io->record_size, &bytes);
+    if (rc != 0)
+        return rc;
+    if (io->buffer != NULL && io->buffer_len < bytes)
+        return -ENOBUFS;
+    if (io->buffer != NULL)
+        memset(io->buffer, 0, bytes);
+    for (unsigned i = 0; there && rc == 0 && i < io->extent_count; i++)
+        rc = fetch_extent(r, io, clears, io->extents[i], &a);
+    if (rc != 0)
+        return rc;
+    io->record_size = there ? a.record_size : 0;
+    io->buffer_len = bytes;
+    return must && !a.any ? -ENOENT : 0;
+}
+
+int tl_cont_fetch(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey, unsigned flags,
+                  struct tiercel_io *ios, unsigned count, struct tl_error *err)
+{
+    struct reading r = {.c = c, .epoch = epoch, .oid = oid, .dkey = dkey, .err = err};
+    bool must = (flags & TIERCEL_IF_THERE) != 0;
+    if ((flags & ~(TIERCEL_IF_THERE | TIERCEL_COMMITTED)) != 0)
+        return tl_error_set(err, -EINVAL, "container %s: flags 0x%x are not for reading", c->name, flags);
+    int rc = tl_cont_read_epoch(c, epoch, flags, &r.epoch);
+    rc = rc == 0 ? tl_cont_settle_for(c, r.epoch, tl_thing_hash(oid, &dkey)) : rc;
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        const struct tiercel_io asked = ios[i];
+        for (int tries = 0; tries < TRIES; tries++) {
+            struct tl_clears clears;
+            ios[i] = asked;
+            rc = tl_cont_read_epoch(c, epoch, flags, &r.epoch);
+            rc = rc == 0 ? tl_clears_gather(c, r.epoch, oid, dkey, ios[i].akey, &clears) : rc;
+            if (rc != 0)
+                break;
+            rc = ios[i].extents == NULL ? fetch_single(&r, &ios[i], &clears, must)
+                                        : fetch_array(&r, &ios[i], &clears, must);
+            tl_clears_free(&clears);
+            if (rc != -EAGAIN)
+                break;
+        }
+        rc = failed(&r, &ios[i], rc == -EAGAIN ? -EBADMSG : rc);
+    }
+    return failed(&r, NULL, rc);
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the files of src/pool share. */
+#ifndef TL_POOL_INTERNAL_H
+#define TL_POOL_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/hash.h"
+#include "pool/key.h"
+#include "pool/pool.h"
+
+/* ---- shared.c: one open store a pool and process ---- */
+
+struct tl_mark { /* a mark that this process has, and how often */
+    uint64_t mark;
+    unsigned count;
+};
+
+struct tl_shared {
+    struct tl_shared *next;
+    _Atomic unsigned refs;
+    pthread_mutex_t mutex; /* of all that is in it, and of all pools and containers on it */
+    struct tl_store *store;
+    uint64_t device, inode;
+    bool read_only;
+    char path[4096];
+    struct tl_mark *marks;
+    unsigned mark_count, mark_room;
+    unsigned exclusive; /* connections of this process that are */
+    unsigned connections;
+    struct tl_cont *conts; /* open ones */
+    uint32_t writer;       /* see tl_version */
+    uint64_t last_seq;
+    bool unflushed; /* something was written since the last flush */
+    bool unsettled; /* something was written that is not sure to be found by a scan */
+};
+
+/* The store behind a uri, opened if this process has not opened it yet; with its mutex locked. */
+int tl_shared_open(struct tl_shared **out, const char *uri, bool create, struct tl_error *err) TL_MUST_CHECK;
+/* Unlocks it, and closes it if that was the last use. */
+void tl_shared_release(struct tl_shared *s);
+/* A mark as in store.h; a process may have one more than once. 0, -EBUSY, -errno. */
+int tl_shared_claim(struct tl_shared *s, uint64_t mark, bool exclusive) TL_MUST_CHECK;
+void tl_shared_unclaim(struct tl_shared *s, uint64_t mark);
+
+/* ---- pools ---- */
+
+struct tl_pool {
+    struct tl_shared *shared;
+    unsigned flags;
+    unsigned refs; /* itself while connected, and each container that was opened through it */
+    bool connected;
+    bool guest;          /* part of the exclusive connection of another process */
+    uint64_t generation; /* of the pool when we connected: eviction makes a new one */
+    uint32_t seen;       /* changes of the pool's state when the generation was looked at */
+    struct tiercel_uuid uuid;
+};
+
+/* 0; -EBADF: disconnected, or evicted; -EACCES: `writes`, and connected for reading. */
+int tl_pool_alive(struct tl_pool *pool, bool writes) TL_MUST_CHECK;
+void tl_pool_unref(struct tl_pool *pool);
+extern const struct tl_store_id tl_pool_state; /* the pool's own state */
+
+/* ---- registry.c: which containers a pool has ---- */
+
+struct tl_listed {
+    struct tl_store_id id;
+    char label[TIERCEL_LABEL_MAX + 1];
+    uint64_t created_ns;
+};
+/* By label or UUID. 0, -ENOENT, -errno. */
+int tl_registry_find(struct tl_pool *pool, const char *name, struct tl_listed *out) TL_MUST_CHECK;
+/* All of them; the array is the caller's to free. */
+int tl_registry_list(struct tl_pool *pool, struct tl_listed **out, unsigned *count) TL_MUST_CHECK;
+void tl_cont_info_of(const struct tl_listed *l, const struct tl_epochs *e, struct tiercel_cont_info *out);
+/* Goes on with what a process that ended has left of destroyed containers. */
+int tl_registry_clean(struct tl_shared *s) TL_MUST_CHECK;
+void tl_uuid_text(const uint8_t *bytes, char out[37]);
+
+/* ---- containers ---- */
+
+#define TL_QUIET 64u /* objects of which is known that nothing was ever punched in them */
+
+struct tl_cont {
+    struct tl_cont *next; /* of tl_shared.conts */
+    struct tl_pool *pool;
+    struct tl_store_id id;
+    char name[TIERCEL_LABEL_MAX + 1];
+    uint32_t handle; /* 0: none: the pool is on storage that cannot be written */
+    uint64_t uuid[2];
+    unsigned flags;
+    bool attached;         /* the handle of another process: not ours to close */
+    bool closed;           /* revoked, or its pool disconnected */
+    bool gone;             /* the container was destroyed */
+    uint64_t at;           /* the snapshot that TIERCEL_EPOCH_NOW means; 0: GHCE */
+    struct tl_state state; /* as it was when `seen` was the number of changes */
+    uint32_t seen;
+    bool loaded;
+    uint64_t pending; /* lowest epoch that was written since the last flush; TL_EPOCH_MAX: none */
+    uint64_t lost;    /* lowest epoch of which something was lost, and the state does not know it yet */
+    struct tl_names { /* what was written and is not sure to be found by a scan: hashes of things */
+        uint64_t *slots;
+        size_t room, count;
+        bool all; /* more than are remembered */
+    } unsettled;
+    struct tiercel_oid quiet[TL_QUIET];
+    bool quiet_set[TL_QUIET];
+    uint32_t quiet_seen;
+};
+
+/* Closes it and frees it; the lock is held. */
+int tl_cont_drop(struct tl_cont *c);
+/* As if it had been closed, by its pool or by force; the struct stays. */
+int tl_cont_revoke(struct tl_cont *c);
+/* Closes the handles of a container, of all processes; dead: only those whose processes have ended. How many, -errno. */
+int tl_handles_close(struct tl_shared *s, const struct tl_store_id *id, bool dead);
+/* Sees to it that c->state is what other processes have made of it. 0; -EBADF: closed, evicted; -ENOENT: destroyed; -errno. */
+int tl_cont_refresh(struct tl_cont *c) TL_MUST_CHECK;
+int tl_cont_apply(struct tl_cont *c, struct tl_epoch_op *op) TL_MUST_CHECK;
+/* What is to be read at `epoch`: 0 for now, clamped for TIERCEL_COMMITTED. 0, -ESTALE, and those of tl_cont_refresh. */
+int tl_cont_read_epoch(struct tl_cont *c, uint64_t epoch, unsigned flags, uint64_t *out) TL_MUST_CHECK;
+/* What this process has written is found by scans from now on: flushed, and taken over by the store. */
+int tl_cont_settle(struct tl_cont *c) TL_MUST_CHECK;
+/* Only if the thing with this hash may be among it, and the epoch is one in which it could be. */
+int tl_cont_settle_for(struct tl_cont *c, uint64_t epoch, uint64_t thing) TL_MUST_CHECK;
+/* Something was written there; dkey NULL: anywhere in the object. */
+void tl_cont_wrote(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, const struct tiercel_bytes *dkey);
+uint64_t tl_thing_hash(struct tiercel_oid oid, const struct tiercel_bytes *dkey);
+bool tl_version_counts(const struct tl_cont *c, const struct tl_version *v);
+
+/* All that this process has written to the pool. If that fails, none of it can be committed. */
+int tl_shared_flush(struct tl_shared *s) TL_MUST_CHECK;
+
+/* For sentences: what is not printable is escaped, what is long is cut. */
+void tl_name_text(struct tiercel_bytes name, char *out, size_t size);
+/* Bytes of all extents together. 0, -EINVAL: one is empty; -EOVERFLOW. */
+int tl_extents_bytes(const struct tiercel_io *io, uint64_t record_size, uint64_t *out) TL_MUST_CHECK;
+
+/* ---- find.c: what is seen at an epoch ---- */
+
+/* What was punched or cleared, newest first. */
+struct tl_clear {
+    struct tl_version version;
+    uint64_t first, count; /* of records; UINT64_MAX: all, also a single value */
+};
+struct tl_clears {
+    struct tl_clear *list;
+    unsigned count, room;
+};
+/* Something is being punched in it. */
+void tl_cont_not_quiet(struct tl_cont *c, struct tiercel_oid oid);
+/* Those that count at `epoch` for an akey. What clears all is the last: what is older does not matter. */
+int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                     struct tiercel_bytes akey, struct tl_clears *out) TL_MUST_CHECK;
+void tl_clears_free(struct tl_clears *x);
+
+/* A part of an array as it is seen: its bytes are those of `found`, from record `skip` of that payload on. */
+struct tl_piece {
+    uint64_t first, count;
+    const struct tl_found *found;
+    uint64_t skip;
+    struct tl_version version;
+};
+/* Shows what is seen of records first..first+count-1, which all lie in one chunk, in no order, each record at most once. fn: 0 to go on. -EINVAL:
+ * records of another size, or a single value. */
+int tl_chunk_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                  struct tiercel_bytes akey, const struct tl_clears *clears, uint32_t record_size, uint64_t first,
+                  uint64_t count, int (*fn)(void *ctx, const struct tl_piece *piece), void *ctx) TL_MUST_CHECK;
+/* The single value that is seen. 0, -ENOENT, -EINVAL: it is an array. */
+struct tl_single {
+    struct tl_version version;
+    uint64_t size;
+    uint32_t payload_len;
+    uint8_t place[TL_STORE_PLACE_MAX];
+    size_t place_len;
+};
+int tl_single_find(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                   struct tiercel_bytes akey, const struct tl_clears *clears, struct tl_single *out) TL_MUST_CHECK;
+/* The lowest chunk from `chunk` on in which anything is seen (of a single value: 0). *record_size: 0 for a single value. 0, -ENOENT. */
+int tl_next_chunk(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                  struct tiercel_bytes akey, const struct tl_clears *clears, uint64_t *chunk,
+                  uint32_t *record_size) TL_MUST_CHECK;
+/* Whether anything is seen under an akey. 1, 0, -errno. */
+int tl_akey_there(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                  struct tiercel_bytes akey) TL_MUST_CHECK;
+/* The first name behind `after` (NULL: the very first) of an object's dkeys (dkey NULL) or of a dkey's akeys that has anything under it that is
+ * seen. 0, -ENOENT. */
+int tl_next_name(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, const struct tiercel_bytes *dkey,
+                 const struct tl_name *after, struct tl_name *out) TL_MUST_CHECK;
+
+#endif
