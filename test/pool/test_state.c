@@ -46,14 +46,9 @@ static void scene_new(struct scene *x)
 
 static void scene_free(struct scene *x)
 {
-    static const char *const files[] = {"pool", "page", "meta.mdb", "meta.mdb-lock"};
-    char path[160];
+    struct tl_error err = {.code = 0};
     x->store->ops->close(x->store);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", x->where, files[i]);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(x->where), 0);
+    assert_int_equal(tl_store_embedded_destroy(x->where, &err), 0);
 }
 
 static void a_container_is_made_once(void **state)
