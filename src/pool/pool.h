@@ -42,6 +42,8 @@ int tl_cont_create(struct tl_pool *pool, const char *label, struct tiercel_uuid 
 int tl_cont_destroy(struct tl_pool *pool, const char *name, unsigned flags, struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_list(struct tl_pool *pool, int (*fn)(void *ctx, const struct tiercel_cont_info *info),
                  void *ctx) TL_MUST_CHECK;
+int tl_cont_list_handles(struct tl_pool *pool, const char *name,
+                         int (*fn)(void *ctx, const struct tiercel_handle_info *info), void *ctx) TL_MUST_CHECK;
 int tl_cont_open(struct tl_cont **out, struct tl_pool *pool, const char *name, unsigned flags,
                  struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_open_snapshot(struct tl_cont **out, struct tl_pool *pool, const char *name, uint64_t epoch,

@@ -403,3 +403,23 @@ int tl_cont_list(struct tl_pool *p, int (*fn)(void *ctx, const struct tiercel_co
     free(list);
     return rc;
 }
+
+int tl_cont_list_handles(struct tl_pool *p, const char *name,
+                         int (*fn)(void *ctx, const struct tiercel_handle_info *info), void *ctx)
+{
+    struct tl_listed l;
+    struct tl_state state = {.epochs.handles = NULL};
+    int rc = tl_pool_alive(p, false);
+    rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
+    rc = rc == 0 ? tl_state_load(&state, p->shared->store, &l.id) : rc;
+    for (uint32_t i = 0; rc == 0 && i < state.epochs.handle_count; i++) {
+        const struct tl_epoch_handle *h = &state.epochs.handles[i];
+        struct tiercel_handle_info info = {.hce = h->hce, .lhe = h->lhe, .lre = h->lre};
+        info.flags = ((h->capas & TL_EPOCH_WRITE) != 0 ? TIERCEL_RW : TIERCEL_RO) |
+                     ((h->capas & TL_EPOCH_NOSLIP) != 0 ? TIERCEL_NOSLIP : 0);
+        memcpy(info.uuid.bytes, h->uuid, sizeof info.uuid.bytes);
+        rc = fn(ctx, &info);
+    }
+    tl_state_fini(&state);
+    return rc;
+}
