@@ -7,9 +7,17 @@ CVMFS_STALL_US=1030000
 
 field() { jq -s --arg what "$1" --arg field "$2" '[.[] | select(.what == $what) | .[$field]]' "$3"; }
 
+MACHINE='nothing but copies, for as long'
+FLOOR='a page that was not there, without the cache'
+# Which lines are calls of a full cache: all but the machine's own, and filling it, which has rows of its own.
+FULL='(.what | startswith("nothing") or startswith("a page") or startswith("hit") or . == "fill up" | not)'
+
+# over_all FIELD max|add WHICH FILE
+over_all() { jq -s "[[.[] | select($3) | .$1 // empty] | $2]" "$4"; }
+
 # In one process: the manager itself.
 manager() {
-    local out=$BENCH_TEMP/manager.json mib=8192 worst what
+    local out=$BENCH_TEMP/manager.json mib=8192 what
     ((BENCH_QUICK)) && mib=256
     # Half of what is free at most: others work here, too.
     local free
@@ -25,13 +33,17 @@ manager() {
     done
     row put-4-KiB-of-cpu 1/s higher null - "$(field 'put 4 KiB' per_cpu_s "$out")" 'a second of processor time, its measuring included'
     row noise-longest-cpu us lower null - "$(field 'nothing but a copy of 4 KiB' max_cpu_us "$out")" 'the same watch on a copy of 4 KiB: the machine'
-    worst=$(jq -s '[.[] | select(.what | startswith("nothing") | not) | .max_cpu_us // empty] | [max]' "$out")
-    row longest-operation-cpu us lower 1000 'CVMFS: 1,030,000 us' "$worst" "$mib MiB, full; processor time of one call"
-    row longest-operation-wall us lower null - "$(jq -s '[.[] | .max_us // empty] | [max]' "$out")" 'with what the scheduler took'
-    row operations-over-1ms-of-cpu calls lower 0 - "$(jq -s '[[.[] | select(.what | startswith("nothing") | not) | .cpu_over_1ms // 0] | add]' "$out")" \
-        "of $(jq -s '[.[] | select(.what | startswith("nothing") | not) | .calls // 0] | add' "$out") calls"
-    row p9999-operation us lower null - "$(jq -s '[.[] | .p9999_us // empty] | [max]' "$out")" 'worst of all kinds'
-    row stall-against-cvmfs ratio higher 1000 'CVMFS, 8 GiB' "$(jq --argjson c "$CVMFS_STALL_US" 'map($c / .)' <<<"$worst")"
+    row longest-operation-cpu us lower 1000 'CVMFS: 1,030,000 us' "$(over_all max_cpu_us max "$FULL" "$out")" "$mib MiB, full; processor time of one call"
+    row operations-over-1ms-of-cpu calls lower 0 - "$(over_all cpu_over_1ms add "$FULL" "$out")" "of $(over_all calls add "$FULL" "$out" | jq '.[0]') calls of the full cache"
+    row machine-longest-cpu us lower null - "$(field "$MACHINE" max_cpu_us "$out")" 'nothing but copies of 4 KiB to memory that is there, in turns with the full cache, for as long'
+    row machine-over-1ms-of-cpu calls lower null - "$(field "$MACHINE" cpu_over_1ms "$out")" 'the same: what the machine (interrupts, its host) stalls any program'
+    row filling-longest-cpu us lower null "floor: $(field "$FLOOR" max_cpu_us "$out" | jq '.[0]') us" "$(field 'fill up' max_cpu_us "$out")" \
+        'memory that it never had; the floor: pages one by one, without the cache, in turns'
+    row filling-over-1ms-of-cpu calls lower null "floor: $(field "$FLOOR" cpu_over_1ms "$out" | jq '.[0]') in a quarter of the memory" "$(field 'fill up' cpu_over_1ms "$out")" \
+        "of $(field 'fill up' calls "$out" | jq '.[0]') calls"
+    row longest-operation-wall us lower null - "$(over_all max_us max "$FULL" "$out")" 'with what the scheduler took'
+    row p9999-operation us lower null - "$(over_all p9999_us max "$FULL" "$out")" 'worst of all kinds'
+    row stall-against-cvmfs ratio higher 1000 'CVMFS, 8 GiB' "$(over_all max_cpu_us max "$FULL" "$out" | jq --argjson c "$CVMFS_STALL_US" 'map($c / .)')"
 }
 
 # Through a daemon: what a program sees with libtiercel.

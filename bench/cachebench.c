@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The cache manager, measured (bench/run cache): bench-cachebench [--mib N] [--seconds S]. JSON, an object a line.
+/* The cache manager, measured (bench/run cache): bench-cachebench [--mib N] [--seconds S] [--slow US]. JSON, an object a line.
  *
  * The cache is filled to its limit, with big and small values mixed, so that 95 % of it is values; from then on each operation has to
  * make its own room. Every one is timed: puts of 4 KiB, of small values, of a megabyte in pieces, replacements, drops, a lower limit.
- * A second process looks up and maps. */
+ * A second process looks up and maps. Each call into the kernel for memory is timed by itself (the build wraps them), so that a call
+ * that took long (--slow: more than so many us of processor time, told on standard error) can be taken apart. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,9 +20,14 @@
 #include "cache/cache.h"
 
 #define MIB       (1ull << 20)
+#define PAGE      4096u
 #define BUCKETS   64u
 #define BATCH     1000u
 #define AGAIN_MAX 100000u
+#define MACHINE   (64 * MIB)
+#define TURN_NS   (20 * TL_NS_PER_MS)
+
+static uint8_t bytes[1 << 20];
 
 /* Times of single calls: buckets of powers of two nanoseconds, in quarters. */
 struct times {
@@ -29,9 +36,29 @@ struct times {
     uint64_t buckets[BUCKETS * 4];
 };
 
+/* What the kernel was asked for within one call. */
+struct kernel {
+    uint64_t sum_ns, longest_ns, longest_bytes;
+    const char *longest;
+    uint32_t calls;
+};
+
 struct watch {
     uint64_t cpu_ns, ns;
+    long faults, preempted;
 };
+
+static struct kernel kernel;
+static const char *phase = "start";
+
+/* The machine's own stalls, in turns with the calls of the full cache and for as long: copies of 4 KiB to memory that is there. */
+static struct {
+    uint8_t *base; /* NULL: not now */
+    struct times times;
+    uint64_t debt_ns; /* of the processor's time that the cache had and this has not */
+    uint64_t next;
+} machine;
+static uint64_t slow_ns = UINT64_MAX;
 
 static uint64_t cpu_ns(void)
 {
@@ -40,12 +67,71 @@ static uint64_t cpu_ns(void)
     return (uint64_t)ts.tv_sec * TL_NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
+static void count_kernel(const char *what, uint64_t len, uint64_t began_ns)
+{
+    uint64_t ns = cpu_ns() - began_ns;
+    kernel.sum_ns += ns;
+    kernel.calls++;
+    if (ns > kernel.longest_ns) {
+        kernel.longest_ns = ns;
+        kernel.longest_bytes = len;
+        kernel.longest = what;
+    }
+}
+
+/* The linker sends the cache's calls here (-Wl,--wrap). */
+int __real_fallocate64(int fd, int mode, off_t offset, off_t len);
+int __real_madvise(void *at, size_t len, int advice);
+int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len);
+int __wrap_madvise(void *at, size_t len, int advice);
+
+int __wrap_fallocate64(int fd, int mode, off_t offset, off_t len)
+{
+    uint64_t began = cpu_ns();
+    int rc = __real_fallocate64(fd, mode, offset, len), error = errno;
+    count_kernel(mode == 0 ? "fallocate" : "punch", (uint64_t)len, began);
+    errno = error;
+    return rc;
+}
+
+int __wrap_madvise(void *at, size_t len, int advice)
+{
+    uint64_t began = cpu_ns();
+    int rc = __real_madvise(at, len, advice), error = errno;
+    count_kernel("populate", len, began);
+    errno = error;
+    return rc;
+}
+
 static struct watch start(void)
 {
-    struct watch w = {.cpu_ns = cpu_ns()};
+    struct watch w = {0};
+    if (slow_ns != UINT64_MAX) {
+        struct rusage u;
+        getrusage(RUSAGE_THREAD, &u);
+        w.faults = u.ru_minflt;
+        w.preempted = u.ru_nivcsw;
+    }
+    kernel = (struct kernel){.longest = "nothing"};
+    w.cpu_ns = cpu_ns();
     w.ns = tl_time_mono_ns();
     return w;
 }
+
+static void tell_slow(const struct watch *w, uint64_t ns, uint64_t cpu)
+{
+    struct rusage u;
+    getrusage(RUSAGE_THREAD, &u);
+    fprintf(
+        stderr,
+        "%s: %.0f us of processor time, %.0f by the clock; kernel: %u calls, %.0f us, longest %s of %llu KiB %.0f us; "
+        "faults %ld, preempted %ld\n",
+        phase, (double)cpu / 1e3, (double)ns / 1e3, kernel.calls, (double)kernel.sum_ns / 1e3, kernel.longest,
+        (unsigned long long)kernel.longest_bytes >> 10, (double)kernel.longest_ns / 1e3, u.ru_minflt - w->faults,
+        u.ru_nivcsw - w->preempted);
+}
+
+static void owe(const struct times *t, uint64_t cpu);
 
 static void add(struct times *t, struct watch w)
 {
@@ -59,6 +145,34 @@ static void add(struct times *t, struct watch w)
     t->sum_cpu_ns += cpu;
     t->max_cpu_ns = cpu > t->max_cpu_ns ? cpu : t->max_cpu_ns;
     t->cpu_over_ms += cpu > TL_NS_PER_MS;
+    if (cpu > slow_ns)
+        tell_slow(&w, ns, cpu);
+    owe(t, cpu);
+}
+
+/* Takes as long as the cache did. */
+static void pay(void)
+{
+    const char *was = phase;
+    phase = "nothing but copies";
+    while (machine.debt_ns > 0) {
+        uint64_t before = machine.times.sum_cpu_ns;
+        struct watch w = start();
+        memcpy(machine.base + tl_prng_mix(machine.next++) % (MACHINE / PAGE) * PAGE, bytes, PAGE);
+        add(&machine.times, w);
+        uint64_t took = machine.times.sum_cpu_ns - before;
+        machine.debt_ns -= took < machine.debt_ns ? took : machine.debt_ns;
+    }
+    phase = was;
+}
+
+static void owe(const struct times *t, uint64_t cpu)
+{
+    if (machine.base == NULL || t == &machine.times)
+        return;
+    machine.debt_ns += cpu;
+    if (machine.debt_ns > TURN_NS)
+        pay();
 }
 
 static double percentile_us(const struct times *t, double share)
@@ -84,7 +198,6 @@ static void show(const char *what, const struct times *t)
     fflush(stdout);
 }
 
-static uint8_t bytes[1 << 20];
 static uint64_t next_key;
 
 static struct tl_hash key_of(uint64_t n)
@@ -163,19 +276,64 @@ static double share_used(const struct tl_cache *c)
     return (double)live / (double)s.limit_bytes;
 }
 
+/* What the machine needs for a page that was not there, be it who it may that wants one: pages of a file in memory, made and written one
+ * by one, with the same watch, in turns with the cache. */
+struct floor {
+    uint8_t *base;
+    uint64_t done, size;
+    int fd;
+    struct times times;
+};
+
+static void floor_start(struct floor *f, uint64_t size)
+{
+    *f = (struct floor){.size = size, .fd = memfd_create("floor", MFD_CLOEXEC)};
+    void *p = MAP_FAILED;
+    if (f->fd >= 0 && ftruncate(f->fd, (off_t)size) == 0)
+        p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, f->fd, 0);
+    if (p == MAP_FAILED)
+        must(-errno, "memory to compare with");
+    f->base = p;
+}
+
+static void floor_some(struct floor *f, uint64_t count)
+{
+    const char *was = phase;
+    phase = "floor";
+    for (uint64_t i = 0; i < count && f->done < f->size; i++, f->done += PAGE) {
+        struct watch w = start();
+        if (fallocate(f->fd, 0, (off_t)f->done, PAGE) != 0)
+            must(-errno, "memory to compare with");
+        memcpy(f->base + f->done, bytes, PAGE);
+        add(&f->times, w);
+    }
+    phase = was;
+}
+
+static void floor_end(struct floor *f)
+{
+    show("a page that was not there, without the cache", &f->times);
+    munmap(f->base, f->size);
+    close(f->fd);
+}
+
 /* A quarter of each: small records, pages, 128 KiB, a megabyte and more. */
 static void fill_up(struct tl_cache *c, uint64_t limit)
 {
     struct times t = {0};
+    struct floor floor;
     struct tl_cache_stats s;
+    floor_start(&floor, limit / 4);
     tl_cache_stats(c, &s);
     while (s.evictions == 0) {
         puts_of(c, 500, limit / (1u << 20), &t);
         puts_of(c, 4096, limit / (4096 * 256), &t);
         puts_of(c, 128 << 10, limit / (4096 * 256) / 32, &t);
         fill_of(c, limit / 256, &t);
+        floor_some(&floor, limit / 256 / PAGE);
         tl_cache_stats(c, &s);
     }
+    floor_end(&floor);
     show("fill up", &t);
 }
 
@@ -269,6 +427,14 @@ static void lower_the_limit(struct tl_cache *c, uint64_t limit)
     show("half the limit", &t);
 }
 
+static void machine_start(void)
+{
+    void *p = mmap(NULL, MACHINE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (p == MAP_FAILED)
+        must(-errno, "memory to compare with");
+    machine.base = p;
+}
+
 int main(int argc, char **argv)
 {
     uint64_t mib = 256;
@@ -278,6 +444,8 @@ int main(int argc, char **argv)
             mib = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--seconds") == 0)
             seconds = strtod(argv[i + 1], NULL);
+        else if (strcmp(argv[i], "--slow") == 0)
+            slow_ns = strtoull(argv[i + 1], NULL, 10) * 1000;
     }
     const struct tl_cache_config config = {.limit_bytes = mib * MIB,
                                            .limit_max_bytes = mib * MIB,
@@ -294,32 +462,42 @@ int main(int argc, char **argv)
     }
     memset(bytes, 7, sizeof bytes);
     noise();
+    phase = "fill up";
     fill_up(c, mib * MIB);
     printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
+    machine_start();
     uint64_t n = mib * MIB / 4096 / 8;
+    phase = "put 4 KiB where others were";
     puts_of(c, 4096, 5 * n, &t); /* large values make way for them */
     show("put 4 KiB where others were", &t);
     t = (struct times){0};
+    phase = "put 4 KiB";
     puts_of(c, 4096, 8 * n, &t);
     show("put 4 KiB", &t);
     printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
     t = (struct times){0};
+    phase = "replace 4 KiB";
     replace_of(c, 4096, 4 * n, &t);
     show("replace 4 KiB", &t);
     t = (struct times){0};
+    phase = "put 500 B";
     puts_of(c, 500, 8 * n, &t);
     show("put 500 B", &t);
     t = (struct times){0};
+    phase = "fill 4 MiB";
     for (uint64_t i = 0; i < mib / 8; i++)
         fill_of(c, 4 * MIB, &t);
     show("fill 4 MiB", &t);
     t = (struct times){0};
+    phase = "mixed";
     puts_of(c, 4096, 2 * n, &t);
     puts_of(c, 2000, 2 * n, &t);
     show("mixed", &t);
     printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
     second_process(c, seconds);
+    phase = "half the limit";
     lower_the_limit(c, mib * MIB);
+    show("nothing but copies, for as long", &machine.times);
     tl_cache_free(c);
     return 0;
 }

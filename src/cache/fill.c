@@ -52,8 +52,10 @@ static int take_pages(struct tl_cache *c, uint64_t bytes, uint64_t first, uint64
             rc = extend(c, *place, first);
             if (rc == 0)
                 return 0;
-            tl_space_give(c->space, *place, true);
+            tl_space_give(c->space, *place, true); /* with what was made: it is the first that is found again */
         }
+        if (rc == -EAGAIN)
+            return rc;
         int made = tl_cache_room(c, first);
         if (made != 0)
             return made;
@@ -321,6 +323,11 @@ int64_t tl_cache_write(struct tl_cache *c, uint32_t fill, const void *bytes, uin
         tl_cache_squeeze(c, true);
         rc = grow(c, f, f->written + len);
         tl_cache_squeeze(c, false);
+    }
+    uint64_t have = f->place != NO_PLACE ? tl_space_pages(c->space, f->place) : 0;
+    if (rc == -EAGAIN && have > f->written) { /* as far as pages came */
+        len = have - f->written < len ? have - f->written : len;
+        rc = 0;
     }
     if (rc != 0)
         return rc;

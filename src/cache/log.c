@@ -179,8 +179,9 @@ static int make_room(struct tl_log *l, uint32_t end)
         return 0;
     uint32_t ahead = (end + GROW - 1) / GROW * GROW;
     int rc = tl_space_extend(l->space, l->head, ahead > TL_LOG_SEGMENT ? TL_LOG_SEGMENT : ahead);
-    l->stats.total_bytes += tl_space_pages(l->space, l->head) - have;
-    return rc;
+    have = tl_space_pages(l->space, l->head) - have;
+    l->stats.total_bytes += have;
+    return tl_space_pages(l->space, l->head) >= end ? 0 : rc;
 }
 
 int tl_log_append(struct tl_log *l, uint32_t owner, uint32_t len, uint64_t *place)
@@ -235,7 +236,7 @@ static bool choose_victim(struct tl_log *l, uint32_t share)
     return true;
 }
 
-/* The record at the cursor. -ENOSPC: there is no room to move it. Bytes copied. */
+/* The record at the cursor. Bytes copied; -ENOSPC: there is no room to move it; -EAGAIN: not now. */
 static int compact_one(struct tl_log *l, const struct head *h, uint64_t place)
 {
     uint32_t owner = h->owner, len = h->len;
@@ -272,7 +273,7 @@ bool tl_log_compact(struct tl_log *l, uint32_t bytes, uint32_t share)
         uint32_t size = tl_log_record_size(h->len);
         int rc = compact_one(l, h, place);
         if (rc < 0)
-            return false;
+            return rc == -EAGAIN; /* pages for it are on their way */
         copied += (uint32_t)rc;
         l->cursor += size;
     }

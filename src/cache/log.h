@@ -41,8 +41,8 @@ struct tl_log;
 int tl_log_new(struct tl_log **out, struct tl_space *space, const struct tl_log_ops *ops, void *ctx) TL_MUST_CHECK;
 void tl_log_free(struct tl_log *l);
 
-/* Room for a record at the end: its bytes are at tl_space_at(place), for the caller to fill. 0, -ENOSPC, -ENOMEM. len up to
- * TL_LOG_RECORD_MAX, not 0. */
+/* Room for a record at the end: its bytes are at tl_space_at(place), for the caller to fill. 0, -EAGAIN (its pages take their
+ * time), -ENOSPC, -ENOMEM. len up to TL_LOG_RECORD_MAX, not 0. */
 int tl_log_append(struct tl_log *l, uint32_t owner, uint32_t len, uint64_t *place) TL_MUST_CHECK;
 /* The record is of no more use. */
 void tl_log_kill(struct tl_log *l, uint64_t place);

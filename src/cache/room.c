@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "cache/internal.h"
 
+#define STEPS_BLIND 4u          /* evictions between two looks at the clock: memory that is touched first may be slow */
 #define STEPS_MAX   96u         /* evictions of one call */
 #define BATCH       (64u << 10) /* bytes that are evicted ahead, so that holds are looked at once for many */
 #define COPY_STEP   (64u << 10) /* bytes that compaction copies at a time */
@@ -149,11 +151,13 @@ bool tl_cache_evict_one(struct tl_cache *c)
 }
 
 /* Values by the policy until so many bytes are free or in limbo. How many went. */
-static uint32_t evict_some(struct tl_cache *c, uint64_t bytes, uint32_t steps, bool compactable)
+static uint32_t evict_some(struct tl_cache *c, uint64_t bytes, uint32_t steps, bool compactable, uint64_t end_ns)
 {
     struct tl_space_stats s;
     uint32_t gone = 0, list = choose_list(c);
     for (; gone < steps && list != UINT32_MAX; gone++) {
+        if (gone % STEPS_BLIND == STEPS_BLIND - 1 && tl_time_mono_ns() > end_ns)
+            break;
         tl_space_stats(c->space, &s);
         if (free_bytes(c) + (s.limbo_bytes - c->limbo_left) >= bytes || (compactable && worth_compacting(c)))
             break;
@@ -175,30 +179,38 @@ static bool drop_segment(struct tl_cache *c)
 
 int tl_cache_room(struct tl_cache *c, uint64_t bytes)
 {
+    if (free_bytes(c) >= bytes)
+        return 0;
     struct tl_space_stats s;
     uint64_t ahead = tl_space_limit(c->space) / 64 < BATCH ? 0 : BATCH;
+    uint64_t end_ns = tl_time_mono_ns() + TL_SPACE_TIME_NS;
     uint32_t gone = 0, copies = 0;
-    bool swept = false, compactable = true;
+    bool swept = false, compactable = true, some = false; /* some: this call has made some room */
     while (free_bytes(c) < bytes) {
         tl_space_stats(c->space, &s);
         uint64_t fresh = s.limbo_bytes > c->limbo_left ? s.limbo_bytes - c->limbo_left : 0;
-        if (free_bytes(c) + fresh >= bytes && fresh > 0) {
+        if (some && tl_time_mono_ns() > end_ns) {
+            return -EAGAIN;
+        } else if (free_bytes(c) + fresh >= bytes && fresh > 0) {
             tl_cache_sweep(c);
             swept = true;
         } else if (copies < COPIES_MAX && compactable && worth_compacting(c)) {
             compactable = tl_log_compact(c->log, COPY_STEP, SHARE_WORTH);
+            some = some || compactable;
             copies++;
         } else if (gone >= STEPS_MAX || copies >= COPIES_MAX) {
             return -EAGAIN;
         } else {
-            uint32_t n = evict_some(c, bytes + ahead, STEPS_MAX - gone, compactable);
+            uint32_t n = evict_some(c, bytes + ahead, STEPS_MAX - gone, compactable, end_ns);
             gone += n;
+            some = some || n > 0;
             if (n > 0)
                 continue;
             if (!swept && s.limbo > 0) { /* readers may have let go of what the last sweep found held */
                 tl_cache_sweep(c);
                 swept = true;
             } else if (drop_segment(c)) {
+                some = true;
                 copies++;
             } else {
                 return gone > 0 ? -EAGAIN : -ENOSPC;
@@ -215,10 +227,12 @@ int tl_cache_quota_room(struct tl_cache *c, uint16_t job, uint64_t bytes)
         return 0;
     if (bytes > quota)
         return -EDQUOT;
+    uint64_t end_ns = tl_time_mono_ns() + TL_SPACE_TIME_NS;
     uint32_t gone = 0;
     while (c->jobs[job].cost_bytes + bytes > quota) {
-        if (gone++ >= STEPS_MAX)
+        if (gone >= STEPS_MAX || (gone % STEPS_BLIND == STEPS_BLIND - 1 && tl_time_mono_ns() > end_ns))
             return -EAGAIN;
+        gone++;
         if (!evict_from(c, job * 2u + 1) && !evict_from(c, job * 2u))
             return -EDQUOT;
     }

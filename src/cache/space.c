@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/time.h"
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008u /* Linux 6.3 */
 #endif
@@ -22,10 +24,12 @@
 
 #define NONE            UINT32_MAX
 #define INTERRUPTED_MAX 1000
-#define SIZE_MAX_BYTES  (1ull << 46) /* address space has 47 bits */
-#define ROW_BYTES       (64u << 10)  /* small slots are made in rows of so much */
-#define SHRINKS_MAX     4u           /* steps of the pool's shrinking in one call */
-#define SLOTS_WANTED    64u          /* of each class */
+#define SIZE_MAX_BYTES  (1ull << 46)        /* address space has 47 bits */
+#define ROW_BYTES       (64u << 10)         /* small slots are made in rows of so much */
+#define SHRINKS_MAX     4u                  /* steps of the pool's shrinking in one call */
+#define PAGE_SLOW_NS    (10 * TL_NS_PER_US) /* a page that takes longer is not one that this system had at hand */
+#define UNIT_QUICK      4u                  /* pages that are made before the clock is looked at again */
+#define SLOTS_WANTED    64u                 /* of each class */
 #define SLOTS_LEAST     4u
 
 enum slot_state { UNUSED, IN_USE, LIMBO, FREE };
@@ -55,6 +59,7 @@ struct tl_space {
     uint64_t warm_classes; /* bits */
     uint32_t sweep;
     bool adopting;
+    bool slow; /* the last pages were */
     struct tl_space_stats stats;
     void *records;
     size_t records_size;
@@ -229,12 +234,33 @@ static uint64_t place_of(const struct tl_space *s, uint32_t class, uint32_t slot
 }
 
 /* Makes pages. The mapping's entries come with them, where the kernel can: else at the first touch. 0 or -errno. */
-static int make_pages(struct tl_space *s, uint64_t from, uint64_t len)
+static int make_unit(struct tl_space *s, uint64_t from, uint64_t len)
 {
     int rc = change_pages(s->fd, 0, from, len);
     if (rc == 0)
         (void)madvise(s->base + from, len, MADV_POPULATE_WRITE);
     return rc == 0 ? 0 : rc == -ENOSPC || rc == -EFBIG || rc == -ENOMEM ? -ENOMEM : rc;
+}
+
+/* Makes as many of these pages, from the first on, as a short time allows. A page takes 0.5 us where the kernel has one, 30 us and
+ * now and then a millisecond where it is a virtual machine that has to ask its host first: the units follow. *made: bytes, also
+ * after an error. 0; -EAGAIN: not all of them; or -errno. */
+static int make_pages(struct tl_space *s, uint64_t from, uint64_t len, uint64_t *made)
+{
+    uint64_t began = tl_time_mono_ns(), last = began, unit = (uint64_t)(s->slow ? 1 : UNIT_QUICK) << s->shift;
+    int rc = 0;
+    for (*made = 0; *made < len && rc == 0;) {
+        if (last - began > TL_SPACE_TIME_NS)
+            return -EAGAIN;
+        uint64_t n = unit > len - *made ? len - *made : unit;
+        rc = make_unit(s, from + *made, n);
+        uint64_t now = tl_time_mono_ns();
+        *made += rc == 0 ? n : 0;
+        s->slow = now - last > (n >> s->shift) * PAGE_SLOW_NS;
+        unit = s->slow ? 1ull << s->shift : 2 * unit;
+        last = now;
+    }
+    return rc;
 }
 
 /* A free slot into its list. */
@@ -271,22 +297,21 @@ static bool make_way(struct tl_space *s, uint64_t need)
     return s->stats.used_bytes + need <= s->limit;
 }
 
-/* A row of small slots that have never been used, with their pages; as far as the limit allows. */
+/* A row of small slots that have never been used, with their pages; as far as the limit and a short time allow. */
 static void make_row(struct tl_space *s, uint32_t k)
 {
     struct class *c = &s->classes[k];
     uint32_t row = (uint32_t)(ROW_BYTES / slot_bytes(s, k));
+    uint64_t made;
     row = row > c->count - c->fresh ? c->count - c->fresh : row;
-    uint64_t len = row * slot_bytes(s, k);
-    if (row < 2 || s->adopting)
+    if (row < 2 || s->adopting || !make_way(s, row * slot_bytes(s, k)))
         return;
-    if (!make_way(s, len) || make_pages(s, place_of(s, k, c->fresh), len) != 0)
-        return;
-    s->stats.used_bytes += len;
-    uint32_t first = c->fresh;
-    c->fresh += row;
-    for (uint32_t i = first + row; i > first; i--) {
-        c->slots[i - 1].pages = 1u << k;
+    (void)make_pages(s, place_of(s, k, c->fresh), row * slot_bytes(s, k), &made); /* who wants more asks for it */
+    s->stats.used_bytes += made;
+    uint32_t first = c->fresh, last_pages = (uint32_t)(made >> s->shift) & ((1u << k) - 1);
+    c->fresh += (uint32_t)((made + slot_bytes(s, k) - 1) >> (s->shift + k));
+    for (uint32_t i = c->fresh; i > first; i--) {
+        c->slots[i - 1].pages = i == c->fresh && last_pages != 0 ? last_pages : 1u << k;
         push_free(s, k, i - 1);
     }
 }
@@ -332,12 +357,11 @@ int tl_space_extend(struct tl_space *s, uint64_t place, uint64_t bytes)
     uint64_t need = want - have;
     if (!make_way(s, need))
         return -ENOSPC;
-    int rc = make_pages(s, place_of(s, k, index) + have, need);
-    if (rc != 0)
-        return rc;
-    slot->pages = (uint32_t)(want >> s->shift);
-    s->stats.used_bytes += need;
-    return 0;
+    uint64_t made;
+    int rc = make_pages(s, place_of(s, k, index) + have, need, &made);
+    slot->pages += (uint32_t)(made >> s->shift);
+    s->stats.used_bytes += made;
+    return rc;
 }
 
 /* ---- giving back ---- */

@@ -20,6 +20,9 @@
 
 #define TL_SPACE_CLASSES 40u
 #define TL_SPACE_STEP    (64u << 10) /* bytes that one call makes, punches or copies at most */
+#ifndef TL_SPACE_TIME_NS
+#define TL_SPACE_TIME_NS 150000u /* after which such a call makes no more of them; a test takes none at all */
+#endif
 
 struct tl_space_config {
     int fd;                   /* of a file to use, which becomes ours; -1: a memory file is made */
@@ -44,8 +47,8 @@ void tl_space_free(struct tl_space *s);
 
 /* A slot for this many bytes, 1 or more, with the pages it happens to have. 0; -EFBIG: larger than any; -ENOSPC: no slot. */
 int tl_space_take(struct tl_space *s, uint64_t bytes, uint64_t *place) TL_MUST_CHECK;
-/* The slot's first `bytes` are there, at most TL_SPACE_STEP more than before. 0; -ENOSPC: over the limit; -ENOMEM: so says the
- * system. */
+/* The slot's first `bytes` are there, at most TL_SPACE_STEP more than before. 0; -EAGAIN: some more are, but the system took its
+ * time: call again; -ENOSPC: over the limit; -ENOMEM: so says the system (some may have come). */
 int tl_space_extend(struct tl_space *s, uint64_t place, uint64_t bytes) TL_MUST_CHECK;
 /* Gives a slot back: into limbo, or at once when nobody can have seen it. place: anywhere in the slot. */
 void tl_space_give(struct tl_space *s, uint64_t place, bool unseen);
