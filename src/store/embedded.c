@@ -147,12 +147,10 @@ static int transact(struct tl_embedded *e, const struct tl_store_id *id, bool wr
         return rc;
     rc = writes ? tl_embedded_take_over(e, t.txn) : 0;
     rc = rc == 0 ? fn(ctx, &t.tx) : rc;
-    if (rc == 0 && writes)
-        rc = tl_embedded_error(mdb_txn_commit(t.txn));
+    if (writes)
+        rc = tl_embedded_finish(e, t.txn, rc);
     else
         mdb_txn_abort(t.txn);
-    if (writes)
-        tl_embedded_give_back(e, rc == 0);
     if (rc == 0 && t.changed)
         tl_page_wake(&e->access, tl_page_counter(e->page, id), UINT32_MAX);
     return rc;

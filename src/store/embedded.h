@@ -159,6 +159,18 @@ int tl_embedded_begin(struct tl_embedded *e, MDB_txn **out) TL_MUST_CHECK;
 
 int tl_embedded_write(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r);
 int tl_embedded_flush(struct tl_store *s);
+struct tl_taken {
+    uint64_t end;   /* nothing below it waits to be taken over */
+    uint64_t block; /* the last one that was; 0: none */
+};
+
+/* How far a file has been taken over, as of this transaction; and how far it has been flushed: its last index block (0: none) and
+ * the end of that. */
+int tl_embedded_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, struct tl_taken *out) TL_MUST_CHECK;
+int tl_embedded_flushed(struct tl_embedded *e, uint32_t file, uint64_t *block, uint64_t *end) TL_MUST_CHECK;
+/* The records of the index blocks of a file behind `from` up to `to`, oldest first: they are found from the last one backwards. */
+int tl_embedded_each_block(struct tl_embedded *e, uint32_t file, uint64_t from, uint64_t to,
+                           int (*fn)(void *ctx, uint8_t *records, size_t len), void *ctx) TL_MUST_CHECK;
 /* All flushed index blocks become part of the index. 0 or -errno. */
 int tl_embedded_take_over(struct tl_embedded *e, MDB_txn *txn) TL_MUST_CHECK;
 /* After tl_page_open said `first`. */
@@ -170,8 +182,10 @@ int tl_embedded_reset_page(struct tl_embedded *e) TL_MUST_CHECK;
 int tl_embedded_count(struct tl_embedded *e, MDB_txn *txn, struct tl_slice place, int sign) TL_MUST_CHECK;
 /* Nothing in from..to of a file is of use but what records refer to. */
 int tl_embedded_sweep(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint64_t from, uint64_t to) TL_MUST_CHECK;
-/* Gives back what was found dead (after the transaction), or forgets it. */
-void tl_embedded_give_back(struct tl_embedded *e, bool committed);
+/* Ends a transaction for writing: commits it if rc is 0, and gives back what it has left dead. rc, or -errno of the commit. */
+int tl_embedded_finish(struct tl_embedded *e, MDB_txn *txn, int rc) TL_MUST_CHECK;
+/* 1: records refer to bytes of this segment; 0: none; -errno. */
+int tl_embedded_is_live(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint64_t segment) TL_MUST_CHECK;
 
 /* ---- embedded_find.c ---- */
 

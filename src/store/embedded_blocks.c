@@ -15,7 +15,73 @@
 #define MAGIC       0x31584449434c5431ull
 #define HEADER      40u
 #define PENDING_MAX (1u << 20) /* bytes of records: then an index block is appended before the flush */
-#define BLOCKS_MAX  4096u      /* of one file taken over in one transaction */
+
+/* ---- reading index blocks ---- */
+
+static int read_exactly(int fd, void *out, size_t len, uint64_t offset)
+{
+    for (size_t at = 0; at < len;) {
+        ssize_t n = pread(fd, (uint8_t *)out + at, len - at, (off_t)(offset + at));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EBADMSG;
+        at += (size_t)n;
+    }
+    return 0;
+}
+
+struct header {
+    uint64_t prev, bytes;
+    uint64_t check; /* of the records */
+};
+
+static int load_header(int fd, uint64_t offset, struct header *out)
+{
+    uint8_t header[HEADER];
+    int rc = read_exactly(fd, header, HEADER, offset);
+    if (rc != 0)
+        return rc;
+    *out = (struct header){.prev = tl_get_u64(header + 8),
+                           .bytes = tl_get_u64(header + 16),
+                           .check = tl_get_u64(header + 32) ^ tl_place_check(header, 32)};
+    return tl_get_u64(header) == MAGIC && out->bytes <= 4 * PENDING_MAX && out->prev < offset ? 0 : -EBADMSG;
+}
+
+/* The block's records, malloc'd. 0, -EBADMSG, -errno. */
+static int load_block(int fd, uint64_t offset, uint8_t **records, size_t *len)
+{
+    struct header h;
+    int rc = load_header(fd, offset, &h);
+    if (rc != 0)
+        return rc;
+    *records = malloc(h.bytes + 1);
+    if (*records == NULL)
+        return -ENOMEM;
+    rc = read_exactly(fd, *records, h.bytes, offset + HEADER);
+    if (rc == 0 && tl_place_check(*records, h.bytes) != h.check)
+        rc = -EBADMSG;
+    if (rc != 0)
+        free(*records);
+    *len = h.bytes;
+    return rc;
+}
+
+/* A flush tells of its last block first, and of the end after that: between the two, or if it is killed there, the end is where the
+ * block ends. */
+int tl_embedded_flushed(struct tl_embedded *e, uint32_t file, uint64_t *block, uint64_t *end)
+{
+    struct header h;
+    *end = atomic_load(&e->page->files[file].end); /* before the block: never a later flush's than that */
+    *block = atomic_load(&e->page->files[file].block);
+    if (*block < *end || *block == 0)
+        return 0;
+    int fd = tl_embedded_read_fd(e, file);
+    int rc = fd < 0 ? fd : load_header(fd, *block, &h);
+    if (rc == 0)
+        *end = (*block + HEADER + h.bytes + TL_STREAM_BLOCK - 1) / TL_STREAM_BLOCK * TL_STREAM_BLOCK;
+    return rc;
+}
 
 /* ---- writing ---- */
 
@@ -33,11 +99,16 @@ static int open_stream(struct tl_embedded *e)
     config.buffers = config.buffers > 64 ? 64 : config.buffers;
     for (uint32_t i = 0; i < TL_EMBEDDED_FILES && rc == -EBUSY; i++) {
         tl_embedded_path(e, i, path, sizeof path);
-        /* Its end is read before it is ours: who has it now only makes it larger, and then it is not ours. */
+        rc = tl_stream_open(&e->stream, path, 0, &config, &err);
         e->file = i;
-        e->last_block = atomic_load(&e->page->files[i].block);
-        uint64_t end = atomic_load(&e->page->files[i].end); /* an offset of 0 means none */
-        rc = tl_stream_open(&e->stream, path, end > 0 ? end : TL_STREAM_BLOCK, &config, &err);
+    }
+    uint64_t end = 0;
+    rc = rc == 0 ? tl_embedded_flushed(e, e->file, &e->last_block, &end) : rc; /* not sure before it was ours */
+    if (rc == 0) {
+        tl_stream_begin_at(e->stream, end > 0 ? end : TL_STREAM_BLOCK); /* an offset of 0 means none */
+    } else {
+        tl_stream_close(e->stream);
+        e->stream = NULL;
     }
     return rc;
 }
@@ -149,17 +220,12 @@ int tl_embedded_flush(struct tl_store *s)
 
 /* ---- taking over ---- */
 
-struct taken {
-    uint64_t end;   /* nothing below it waits to be taken over */
-    uint64_t block; /* the last one that was; 0: none */
-};
-
-static int get_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, struct taken *out)
+int tl_embedded_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, struct tl_taken *out)
 {
     uint8_t key[4];
     MDB_val k = {sizeof key, key}, v;
     tl_put_u32(key, file);
-    *out = (struct taken){0, 0};
+    *out = (struct tl_taken){0, 0};
     int rc = mdb_get(txn, e->files, &k, &v);
     if (rc == MDB_NOTFOUND)
         return 0;
@@ -170,7 +236,7 @@ static int get_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, struct 
     return 0;
 }
 
-static int put_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, const struct taken *t)
+static int put_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, const struct tl_taken *t)
 {
     uint8_t key[4], value[16];
     MDB_val k = {sizeof key, key}, v = {sizeof value, value};
@@ -178,42 +244,6 @@ static int put_taken(struct tl_embedded *e, MDB_txn *txn, uint32_t file, const s
     tl_put_u64(value, t->end);
     tl_put_u64(value + 8, t->block);
     return tl_embedded_error(mdb_put(txn, e->files, &k, &v, 0));
-}
-
-static int read_exactly(int fd, void *out, size_t len, uint64_t offset)
-{
-    for (size_t at = 0; at < len;) {
-        ssize_t n = pread(fd, (uint8_t *)out + at, len - at, (off_t)(offset + at));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EBADMSG;
-        at += (size_t)n;
-    }
-    return 0;
-}
-
-/* The block's records, malloc'd. 0, -EBADMSG, -errno. */
-static int load_block(int fd, uint64_t offset, uint8_t **records, size_t *len, uint64_t *prev)
-{
-    uint8_t header[HEADER];
-    int rc = read_exactly(fd, header, HEADER, offset);
-    if (rc != 0)
-        return rc;
-    uint64_t bytes = tl_get_u64(header + 16);
-    if (tl_get_u64(header) != MAGIC || bytes > 4 * PENDING_MAX)
-        return -EBADMSG;
-    *records = malloc(bytes + 1);
-    if (*records == NULL)
-        return -ENOMEM;
-    rc = read_exactly(fd, *records, bytes, offset + HEADER);
-    if (rc == 0 && (tl_place_check(header, 32) ^ tl_place_check(*records, bytes)) != tl_get_u64(header + 32))
-        rc = -EBADMSG;
-    if (rc != 0)
-        free(*records);
-    *len = bytes;
-    *prev = tl_get_u64(header + 8);
-    return rc;
 }
 
 static int put_records(struct tl_embedded *e, MDB_txn *txn, uint8_t *records, size_t len)
@@ -246,54 +276,72 @@ static int put_records(struct tl_embedded *e, MDB_txn *txn, uint8_t *records, si
     return 0;
 }
 
-/* The blocks of one file behind `from`, up to to->block, oldest first: they are found from the last one backwards. *to: how far it
- * came. */
-static int take_file(struct tl_embedded *e, MDB_txn *txn, uint32_t file, const struct taken *from, struct taken *to)
+struct offsets {
+    uint64_t *at;
+    size_t count, room;
+};
+
+static int add_offset(struct offsets *o, uint64_t offset)
 {
-    uint64_t *offsets = malloc(BLOCKS_MAX * sizeof *offsets);
-    size_t count = 0, len;
-    int fd = tl_embedded_read_fd(e, file), rc = offsets == NULL ? -ENOMEM : fd < 0 ? fd : 0;
-    for (uint64_t at = to->block; rc == 0 && at > from->block;) {
+    if (o->count == o->room) {
+        uint64_t *grown = reallocarray(o->at, o->room * 2 + 64, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        o->at = grown;
+        o->room = o->room * 2 + 64;
+    }
+    o->at[o->count++] = offset;
+    return 0;
+}
+
+int tl_embedded_each_block(struct tl_embedded *e, uint32_t file, uint64_t from, uint64_t to,
+                           int (*fn)(void *ctx, uint8_t *records, size_t len), void *ctx)
+{
+    struct offsets o = {NULL, 0, 0};
+    struct header h;
+    int fd = tl_embedded_read_fd(e, file), rc = fd < 0 ? fd : 0;
+    for (uint64_t at = to; rc == 0 && at > from; at = h.prev) {
+        rc = load_header(fd, at, &h);
+        rc = rc == 0 ? add_offset(&o, at) : rc;
+    }
+    while (rc == 0 && o.count > 0) {
         uint8_t *records;
-        uint64_t prev;
-        if (count == BLOCKS_MAX) { /* flushed so often without any transaction: the next one takes the newest */
-            memmove(offsets, offsets + 1, (BLOCKS_MAX - 1) * sizeof *offsets);
-            count--;
-            *to = (struct taken){.end = offsets[0], .block = offsets[0]};
-        }
-        rc = load_block(fd, at, &records, &len, &prev);
-        if (rc == 0)
+        size_t len;
+        rc = load_block(fd, o.at[--o.count], &records, &len);
+        if (rc == 0) {
+            rc = fn(ctx, records, len);
             free(records);
-        if (rc == 0 && prev >= at)
-            rc = -EBADMSG;
-        offsets[count++] = at;
-        at = rc == 0 ? prev : 0;
+        }
     }
-    while (rc == 0 && count > 0) {
-        uint8_t *records;
-        uint64_t prev;
-        rc = load_block(fd, offsets[--count], &records, &len, &prev);
-        if (rc != 0)
-            break;
-        rc = put_records(e, txn, records, len);
-        free(records);
-    }
-    free(offsets);
+    free(o.at);
     return rc;
+}
+
+struct taking {
+    struct tl_embedded *e;
+    MDB_txn *txn;
+};
+
+static int take_block(void *ctx, uint8_t *records, size_t len)
+{
+    struct taking *t = ctx;
+    return put_records(t->e, t->txn, records, len);
 }
 
 int tl_embedded_take_over(struct tl_embedded *e, MDB_txn *txn)
 {
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < TL_EMBEDDED_FILES; i++) {
-        struct taken taken, now = {.end = atomic_load(&e->page->files[i].end)};
-        if (now.end == 0)
+        struct taking taking = {e, txn};
+        struct tl_taken taken, now;
+        if (atomic_load(&e->page->files[i].block) == 0)
             continue;
-        now.block = atomic_load(&e->page->files[i].block); /* of that end or a later one: both are on the device */
-        rc = get_taken(e, txn, i, &taken);
-        if (rc != 0 || taken.block == now.block)
+        rc = tl_embedded_taken(e, txn, i, &taken);
+        if (rc != 0 || taken.block == atomic_load(&e->page->files[i].block))
             continue;
-        rc = take_file(e, txn, i, &taken, &now);
+        rc = tl_embedded_flushed(e, i, &now.block, &now.end);
+        if (rc == 0)
+            rc = tl_embedded_each_block(e, i, taken.block, now.block, take_block, &taking);
         if (rc == 0)
             rc = tl_embedded_sweep(e, txn, i, taken.end, now.end);
         if (rc == 0)
@@ -309,8 +357,8 @@ int tl_embedded_reset_page(struct tl_embedded *e)
     if (rc != 0)
         return rc;
     for (uint32_t i = 0; rc == 0 && i < TL_EMBEDDED_FILES; i++) {
-        struct taken taken;
-        rc = get_taken(e, txn, i, &taken);
+        struct tl_taken taken;
+        rc = tl_embedded_taken(e, txn, i, &taken);
         atomic_store(&e->page->files[i].end, taken.end);
         atomic_store(&e->page->files[i].block, taken.block);
     }

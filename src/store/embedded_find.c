@@ -79,9 +79,19 @@ int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl
 
 /* ---- payloads ---- */
 
-static bool all_zero(const uint8_t *bytes, size_t len)
+/* The bytes of a payload are not what they were: -ENOENT if they may have been given back, as nothing refers to them any more. */
+static int why_differs(struct tl_embedded *e, const struct tl_place_view *p)
 {
-    return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+    MDB_txn *txn;
+    int live = tl_embedded_begin(e, &txn);
+    if (live != 0)
+        return live;
+    live = 1;
+    for (uint64_t segment = p->offset / TL_EMBEDDED_SEGMENT;
+         live == 1 && segment <= (p->offset + p->len - 1) / TL_EMBEDDED_SEGMENT; segment++)
+        live = tl_embedded_is_live(e, txn, p->file, segment);
+    mdb_txn_abort(txn);
+    return live < 0 ? live : live == 0 ? -ENOENT : -EBADMSG;
 }
 
 /* One checked piece of the payload: its bytes from..to-1, relative to the piece, to out. */
@@ -102,7 +112,7 @@ static int read_piece(int fd, const struct tl_place_view *p, uint32_t piece, uin
         at += (uint32_t)n;
     }
     if (tl_place_check(into, len) != tl_get_u64(p->checks + 8ull * piece))
-        return all_zero(into, len) ? -ENOENT : -EBADMSG; /* erased meanwhile, and given back */
+        return -EBADMSG;
     if (into == scratch)
         memcpy(out, scratch + from, to - from);
     return 0;
@@ -133,7 +143,7 @@ int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset,
         done += to - from;
     }
     free(scratch);
-    return rc;
+    return rc == -EBADMSG ? why_differs(e, &p) : rc;
 }
 
 /* ---- erasing ---- */
@@ -165,10 +175,5 @@ int tl_embedded_erase(struct tl_store *s, const struct tl_store_id *id, const st
     rc = tl_embedded_take_over(e, txn);
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = erase_one(e, txn, id, keys[i]);
-    if (rc == 0)
-        rc = tl_embedded_error(mdb_txn_commit(txn));
-    else
-        mdb_txn_abort(txn);
-    tl_embedded_give_back(e, rc == 0);
-    return rc;
+    return tl_embedded_finish(e, txn, rc);
 }

@@ -93,14 +93,48 @@ int tl_embedded_sweep(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint64
     return rc;
 }
 
-void tl_embedded_give_back(struct tl_embedded *e, bool committed)
+int tl_embedded_is_live(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint64_t segment)
 {
-    for (size_t i = 0; committed && i < e->dead_count; i++) {
-        uint64_t start = (uint64_t)e->dead[i].segment * TL_EMBEDDED_SEGMENT;
+    uint8_t key[8];
+    uint64_t live;
+    live_key(key, file, (uint32_t)segment);
+    int rc = get_live(e, txn, key, &live);
+    return rc == 0 ? live > 0 : rc;
+}
+
+/* Of what came to nothing at some time during the transaction, what is still so at its end, and lies wholly below what was taken over:
+ * above, a flush may have put payloads whose records nobody knows yet. */
+static int settle(struct tl_embedded *e, MDB_txn *txn)
+{
+    size_t kept = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < e->dead_count; i++) {
+        struct tl_taken taken;
+        rc = tl_embedded_taken(e, txn, e->dead[i].file, &taken);
+        if (rc != 0 || (e->dead[i].segment + 1ull) * TL_EMBEDDED_SEGMENT > taken.end)
+            continue;
+        rc = tl_embedded_is_live(e, txn, e->dead[i].file, e->dead[i].segment);
+        if (rc == 0)
+            e->dead[kept++] = e->dead[i];
+        rc = rc > 0 ? 0 : rc;
+    }
+    e->dead_count = kept;
+    return rc;
+}
+
+int tl_embedded_finish(struct tl_embedded *e, MDB_txn *txn, int rc)
+{
+    rc = rc == 0 ? settle(e, txn) : rc;
+    if (rc == 0)
+        rc = tl_embedded_error(mdb_txn_commit(txn));
+    else
+        mdb_txn_abort(txn);
+    for (size_t i = 0; rc == 0 && i < e->dead_count; i++) {
+        off_t start = (off_t)e->dead[i].segment * TL_EMBEDDED_SEGMENT;
         int fd = tl_embedded_read_fd(e, e->dead[i].file);
-        /* The segment that is being appended to is given back when it has been passed. */
-        if (fd >= 0 && start + TL_EMBEDDED_SEGMENT <= atomic_load(&e->page->files[e->dead[i].file].end))
-            (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start, TL_EMBEDDED_SEGMENT);
+        if (fd >= 0)
+            (void)!fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, start, TL_EMBEDDED_SEGMENT);
     }
     e->dead_count = 0;
+    return rc;
 }

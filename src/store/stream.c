@@ -31,6 +31,7 @@ struct tl_stream {
     uint32_t fill;
     uint32_t writing;   /* buffers under way */
     uint64_t allocated; /* end of the space that is ours */
+    uint64_t synced;    /* all below is on the device */
     int error;
     bool has_ring;
     struct io_uring ring;
@@ -70,6 +71,14 @@ static int make_buffers(struct tl_stream *s)
     return 0;
 }
 
+void tl_stream_begin_at(struct tl_stream *s, uint64_t end)
+{
+    check(end % TL_STREAM_BLOCK == 0 && s->writing == 0 && s->buffers[s->fill].used == 0);
+    s->allocated = s->synced = end; /* what lies behind is what somebody who was killed left */
+    s->buffers[s->fill].offset = end;
+    s->buffers[s->fill].state = FILLING;
+}
+
 int tl_stream_open(struct tl_stream **out, const char *path, uint64_t end, const struct tl_stream_config *config,
                    struct tl_error *err)
 {
@@ -93,9 +102,7 @@ int tl_stream_open(struct tl_stream **out, const char *path, uint64_t end, const
         return tl_error_set(err, rc, "%s cannot be written to: %s", path,
                             rc == -EBUSY ? "another process does" : strerror(-rc));
     }
-    s->allocated = end; /* what lies behind is what somebody who was killed left */
-    s->buffers[0].offset = end;
-    s->buffers[0].state = FILLING;
+    tl_stream_begin_at(s, end);
     s->has_ring =
         !config->plain && io_uring_queue_init(BUFFERS_MAX, &s->ring, 0) == 0; /* else: forbidden, or too old */
     s->stats.ring = s->has_ring;
@@ -149,6 +156,18 @@ static void wait_one(struct tl_stream *s)
     ended(s, &s->buffers[which], result == -EINTR || result == -EAGAIN ? 0 : result);
 }
 
+/* The kernel does not take this buffer: it, and all that come, are written without a ring. */
+static void give_up_ring(struct tl_stream *s, uint32_t which)
+{
+    struct buffer *b = &s->buffers[which];
+    while (s->writing > 1) /* the others are under way */
+        wait_one(s);
+    io_uring_queue_exit(&s->ring);
+    s->has_ring = s->stats.ring = false;
+    int rc = write_plain(s, b->bytes, b->used, b->offset);
+    ended(s, b, rc == 0 ? (int)b->used : rc);
+}
+
 static void write_buffer(struct tl_stream *s, uint32_t which)
 {
     struct buffer *b = &s->buffers[which];
@@ -163,11 +182,11 @@ static void write_buffer(struct tl_stream *s, uint32_t which)
     }
     io_uring_prep_write(sqe, s->fd, b->bytes, b->used, b->offset);
     io_uring_sqe_set_data64(sqe, which);
-    int rc;
-    do
+    int rc = -EINTR;
+    for (int i = 0; i < 100 && (rc == -EINTR || rc == -EAGAIN || rc == -EBUSY); i++)
         rc = io_uring_submit(&s->ring);
-    while (rc == -EINTR);
-    check(rc == 1);
+    if (rc != 1)
+        give_up_ring(s, which);
 }
 
 /* The filling buffer, padded to whole blocks, is sent off, and the next one is there to be filled. */
@@ -264,6 +283,8 @@ int tl_stream_sync(struct tl_stream *s)
     s->stats.syncs++;
     if (fdatasync(s->fd) != 0)
         s->error = -errno; /* the kernel has dropped what it could not write: it is not to be tried again */
+    else
+        s->synced = tl_stream_end(s);
     return s->error;
 }
 
@@ -291,7 +312,10 @@ void tl_stream_close(struct tl_stream *s)
     }
     for (uint32_t i = 0; i < s->config.buffers; i++)
         free(s->buffers[i].bytes);
-    if (s->fd >= 0)
+    if (s->fd >= 0) {
+        if (s->allocated > s->synced)
+            (void)!ftruncate(s->fd, (off_t)s->synced);
         close(s->fd);
+    }
     free(s);
 }

@@ -40,7 +40,9 @@ struct tl_stream;
  * open; -errno with a sentence. */
 int tl_stream_open(struct tl_stream **out, const char *path, uint64_t end, const struct tl_stream_config *config,
                    struct tl_error *err) TL_MUST_CHECK;
-/* What was not synced may be lost. NULL is fine. */
+/* Instead of `end`, while nothing has been appended: for ends that are only sure once the file is ours. */
+void tl_stream_begin_at(struct tl_stream *s, uint64_t end);
+/* What was not synced is lost, and space beyond is given back. NULL is fine. */
 void tl_stream_close(struct tl_stream *s);
 
 /* Appends a copy; *offset: where in the file. 0; -ENOSPC, -EDQUOT: nothing was appended; -EIO and others: see above. */

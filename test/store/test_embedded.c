@@ -17,79 +17,8 @@
 
 #include <cmocka.h>
 
-#include "store/store.h"
+#include "store/pools.h"
 #include "store/suite.h"
-
-static void make(char *where, size_t size)
-{
-    const struct tl_store_config config = {.create = true, .map_bytes = 256 << 20};
-    const char *base = getenv("TMPDIR");
-    struct tl_store *s;
-    struct tl_error err = {.code = 0};
-    snprintf(where, size, "%s/tl-pool-XXXXXX", base != NULL ? base : "/tmp");
-    assert_non_null(mkdtemp(where));
-    if (tl_store_embedded_open(&s, where, &config, &err) != 0)
-        fail_msg("%s", err.msg);
-    s->ops->close(s);
-}
-
-static struct tl_store *open_pool(const char *where)
-{
-    const struct tl_store_config config = {.map_bytes = 256 << 20};
-    struct tl_store *s = NULL;
-    struct tl_error err = {.code = 0};
-    if (tl_store_embedded_open(&s, where, &config, &err) != 0)
-        fprintf(stderr, "%s\n", err.msg);
-    return s;
-}
-
-static void destroy(const char *where)
-{
-    struct tl_error err = {.code = 0};
-    if (tl_store_embedded_destroy(where, &err) != 0)
-        fail_msg("%s", err.msg);
-    assert_int_equal(access(where, F_OK), -1);
-}
-
-static int nothing(void *ctx, struct tl_store_tx *tx)
-{
-    (void)ctx, (void)tx;
-    return 0;
-}
-
-static int keep_place(void *ctx, const struct tl_found *f)
-{
-    struct tl_slice *out = ctx;
-    memcpy((void *)(uintptr_t)out->at, f->place.at, f->place.len);
-    out->len = f->place.len;
-    return 0;
-}
-
-static int count_one(void *ctx, const struct tl_found *f)
-{
-    (void)f;
-    ++*(uint32_t *)ctx;
-    return 0;
-}
-
-static void spoil(const char *path, off_t offset)
-{
-    uint8_t byte = 0;
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    assert_true(fd >= 0 && pread(fd, &byte, 1, offset) == 1);
-    byte ^= 4;
-    assert_int_equal(pwrite(fd, &byte, 1, offset), 1);
-    close(fd);
-}
-
-static const struct tl_store_id id = {{1}};
-
-static void write_one(struct tl_store *s, const char *key, const void *bytes, size_t len)
-{
-    struct tl_record r = {{key, strlen(key)}, {"", 0}, {bytes, len}};
-    assert_int_equal(s->ops->write(s, &id, &r), 0);
-    assert_int_equal(s->ops->flush(s), 0);
-}
 
 static void a_flipped_bit_is_noticed(void **state)
 {
@@ -97,21 +26,21 @@ static void a_flipped_bit_is_noticed(void **state)
     static uint8_t bytes[200000], back[200000], place_bytes[TL_STORE_PLACE_MAX];
     struct tl_slice place = {place_bytes, 0};
     char where[256], path[300];
-    make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
+    pool_make(where, sizeof where);
+    struct tl_store *s = pool_open(where);
     memset(bytes, 'x', sizeof bytes);
-    write_one(s, "key", bytes, sizeof bytes);
+    write_and_flush(s, "key", bytes, sizeof bytes);
     assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
     assert_int_equal(s->ops->scan(s, &id, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, keep_place, &place), 0);
     assert_int_equal(s->ops->read(s, place, 0, back, sizeof back), 0);
     snprintf(path, sizeof path, "%s/ext.0", where);
-    spoil(path, 4096 + 70000);
+    spoil(where, "ext.0", 4096 + 70000);
     assert_int_equal(s->ops->read(s, place, 0, back, sizeof back), -EBADMSG);
     assert_int_equal(s->ops->read(s, place, 0, back, 65536), 0); /* what is whole can still be read */
     assert_int_equal(truncate(path, 100000), 0);
     assert_int_equal(s->ops->read(s, place, 131072, back, 10), -EBADMSG);
     s->ops->close(s);
-    destroy(where);
+    pool_destroy(where);
 }
 
 /* Flushed, and not taken over yet: a damaged index block must not pass for an empty one. */
@@ -119,16 +48,16 @@ static void a_damaged_index_block_stops_transactions(void **state)
 {
     (void)state;
     char where[256], path[300];
-    make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
-    write_one(s, "key", "short", 5);
+    pool_make(where, sizeof where);
+    struct tl_store *s = pool_open(where);
+    write_and_flush(s, "key", "short", 5);
     snprintf(path, sizeof path, "%s/ext.0", where);
-    spoil(path, 4096 + 50);
+    spoil(where, "ext.0", 4096 + 50);
     assert_int_equal(s->ops->change(s, &id, nothing, NULL), -EBADMSG);
-    spoil(path, 4096 + 50);
+    spoil(where, "ext.0", 4096 + 50);
     assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
     s->ops->close(s);
-    destroy(where);
+    pool_destroy(where);
 }
 
 /* On a tmpfs of 6 MiB. What was accepted is there after a flush that says so, and a write that was refused is not. */
@@ -187,7 +116,7 @@ static void what_is_no_pool_is_refused(void **state)
     struct tl_store_config config = {.map_bytes = 1 << 20};
     assert_int_equal(tl_store_embedded_open(&s, "/nowhere", &config, &err), -ENOENT);
     assert_non_null(strstr(err.msg, "/nowhere is no pool"));
-    make(where, sizeof where);
+    pool_make(where, sizeof where);
     config.create = true;
     assert_int_equal(tl_store_embedded_open(&s, where, &config, &err), -EEXIST);
     config.create = false;
@@ -197,7 +126,7 @@ static void what_is_no_pool_is_refused(void **state)
     fclose(f);
     assert_int_equal(tl_store_embedded_open(&s, where, &config, &err), -EPROTO);
     assert_non_null(strstr(err.msg, "tiercel-pool 2"));
-    destroy(where);
+    pool_destroy(where);
 }
 
 static void a_pool_opened_for_reading_is_not_changed(void **state)
@@ -205,9 +134,9 @@ static void a_pool_opened_for_reading_is_not_changed(void **state)
     (void)state;
     char where[256];
     struct tl_error err;
-    make(where, sizeof where);
-    struct tl_store *s = open_pool(where), *reader;
-    write_one(s, "key", "short", 5);
+    pool_make(where, sizeof where);
+    struct tl_store *s = pool_open(where), *reader;
+    write_and_flush(s, "key", "short", 5);
     assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
     s->ops->close(s); /* LMDB: once a process */
     const struct tl_store_config config = {.read_only = true, .map_bytes = 256 << 20};
@@ -223,7 +152,7 @@ static void a_pool_opened_for_reading_is_not_changed(void **state)
     assert_int_equal(reader->ops->change(reader, &id, nothing, NULL), -EROFS);
     assert_int_equal(reader->ops->erase(reader, &id, NULL, 0), -EROFS);
     reader->ops->close(reader);
-    destroy(where);
+    pool_destroy(where);
 }
 
 /* ---- a directory that cannot be written to ---- */
@@ -274,9 +203,9 @@ static void a_pool_in_a_read_only_place_can_be_read(void **state)
     (void)state;
     char where[256], path[300];
     const char *const files[] = {"pool", "page", "meta.mdb", "meta.mdb-lock", "owners", "locks", "ext.0"};
-    make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
-    write_one(s, "key", "short", 5);
+    pool_make(where, sizeof where);
+    struct tl_store *s = pool_open(where);
+    write_and_flush(s, "key", "short", 5);
     assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
     s->ops->close(s);
     assert_int_equal(chmod(where, 0755), 0);
@@ -294,7 +223,7 @@ static void a_pool_in_a_read_only_place_can_be_read(void **state)
         if (!WIFEXITED(status) || WEXITSTATUS(status) != 77) /* both want root */
             assert_int_equal(status, 0);
     }
-    destroy(where);
+    pool_destroy(where);
 }
 
 static void a_pool_that_is_open_is_not_destroyed(void **state)
@@ -302,7 +231,7 @@ static void a_pool_that_is_open_is_not_destroyed(void **state)
     (void)state;
     char where[256];
     struct tl_error err;
-    make(where, sizeof where);
+    pool_make(where, sizeof where);
     for (int reads = 0; reads <= 1; reads++) {
         const struct tl_store_config config = {.read_only = reads, .map_bytes = 64 << 20};
         struct tl_store *s;
@@ -310,7 +239,7 @@ static void a_pool_that_is_open_is_not_destroyed(void **state)
         assert_int_equal(tl_store_embedded_destroy(where, &err), -EBUSY);
         s->ops->close(s);
     }
-    destroy(where);
+    pool_destroy(where);
     assert_int_equal(tl_store_embedded_destroy(where, &err), -ENOENT);
 }
 
@@ -323,8 +252,8 @@ static void more_locks_than_there_is_room_for_are_refused(void **state)
     struct tl_store_lock_value value = {.valid = true};
     uint32_t count = 0;
     int rc = 0;
-    make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
+    pool_make(where, sizeof where);
+    struct tl_store *s = pool_open(where);
     for (int with_value = 0; with_value <= 1; with_value++)
         for (count = 0; rc == 0 && count < 5000; count += rc == 0) {
             struct tl_store_lock_value before;
@@ -339,12 +268,12 @@ static void more_locks_than_there_is_room_for_are_refused(void **state)
     assert_true(value.valid);
     assert_int_equal(s->ops->unlock(s, lock, NULL), 0);
     s->ops->close(s);
-    destroy(where);
+    pool_destroy(where);
 }
 
 int main(void)
 {
-    const struct suite_store embedded = {"embedded", make, open_pool, destroy};
+    const struct suite_store embedded = {"embedded", pool_make, pool_open, pool_destroy};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flipped_bit_is_noticed),
         cmocka_unit_test(a_damaged_index_block_stops_transactions),
