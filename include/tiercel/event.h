@@ -38,7 +38,8 @@ enum tiercel_event_which {
 
 /* 0, -ENOMEM, -EMFILE. */
 TIERCEL_API int tiercel_queue_create(struct tiercel_queue **out) TIERCEL_MUST_CHECK;
-/* -EBUSY: events of it have not completed or were not polled; force: waits for those that run and forgets all. NULL is fine. */
+/* -EBUSY: events of it have not completed or were not polled; force: aborts those that run, waits for their end, and forgets all. NULL is
+ * fine. */
 TIERCEL_API int tiercel_queue_destroy(struct tiercel_queue *q, int force);
 /* A descriptor for poll, select and event loops: readable while there is an event to be polled. It stays the queue's. */
 TIERCEL_API int tiercel_queue_fd(const struct tiercel_queue *q);
@@ -51,11 +52,11 @@ TIERCEL_API int tiercel_queue_query(struct tiercel_queue *q, enum tiercel_event_
                                     int max);
 
 /* q: where it is handed out when it has completed; NULL: nowhere, for tiercel_event_test and _wait. parent: NULL, or an event of the same queue,
- * not launched yet. 0, -EINVAL. */
+ * not launched yet, and nobody's child. 0, -EINVAL. */
 TIERCEL_API int tiercel_event_init(struct tiercel_event *ev, struct tiercel_queue *q,
                                    struct tiercel_event *parent) TIERCEL_MUST_CHECK;
 /* Before its memory is used for something else, or for another call: an event may be used again after this and another init. -EBUSY: it
- * runs, or completed and was not polled, tested or waited for. */
+ * runs, or completed and was not polled, tested or waited for; a parent with children that run. */
 TIERCEL_API int tiercel_event_fini(struct tiercel_event *ev);
 /* 1: it has completed, and is out of its queue now; 0: not yet; -EINVAL: it was never launched, or is a child (ask its parent). */
 TIERCEL_API int tiercel_event_test(struct tiercel_event *ev) TIERCEL_MUST_CHECK;
