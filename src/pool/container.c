@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Containers: handles, and the state behind them as this process knows it.
  *
- * Each process that has a handle has a mark (store.h) for it, made of the handle's UUID, from before the handle is in the state. So who finds
- * a handle without a mark knows that its processes have ended, and closes it for them. */
+ * Each process that has a handle has two marks: one (store.h) made of the handle's UUID, from before the handle is in the state: who finds
+ * a handle without it knows that its processes have ended, and closes it for them. And one made of the handle's number, for as long as it may still
+ * write a record: aggregation forgets no tombstone before that. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,11 @@
 static uint64_t mark_of(const uint64_t uuid[2])
 {
     return uuid[0];
+}
+
+uint64_t tl_writer_mark(const struct tl_cont *c, uint32_t handle)
+{
+    return tl_hash64(c->id.bytes, sizeof c->id.bytes, handle);
 }
 
 /* ---- handles of all processes ---- */
@@ -63,26 +69,6 @@ int tl_cont_evict(struct tl_pool *p, const char *name, struct tl_error *err)
                    : tl_error_set(err, rc, "container %s: not all handles could be closed: %s", name, strerror(-rc));
 }
 
-int tl_cont_list_handles(struct tl_pool *p, const char *name,
-                         int (*fn)(void *ctx, const struct tiercel_handle_info *info), void *ctx)
-{
-    struct tl_state state = {.epochs.handles = NULL};
-    struct tl_listed l;
-    int rc = tl_pool_alive(p, false);
-    rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
-    rc = rc == 0 ? tl_state_load(&state, p->shared->store, &l.id) : rc;
-    for (uint32_t i = 0; rc == 0 && i < state.epochs.handle_count; i++) {
-        const struct tl_epoch_handle *h = &state.epochs.handles[i];
-        struct tiercel_handle_info info = {.hce = h->hce, .lhe = h->lhe, .lre = h->lre};
-        memcpy(info.uuid.bytes, h->uuid, sizeof info.uuid.bytes);
-        info.flags = ((h->capas & TL_EPOCH_WRITE) != 0 ? TIERCEL_RW : TIERCEL_RO) |
-                     ((h->capas & TL_EPOCH_NOSLIP) != 0 ? TIERCEL_NOSLIP : 0);
-        rc = fn(ctx, &info);
-    }
-    tl_state_fini(&state);
-    return rc;
-}
-
 /* ---- opening ---- */
 
 static void enter(struct tl_cont *c)
@@ -111,8 +97,9 @@ static int open_handle(struct tl_cont *c)
         return rc;
     rc = tl_cont_apply(c, &op);
     c->handle = rc == 0 ? op.handle : 0;
+    rc = rc == 0 ? tl_shared_claim(s, tl_writer_mark(c, c->handle), false) : rc;
     if (rc != 0)
-        tl_shared_unclaim(s, mark_of(c->uuid));
+        tl_shared_unclaim(s, mark_of(c->uuid)); /* who looks next closes the handle */
     return rc;
 }
 
@@ -227,6 +214,8 @@ int tl_cont_drop(struct tl_cont *c)
             break;
         }
     }
+    if (c->handle != 0 && !s->unflushed) /* else a record of it may still be on its way, and the mark stays */
+        tl_shared_unclaim(s, tl_writer_mark(c, c->handle));
     tl_pool_unref(c->pool);
     free_cont(c);
     s->refs--;
@@ -345,12 +334,15 @@ int tl_cont_global2local(struct tl_cont **out, struct tl_pool *p, const void *bu
     rc = tl_shared_claim(p->shared, mark_of(c->uuid), false);
     if (rc == 0) {
         c->handle = tl_get_u32(b + 12);
-        rc = tl_cont_refresh(c);
+        rc = tl_shared_claim(p->shared, tl_writer_mark(c, c->handle), false);
+        rc = rc == 0 ? tl_cont_refresh(c) : rc;
         const struct tl_epoch_handle *h = rc == 0 ? tl_epochs_handle(&c->state.epochs, c->handle) : NULL;
         if (rc == 0 && (h->uuid[0] != c->uuid[0] || h->uuid[1] != c->uuid[1]))
             rc = -EBADF;
-        if (rc != 0)
+        if (rc != 0) {
             tl_shared_unclaim(p->shared, mark_of(c->uuid));
+            tl_shared_unclaim(p->shared, tl_writer_mark(c, c->handle));
+        }
     }
     if (rc == 0) {
         enter(c);

@@ -42,8 +42,6 @@ int tl_cont_create(struct tl_pool *pool, const char *label, struct tiercel_uuid 
 int tl_cont_destroy(struct tl_pool *pool, const char *name, unsigned flags, struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_list(struct tl_pool *pool, int (*fn)(void *ctx, const struct tiercel_cont_info *info),
                  void *ctx) TL_MUST_CHECK;
-int tl_cont_list_handles(struct tl_pool *pool, const char *name,
-                         int (*fn)(void *ctx, const struct tiercel_handle_info *info), void *ctx) TL_MUST_CHECK;
 int tl_cont_open(struct tl_cont **out, struct tl_pool *pool, const char *name, unsigned flags,
                  struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_open_snapshot(struct tl_cont **out, struct tl_pool *pool, const char *name, uint64_t epoch,
@@ -112,14 +110,19 @@ int tl_cont_array_end(struct tl_cont *cont, uint64_t epoch, struct tiercel_oid o
 int tl_cont_array_clear(struct tl_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                         struct tiercel_bytes akey, struct tiercel_extent extent, struct tl_error *err) TL_MUST_CHECK;
 
-/* A piece of the work of aggregation: up to some thousand records, so that others get the lock in between. 1: there is more; 0: done. */
-struct tl_aggregation {
+/* A piece of the work of aggregation: some thousand records, so that others get the lock in between. 1: there is more; 0: done; -EBUSY: another
+ * process does it; -errno. Who stops before the end calls tl_cont_aggregate_end. */
+struct tl_aggregation { /* all 0 at first */
     struct tiercel_aggregated done;
-    uint8_t at[512];
+    int stage;
+    bool punches; /* there are some */
+    uint8_t at[TL_STORE_KEY_MAX];
     uint32_t at_len;
-    bool begun;
+    struct tl_epoch_tomb *tombs; /* to be forgotten at the end */
+    uint32_t tomb_count;
 };
 int tl_cont_aggregate(struct tl_cont *cont, struct tl_aggregation *a) TL_MUST_CHECK;
+void tl_cont_aggregate_end(struct tl_cont *cont, struct tl_aggregation *a);
 
 /* ---- locks: without tl_pool_lock, since they wait ---- */
 
