@@ -11,6 +11,19 @@
 
 static pthread_mutex_t all_mutex = PTHREAD_MUTEX_INITIALIZER; /* of the list, and of opening and closing */
 static struct tl_shared *all;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* A child has none of its parent's stores: it opens them anew. */
+static void in_child(void)
+{
+    all = NULL;
+    pthread_mutex_init(&all_mutex, NULL);
+}
+
+static void see_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
 
 /* The directory that a uri names. */
 static int directory_of(const char *uri, char *out, size_t size, struct tl_error *err)
@@ -75,6 +88,7 @@ int tl_shared_open(struct tl_shared **out, const char *uri, bool create, struct 
     int rc = directory_of(uri, path, sizeof path, err);
     if (rc != 0)
         return rc;
+    pthread_once(&once, see_forks);
     pthread_mutex_lock(&all_mutex);
     struct tl_shared *s = find(path);
     if (s != NULL && create)
