@@ -15,6 +15,8 @@
 #define FORMAT    "tiercel-pool 1\n"
 #define MAP_BYTES (64ull << 30)
 
+const char *const tl_embedded_tables[TL_EMBEDDED_TABLES] = {"state", "index", "files", "live"};
+
 int tl_embedded_error(int lmdb_error)
 {
     switch (lmdb_error) {
@@ -271,6 +273,7 @@ static const struct tl_store_ops ops = {
     .claimed = embedded_claimed,
     .lock = embedded_lock,
     .unlock = embedded_unlock,
+    .check = tl_embedded_check,
 };
 
 /* ---- opening ---- */
@@ -325,12 +328,9 @@ static int open_tables(struct tl_embedded *e)
     int rc = mdb_txn_begin(e->env, NULL, e->config.read_only ? MDB_RDONLY : 0, &txn);
     if (rc != 0)
         return tl_embedded_error(rc);
-    const struct {
-        const char *name;
-        MDB_dbi *out;
-    } tables[] = {{"state", &e->state}, {"index", &e->index}, {"files", &e->files}, {"live", &e->live}};
-    for (size_t i = 0; rc == 0 && i < sizeof tables / sizeof *tables; i++)
-        rc = mdb_dbi_open(txn, tables[i].name, create, tables[i].out);
+    MDB_dbi *const tables[TL_EMBEDDED_TABLES] = {&e->state, &e->index, &e->files, &e->live};
+    for (size_t i = 0; rc == 0 && i < TL_EMBEDDED_TABLES; i++)
+        rc = mdb_dbi_open(txn, tl_embedded_tables[i], create, tables[i]);
     if (rc == 0)
         rc = mdb_txn_commit(txn);
     else

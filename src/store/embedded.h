@@ -28,6 +28,8 @@
 #define TL_EMBEDDED_INLINE  512u        /* bytes of a payload that is kept in the index itself */
 #define TL_EMBEDDED_CHECK   (64u << 10) /* bytes of a payload that have one checksum */
 
+#define TL_EMBEDDED_TABLES 4u
+
 /* ---- page.c ---- */
 
 #define TL_PAGE_COUNTERS 4096u
@@ -148,7 +150,8 @@ struct tl_embedded {
     size_t dead_count, dead_room;
 };
 
-int tl_embedded_error(int lmdb_error); /* as -errno */
+extern const char *const tl_embedded_tables[TL_EMBEDDED_TABLES]; /* of LMDB */
+int tl_embedded_error(int lmdb_error);                           /* as -errno */
 void tl_embedded_path(const struct tl_embedded *e, uint32_t file, char *out, size_t size);
 int tl_embedded_read_fd(struct tl_embedded *e, uint32_t file); /* or -errno */
 
@@ -187,12 +190,24 @@ int tl_embedded_finish(struct tl_embedded *e, MDB_txn *txn, int rc) TL_MUST_CHEC
 /* 1: records refer to bytes of this segment; 0: none; -errno. */
 int tl_embedded_is_live(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint64_t segment) TL_MUST_CHECK;
 
+int tl_embedded_set_live(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint32_t segment,
+                         uint64_t bytes) TL_MUST_CHECK;
+
 /* ---- embedded_find.c ---- */
+
+/* What LMDB has under a key, as a found record. 0, -EBADMSG. */
+int tl_embedded_show(const MDB_val *k, const MDB_val *v, struct tl_found *out) TL_MUST_CHECK;
 
 int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
                      int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
 int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
 int tl_embedded_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
+
+/* ---- embedded_walk.c, embedded_check.c ---- */
+
+/* LMDB's pages can all be read: 0, -EBADMSG, -errno. */
+int tl_embedded_walk(const struct tl_embedded *e) TL_MUST_CHECK;
+int tl_embedded_check(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx);
 
 /* ---- place.c: where a payload is ---- */
 

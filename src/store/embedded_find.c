@@ -29,8 +29,7 @@ static bool begins_with(const MDB_val *v, const struct whole_key *prefix)
     return v->mv_size >= prefix->len && memcmp(v->mv_data, prefix->bytes, prefix->len) == 0;
 }
 
-/* What LMDB has under a key, as a found record. 0, -EBADMSG. */
-static int show(const MDB_val *k, const MDB_val *v, struct tl_found *out)
+int tl_embedded_show(const MDB_val *k, const MDB_val *v, struct tl_found *out)
 {
     const uint8_t *value = v->mv_data;
     struct tl_place_view p;
@@ -65,7 +64,7 @@ int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl
     int found = rc == 0 ? mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE) : MDB_NOTFOUND;
     while (rc == 0 && found == 0 && begins_with(&k, &first)) {
         struct tl_found f;
-        rc = show(&k, &v, &f);
+        rc = tl_embedded_show(&k, &v, &f);
         rc = rc == 0 ? fn(ctx, &f) : rc;
         found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
     }
@@ -158,7 +157,7 @@ static int erase_one(struct tl_embedded *e, MDB_txn *txn, const struct tl_store_
     int rc = mdb_get(txn, e->index, &k, &v);
     if (rc == MDB_NOTFOUND)
         return 0;
-    rc = rc == 0 ? show(&k, &v, &f) : tl_embedded_error(rc);
+    rc = rc == 0 ? tl_embedded_show(&k, &v, &f) : tl_embedded_error(rc);
     rc = rc == 0 ? tl_embedded_count(e, txn, f.place, -1) : rc;
     return rc == 0 ? tl_embedded_error(mdb_del(txn, e->index, &k, NULL)) : rc;
 }

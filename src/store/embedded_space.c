@@ -45,22 +45,27 @@ static void add_dead(struct tl_embedded *e, uint32_t file, uint32_t segment)
     e->dead[e->dead_count++] = (struct tl_dead){.file = file, .segment = segment};
 }
 
-static int count_segment(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint32_t segment, uint32_t bytes, int sign)
+int tl_embedded_set_live(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint32_t segment, uint64_t bytes)
 {
     uint8_t key[8], value[8];
-    uint64_t live;
     live_key(key, file, segment);
     MDB_val k = {sizeof key, key}, v = {sizeof value, value};
+    tl_put_u64(value, bytes);
+    return tl_embedded_error(bytes > 0 ? mdb_put(txn, e->live, &k, &v, 0) : mdb_del(txn, e->live, &k, NULL));
+}
+
+static int count_segment(struct tl_embedded *e, MDB_txn *txn, uint32_t file, uint32_t segment, uint32_t bytes, int sign)
+{
+    uint8_t key[8];
+    uint64_t live;
+    live_key(key, file, segment);
     int rc = get_live(e, txn, key, &live);
     if (rc != 0 || (sign < 0 && live < bytes))
         return rc != 0 ? rc : -EBADMSG;
     live = sign > 0 ? live + bytes : live - bytes;
-    if (live == 0) {
+    if (live == 0)
         add_dead(e, file, segment);
-        return tl_embedded_error(mdb_del(txn, e->live, &k, NULL));
-    }
-    tl_put_u64(value, live);
-    return tl_embedded_error(mdb_put(txn, e->live, &k, &v, 0));
+    return tl_embedded_set_live(e, txn, file, segment, live);
 }
 
 int tl_embedded_count(struct tl_embedded *e, MDB_txn *txn, struct tl_slice place, int sign)

@@ -8,7 +8,8 @@
  * What was appended is on the device after a sync that succeeded, and not before. Whoever finds an error goes on with
  * tl_stream_begin_anew: what had not been synced is lost, and its places are never read.
  *
- * A file belongs to the process that has it open, by a lock that goes with the process. One owner thread. */
+ * A file belongs to the process that has it open, by a lock that goes with the open file: after a death it goes when the kernel has ended what
+ * was under way, so nothing is written into what the next owner appends. One owner thread. */
 #ifndef TL_STORE_STREAM_H
 #define TL_STORE_STREAM_H
 
