@@ -143,7 +143,7 @@ bool tl_again(const struct tl_inject *in, const struct seccomp_notif *n, const s
     if (!trace(PTRACE_SEIZE, tid, NULL, NULL))
         return false;
     bool waits = trace(PTRACE_INTERRUPT, tid, NULL, NULL);
-    waits = ioctl(in->listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) == 0 && waits;
+    waits = ioctl(in->hear.listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) == 0 && waits;
     if (wait_stop(tid, &sig)) {
         if (waits && sig == SIGTRAP)
             change(tid, n->data.nr, again);

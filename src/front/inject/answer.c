@@ -81,7 +81,7 @@ static struct tl_reply answer_open(const struct request *r)
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode))
         return again(r); /* it could keep us waiting */
     if (tl_ask_needed(&st))
-        tl_inject_take_time();
+        tl_hear_take_time();
     int rc = tl_ask_needed(&st) ? tl_served_fill(r->in->served, r->walk.real) : 0;
     if (rc != 0)
         return open_source(r, rc);
@@ -250,7 +250,7 @@ static void fill(const struct request *r, const char *real)
     struct stat st;
     if ((r->call->kind != TL_PATH_OPEN && r->call->kind != TL_PATH_EXEC) || stat(real, &st) != 0 || !tl_ask_needed(&st))
         return;
-    tl_inject_take_time();
+    tl_hear_take_time();
     (void)tl_served_fill(r->in->served, real);
 }
 
@@ -281,8 +281,9 @@ static void fill_by_proc(struct request *r, const char *path)
         fill(r, r->walk.pair != NULL ? r->walk.real : text);
 }
 
-struct tl_reply tl_inject_answer(struct tl_inject *in, const struct seccomp_notif *n)
+struct tl_reply tl_inject_answer(void *ctx, const struct seccomp_notif *n)
 {
+    struct tl_inject *in = ctx;
     static _Thread_local struct request r;
     char path[PATH_MAX];
     r.in = in;

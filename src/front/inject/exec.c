@@ -188,7 +188,7 @@ static struct tl_reply start(struct tl_inject *in, const struct seccomp_notif *n
 struct tl_reply tl_inject_exec(struct tl_inject *in, const struct seccomp_notif *n, int dir, const char *path,
                                bool follow)
 {
-    tl_inject_take_time(); /* files may have to be filled, and native ones may lie on a slow file system */
+    tl_hear_take_time(); /* files may have to be filled, and native ones may lie on a slow file system */
     char name[PATH_MAX];
     struct start s = {.count = 0, .changed = false};
     uint64_t argv = n->data.args[n->data.nr == SYS_execveat ? 2 : 1];

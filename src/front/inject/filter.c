@@ -4,17 +4,9 @@
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <unistd.h>
 
 #include "front/inject/inject.h"
-#include "front/preload/stub.h"
-
-#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV /* 5.19 */
-#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
-#endif
 
 #define OPS_MAX 128
 
@@ -74,16 +66,5 @@ int tl_inject_filter(struct tl_error *err)
     p.count = 0;
     write_program(&p);
     struct sock_fprog prog = {.len = p.count, .filter = p.ops};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return tl_error_set(err, -errno, "NO_NEW_PRIVS is refused: %s", strerror(errno));
-    unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &prog);
-    if (fd < 0 && errno == EINVAL)
-        return tl_error_set(err, -EINVAL,
-                            "this kernel cannot keep signals from calls that are answered: Linux 5.19 is needed");
-    if (fd < 0 && errno == EBUSY)
-        return tl_error_set(err, -EBUSY,
-                            "somebody listens to this process' calls already (a container's manager, or another launch "
-                            "with other paths), and there can be only one; start outside of it, or use --how preload");
-    return fd >= 0 ? (int)fd : tl_error_set(err, -errno, "a seccomp filter is refused: %s", strerror(errno));
+    return tl_hear_install(&prog, true, err); /* a set-ID program's rights are not the supervisor's */
 }

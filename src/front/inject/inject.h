@@ -19,11 +19,12 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "front/launch/filler.h"
+#include "front/launch/hear.h"
 #include "front/preload/path_calls.h"
 #include "front/preload/paths.h"
 
 struct tl_inject {
-    int listener;
+    struct tl_hear hear;
     const struct tl_served *served;
     struct tl_paths paths;
 };
@@ -34,29 +35,10 @@ struct tl_inject {
  * sentence: -EBUSY (there is one already: no process can have two). */
 int tl_inject_filter(struct tl_error *err) TL_MUST_CHECK;
 
-/* ---- supervise.c ---- */
-
-/* Starts the threads that answer, until the process ends. 0, or -errno with a sentence. in stays in use. */
-int tl_inject_start(struct tl_inject *in, struct tl_error *err) TL_MUST_CHECK;
-
-/* Called by who answers, before what may take as long as the tier takes: other calls are heard meanwhile. */
-void tl_inject_take_time(void);
-
 /* ---- answer.c ---- */
 
-struct tl_reply {
-    enum {
-        TL_REPLY_GO_ON, /* in the kernel, as it is */
-        TL_REPLY_VALUE, /* the call gives this, or -errno */
-        TL_REPLY_FD,    /* the call gives a copy of this descriptor, which is closed then */
-        TL_REPLY_NONE,  /* it has been answered */
-    } kind;
-    long value;
-    bool cloexec;
-};
-
-/* May take as long as the tier takes. */
-struct tl_reply tl_inject_answer(struct tl_inject *in, const struct seccomp_notif *n);
+/* What is said to a call; ctx is a struct tl_inject. May take as long as the tier takes. */
+struct tl_reply tl_inject_answer(void *ctx, const struct seccomp_notif *n);
 
 /* ---- place.c: where paths of another process lead ---- */
 
@@ -71,16 +53,6 @@ int tl_inject_place(const struct tl_inject *in, pid_t pid, int dir, const char *
                     enum tl_place_kind *kind, struct tl_walk *walk) TL_MUST_CHECK;
 /* The working directory (AT_FDCWD) or that of a descriptor, as the program knows it. False: it has no name. */
 bool tl_inject_directory(const struct tl_inject *in, pid_t pid, int dir, char out[PATH_MAX], bool *in_tree);
-
-/* ---- memory.c: of other processes ---- */
-
-/* 0 or -errno (-EPERM: it may not be looked into, -EFAULT). */
-int tl_memory_get(pid_t pid, uint64_t address, void *out, size_t len) TL_MUST_CHECK;
-int tl_memory_put(pid_t pid, uint64_t address, const void *bytes, size_t len) TL_MUST_CHECK;
-/* A text. -ENAMETOOLONG: longer than a path can be. */
-int tl_memory_text(pid_t pid, uint64_t address, char out[PATH_MAX]) TL_MUST_CHECK;
-/* Whether the process is this user's: who has become another may not see what we may. */
-bool tl_memory_is_ours(pid_t pid);
 
 /* ---- again.c: a call once more, with other arguments ---- */
 

@@ -39,7 +39,7 @@ static bool has_links(const char *path)
     struct open_how how = {.flags = O_PATH | O_CLOEXEC | O_NOFOLLOW, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_CACHED};
     int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
     if (fd < 0 && (errno == EAGAIN || errno == EINVAL)) {
-        tl_inject_take_time();
+        tl_hear_take_time();
         how.resolve = RESOLVE_NO_SYMLINKS;
         fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
     }

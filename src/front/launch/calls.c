@@ -9,12 +9,11 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <stddef.h>
-#include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "front/launch/fault.h"
+#include "front/preload/paths.h"
 
 #if defined(__x86_64__)
 #define OUR_ARCH AUDIT_ARCH_X86_64
@@ -26,9 +25,6 @@
 #define OUR_ARCH 0 /* no call is heard of: the rung's probe says so */
 #endif
 
-#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
-#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
-#endif
 #ifndef SYS_fchmodat2
 #define SYS_fchmodat2 452
 #endif
@@ -90,8 +86,9 @@ const struct tl_call *tl_call_find(int number)
 
 /* ---- the filter ---- */
 
-#define FILTER_MAX (CALL_COUNT * 6 + 16)
+#define FILTER_MAX (CALL_COUNT * 9 + 24)
 #define LOW_WORD   (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4u : 0u)
+#define CHANGING   (O_WRONLY | O_RDWR | O_CREAT | O_TRUNC)
 
 struct program {
     struct sock_filter code[FILTER_MAX];
@@ -115,21 +112,50 @@ static void add_argument(struct program *p, int which)
     add(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at));
 }
 
+static void add_test(struct program *p, uint32_t bits, uint8_t if_set, uint8_t if_not)
+{
+    add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, if_set, if_not));
+}
+
+/* A call that changes nothing goes on if it comes from the stub's page: the stub makes it again, from elsewhere, if the file has
+ * no content yet (front/preload/stub.h). */
+static void add_origin(struct program *p)
+{
+#if defined(__x86_64__)
+    uint32_t at = offsetof(struct seccomp_data, instruction_pointer);
+    add(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at + 4));
+    add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(TL_PAGE_ADDRESS >> 32), 0, 4));
+    add(p, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, at));
+    add(p, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, ~(uint32_t)(TL_PAGE_SIZE - 1)));
+    add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)TL_PAGE_ADDRESS, 0, 1));
+    add_return(p, SECCOMP_RET_ALLOW);
+#endif
+    add_return(p, SECCOMP_RET_USER_NOTIF);
+}
+
 /* What is done with one call, given that the number was compared. */
 static void add_call(struct program *p, const struct tl_call *c)
 {
     if (c->kind == TL_CALL_OPEN) {
         add_argument(p, c->flags);
-        add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_PATH, 2, 0));
-        add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TMPFILE_BIT, 2, 0));
-        add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, O_DIRECTORY, 0, 1));
+        add_test(p, O_PATH, 2, 0);
+        add_test(p, TMPFILE_BIT | CHANGING, 2, 0);
+        add_test(p, O_DIRECTORY, 0, 2);
         add_return(p, SECCOMP_RET_ALLOW);
+        add_return(p, SECCOMP_RET_USER_NOTIF);
+        add_origin(p);
     } else if (c->kind == TL_CALL_ACCESS) {
         add_argument(p, c->flags);
-        add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, R_OK | W_OK, 1, 0));
+        add_test(p, R_OK | W_OK, 1, 0);
         add_return(p, SECCOMP_RET_ALLOW);
+        add_test(p, W_OK, 0, 1);
+        add_return(p, SECCOMP_RET_USER_NOTIF);
+        add_origin(p);
+    } else if (c->kind == TL_CALL_OPEN2) {
+        add_origin(p);
+    } else {
+        add_return(p, SECCOMP_RET_USER_NOTIF);
     }
-    add_return(p, SECCOMP_RET_USER_NOTIF);
 }
 
 static void make_filter(struct program *p)
@@ -151,36 +177,12 @@ static void make_filter(struct program *p)
     add_return(p, SECCOMP_RET_ALLOW);
 }
 
-static int install(const struct sock_fprog *program, unsigned long flags)
-{
-    long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, program);
-    return fd >= 0 ? (int)fd : -errno;
-}
-
 int tl_filter_install(struct tl_error *err)
 {
     struct program p;
     make_filter(&p);
     struct sock_fprog program = {.len = p.len, .filter = p.code};
-    unsigned long flags = SECCOMP_FILTER_FLAG_NEW_LISTENER;
     if (OUR_ARCH == 0)
         return tl_error_set(err, -ENOTSUP, "calls of programs cannot be heard of on this architecture");
-    int fd = install(&program, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
-    if (fd == -EACCES &&
-        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) /* who is not privileged gives up set-ID programs */
-        fd = install(&program, flags | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV);
-    if (fd == -EBUSY)
-        return tl_error_set(err, fd,
-                            "somebody listens to the calls of this process already (a container's manager, or another "
-                            "launch with other paths), and there can be only one");
-    if (fd == -EINVAL)
-        return tl_error_set(err, fd,
-                            "this kernel cannot hand calls to a supervisor so that signals do not break them: Linux "
-                            "5.19 is needed");
-    if (fd < 0)
-        return tl_error_set(err, fd,
-                            "calls of programs cannot be handed to a supervisor: %s; a seccomp profile of this "
-                            "container may forbid it",
-                            strerror(-fd));
-    return fd;
+    return tl_hear_install(&program, false, err);
 }

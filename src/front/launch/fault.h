@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "front/launch/hear.h"
 #include "front/launch/launch.h"
 #include "front/tree/tree.h"
 
@@ -42,8 +43,7 @@ struct tl_call {
 /* The call of that number, or NULL. */
 const struct tl_call *tl_call_find(int number);
 
-/* Puts the filter over this process and all it becomes and starts. Descriptor of its notifications, or -errno with a sentence:
- * -EBUSY (somebody listens to calls already: no process can have two). */
+/* Puts the filter over this process and all it becomes and starts. As tl_hear_install. */
 int tl_filter_install(struct tl_error *err) TL_MUST_CHECK;
 
 /* ---- names.c: the paths that calls name ---- */
@@ -51,8 +51,6 @@ int tl_filter_install(struct tl_error *err) TL_MUST_CHECK;
 /* The path at address in the memory of process pid, made absolute with dir_fd (or AT_FDCWD), not otherwise resolved; that of
  * the descriptor itself if the path is empty and `empty` allows that. 0 or -errno. */
 int tl_name_read(uint32_t pid, int dir_fd, uint64_t address, bool empty, char out[2 * PATH_MAX]) TL_MUST_CHECK;
-/* Bytes of a process' memory. 0 or -errno. */
-int tl_memory_read(uint32_t pid, uint64_t address, void *out, size_t len) TL_MUST_CHECK;
 /* Whether path is dir or below it, after // . and .. were taken out of it without looking at links. dir is plain. */
 bool tl_name_below(const char *path, const char *dir);
 
@@ -61,31 +59,18 @@ bool tl_name_below(const char *path, const char *dir);
 /* The interpreter that the kernel would load for a program (#! or PT_INTERP), as the file has it. 1: there is one; 0: none. */
 int tl_interpreter_of(int fd, char out[PATH_MAX], bool *is_script);
 
-/* ---- supervise.c ---- */
+/* ---- what is said to a call ---- */
 
 struct tl_supervised {
-    int listener;
+    struct tl_hear hear;
     struct tl_tree *trees[TL_LAUNCH_MOUNTS_MAX];
     size_t count;
 };
 
-/* Makes what is needed to answer: threads. To be called before the filter is. 0 or -errno with a sentence. */
-int tl_supervise_start(struct tl_supervised *s, struct tl_error *err) TL_MUST_CHECK;
-/* Answers for ever; until_the_end: until no process is left under the filter, and ends this one then. */
-_Noreturn void tl_supervise(struct tl_supervised *s, bool until_the_end);
-
-/* ---- fault_answer.c: the calls that take long, in threads ---- */
-
-/* What is to be said to a call. */
-struct tl_verdict {
-    bool go_on; /* in the kernel, as it is */
-    int error;  /* -errno, or 0: the call gives 0 */
-    int fd;     /* or: the call gives a copy of this descriptor, which is closed then; -1 */
-    bool cloexec;
-};
-
-/* Does what the call needs. May take as long as the tier and the storage take. */
-struct tl_verdict tl_fault_answer(struct tl_supervised *s, const struct seccomp_notif *n);
+/* fault_answer.c: does what the call needs; ctx is a struct tl_supervised. May take as long as the tier and the storage take. */
+struct tl_reply tl_fault_answer(void *ctx, const struct seccomp_notif *n);
+/* fault_quick.c: whether the call may go on as it is, as far as can be told at once. Not by two threads at a time. */
+bool tl_fault_is_fine(const struct tl_supervised *s, const struct tl_call *c, const struct seccomp_notif *n);
 
 /* ---- rewrite.c: what leads to the paths before the start ---- */
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What a supervised call needs before it may go on, or what it is told instead. In any thread but the one that hears.
+/* What a supervised call needs before it may go on, or what it is told instead.
  *
  * A file that cannot be filled (no memory, another version, no daemon) is opened at the source, and the program is given that
  * descriptor: it sees the same as it would without us. What would change a tree is told that it is read-only. */
@@ -15,11 +15,11 @@
 
 #define SCRIPTS_MAX 5 /* interpreters that are scripts themselves, as the kernel has it */
 
-static const struct tl_verdict go_on = {.go_on = true, .fd = -1};
+static const struct tl_reply go_on = {.kind = TL_REPLY_GO_ON};
 
-static struct tl_verdict refuse(int code)
+static struct tl_reply refuse(int code)
 {
-    return (struct tl_verdict){.error = code, .fd = -1};
+    return (struct tl_reply){.kind = TL_REPLY_VALUE, .value = code};
 }
 
 /* Where a name leads, links and all. 0 or -errno. */
@@ -81,23 +81,23 @@ static int flags_of(const struct seccomp_notif *n, const struct tl_call *c, int 
         *flags = (int)n->data.args[c->flags];
         return 0;
     }
-    int rc = tl_memory_read(n->pid, n->data.args[c->flags], &how, sizeof how.flags);
+    int rc = tl_memory_get((pid_t)n->pid, n->data.args[c->flags], &how, sizeof how.flags);
     if (rc == 0)
         *flags = (int)how.flags;
     return rc;
 }
 
 /* The source's own file, in the place of one that could not be filled. */
-static struct tl_verdict open_source(const struct tl_tree *t, const char *real, int flags)
+static struct tl_reply open_source(const struct tl_tree *t, const char *real, int flags)
 {
     int kept = flags & (O_NONBLOCK | O_NOATIME);
     int fd = open(real + strlen(tl_tree_prefix(t)), O_RDONLY | O_CLOEXEC | O_NOCTTY | kept);
     if (fd < 0)
         return refuse(-errno);
-    return (struct tl_verdict){.fd = fd, .cloexec = (flags & O_CLOEXEC) != 0};
+    return (struct tl_reply){.kind = TL_REPLY_FD, .value = fd, .cloexec = (flags & O_CLOEXEC) != 0};
 }
 
-static struct tl_verdict answer_open(struct tl_supervised *s, const char *name, int flags)
+static struct tl_reply answer_open(struct tl_supervised *s, const char *name, int flags)
 {
     char real[PATH_MAX];
     const char *below;
@@ -116,7 +116,7 @@ static struct tl_verdict answer_open(struct tl_supervised *s, const char *name, 
     return rc == 0 || rc == -ENOENT ? go_on : open_source(t, real, flags);
 }
 
-static struct tl_verdict answer_access(struct tl_supervised *s, const char *name, int mode)
+static struct tl_reply answer_access(struct tl_supervised *s, const char *name, int mode)
 {
     char real[PATH_MAX];
     const char *below;
@@ -156,7 +156,7 @@ static int fill_program(struct tl_supervised *s, const char *name, char interpre
     return 0;
 }
 
-static struct tl_verdict answer_exec(struct tl_supervised *s, uint32_t pid, const char *program)
+static struct tl_reply answer_exec(struct tl_supervised *s, uint32_t pid, const char *program)
 {
     char name[2 * PATH_MAX], interpreter[PATH_MAX], link[32];
     bool more = true;
@@ -174,7 +174,7 @@ static struct tl_verdict answer_exec(struct tl_supervised *s, uint32_t pid, cons
 
 /* ---- what would change something ---- */
 
-static struct tl_verdict answer_change(const struct tl_supervised *s, const char *name, bool makes)
+static struct tl_reply answer_change(const struct tl_supervised *s, const char *name, bool makes)
 {
     struct stat st;
     bool there = lstat(name, &st) == 0;
@@ -183,7 +183,7 @@ static struct tl_verdict answer_change(const struct tl_supervised *s, const char
     return refuse(-EROFS);
 }
 
-static struct tl_verdict answer_move(const struct tl_supervised *s, const char *from, const char *to)
+static struct tl_reply answer_move(const struct tl_supervised *s, const char *from, const char *to)
 {
     struct stat st;
     if (lstat(from, &st) != 0)
@@ -194,11 +194,15 @@ static struct tl_verdict answer_move(const struct tl_supervised *s, const char *
     return ours ? refuse(-EROFS) : go_on;
 }
 
-struct tl_verdict tl_fault_answer(struct tl_supervised *s, const struct seccomp_notif *n)
+struct tl_reply tl_fault_answer(void *ctx, const struct seccomp_notif *n)
 {
+    struct tl_supervised *s = ctx;
     const struct tl_call *c = tl_call_find(n->data.nr);
     char name[2 * PATH_MAX], other[2 * PATH_MAX];
     int flags = 0;
+    if (c == NULL || n->pid == 0 || tl_fault_is_fine(s, c, n))
+        return go_on; /* 0: not to be seen from here: another process namespace above ours */
+    tl_hear_take_time();
     bool empty = c->kind == TL_CALL_EXEC && c->flags >= 0 && (n->data.args[c->flags] & AT_EMPTY_PATH) != 0;
     if (read_name(n, c->dir, c->path, empty, name) != 0)
         return go_on;

@@ -1,45 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The paths that supervised calls name. Any thread.
- *
- * What is read from a process that has ended meanwhile, and whose number somebody else has, does no harm: the answer to a call
- * reaches only the process that made it, and that one has waited all along if it is there to get it. */
+/* The paths that supervised calls name. Any thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "front/launch/fault.h"
-
-#define PAGE       4096u /* the smallest there is: larger ones are read in more steps */
-#define FIRST_READ 256u  /* most paths are shorter */
-
-int tl_memory_read(uint32_t pid, uint64_t address, void *out, size_t len)
-{
-    struct iovec here = {.iov_base = out, .iov_len = len};
-    struct iovec there = {.iov_base = (void *)(uintptr_t)address, .iov_len = len};
-    ssize_t n = process_vm_readv((pid_t)pid, &here, 1, &there, 1, 0);
-    return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EFAULT;
-}
-
-/* A string: not beyond the page it ends in. */
-static int read_string(uint32_t pid, uint64_t address, char *out, size_t size)
-{
-    for (size_t at = 0; at < size;) {
-        size_t len = PAGE - (address + at) % PAGE;
-        len = at == 0 && len > FIRST_READ ? FIRST_READ : len;
-        len = len < size - at ? len : size - at;
-        int rc = tl_memory_read(pid, address + at, out + at, len);
-        if (rc != 0)
-            return rc;
-        if (memchr(out + at, '\0', len) != NULL)
-            return 0;
-        at += len;
-    }
-    return -ENAMETOOLONG;
-}
 
 /* Where a descriptor, or the working directory, is. */
 static int read_place(uint32_t pid, int dir_fd, char *out, size_t size)
@@ -76,7 +44,7 @@ static bool rename_self(uint32_t pid, const char *path, char *out)
 int tl_name_read(uint32_t pid, int dir_fd, uint64_t address, bool empty, char out[2 * PATH_MAX])
 {
     char path[PATH_MAX];
-    int rc = read_string(pid, address, path, sizeof path);
+    int rc = tl_memory_text((pid_t)pid, address, path);
     if (rc != 0)
         return rc;
     if (path[0] == '/') {

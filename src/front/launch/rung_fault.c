@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,14 +84,16 @@ static void detach(int socket)
 static _Noreturn void run_supervisor(struct tl_supervised *s, int socket)
 {
     struct tl_error err = {.code = 0};
-    int ignored = -1;
+    int listener = -1, ignored = -1;
     detach(socket);
-    int rc = tl_supervise_start(s, &err);
+    int rc = tl_hear_prepare(&s->hear, &err);
     bool told = send(socket, &err, sizeof err, MSG_NOSIGNAL) == (ssize_t)sizeof err;
-    if (rc != 0 || !told || tl_fds_receive(socket, &s->listener, &ignored) != 0)
+    if (rc != 0 || !told || tl_fds_receive(socket, &listener, &ignored) != 0)
         _exit(1);
     close(socket);
-    tl_supervise(s, true);
+    tl_hear_begin(&s->hear, listener);
+    tl_hear_wait_for_the_end(&s->hear);
+    _exit(0);
 }
 
 /* Nobody's child: the command must not find a child it did not make. */
@@ -157,21 +158,16 @@ static int child_of_supervisor(void *ctx, int channel, struct tl_error *err)
     return hand_over(channel, err);
 }
 
-static void *hear(void *arg)
-{
-    tl_supervise(arg, false); /* the main thread knows when all have gone */
-}
-
 static int start_above(void *ctx, int channel, struct tl_error *err)
 {
     struct tl_supervised *s = ctx;
-    pthread_t thread;
-    int ignored = -1, rc = tl_fds_receive(channel, &s->listener, &ignored);
+    int listener = -1, ignored = -1, rc = tl_fds_receive(channel, &listener, &ignored);
+    if (rc != 0)
+        return tl_error_set(err, rc, "cannot start what fills files: %s", strerror(-rc));
+    rc = tl_hear_prepare(&s->hear, err);
     if (rc == 0)
-        rc = tl_supervise_start(s, err);
-    if (rc == 0)
-        rc = -pthread_create(&thread, NULL, hear, s);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "cannot start what fills files: %s", strerror(-rc));
+        tl_hear_begin(&s->hear, listener);
+    return rc;
 }
 
 static int supervise_from_above(struct tl_supervised *s, struct tl_error *err)
@@ -238,10 +234,11 @@ static bool is_supervised(const struct tl_supervised *s)
 
 int tl_rung_fault_enter(struct tl_launch *l, struct tl_error *err)
 {
-    static struct tl_supervised s; /* the threads' of the supervisor, too */
+    static struct tl_supervised s; /* the supervisor's threads use it to the end */
     bool complete;
     char **command = l->command;
-    s.listener = -1;
+    s.hear.answer = tl_fault_answer;
+    s.hear.ctx = &s;
     if (!l->named)
         return tl_error_set(err, -EAGAIN, "the program would be started at another path; use --how fault if it may be");
     int rc = may_look(err);

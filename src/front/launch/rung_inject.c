@@ -30,17 +30,22 @@ static int child(void *arg, int channel, struct tl_error *err)
 static int start(void *arg, int channel, struct tl_error *err)
 {
     struct ctx *c = arg;
-    int ignored = -1;
+    int listener = -1, ignored = -1;
     if (tl_preload_paths(&c->served, true, &c->inject.paths, err) != 0)
         return err->code;
     c->inject.served = &c->served;
-    c->inject.listener = -1;
-    if (tl_fds_receive(channel, &c->inject.listener, &ignored) != 0) {
+    c->inject.hear.answer = tl_inject_answer;
+    c->inject.hear.ctx = &c->inject;
+    if (tl_fds_receive(channel, &listener, &ignored) != 0) {
         err->code = 0; /* the command has said why */
         return -EPIPE;
     }
     int rc = tl_filler_start(&c->served, err);
-    return rc == 0 ? tl_inject_start(&c->inject, err) : rc;
+    if (rc == 0)
+        rc = tl_hear_prepare(&c->inject.hear, err);
+    if (rc == 0)
+        tl_hear_begin(&c->inject.hear, listener);
+    return rc;
 }
 
 static void end(void *arg)

@@ -17,6 +17,10 @@
 #define TL_STUB_FILE      "libtiercel-stub.so"
 #define TL_AUDIT_FILE     "libtiercel-audit.so"
 
+/* The page that the supervisor's filter knows: one page for the stub's copy of tl_raw_begin. */
+#define TL_PAGE_ADDRESS 0x7e1e00000000ul
+#define TL_PAGE_SIZE    4096ul
+
 #define TL_PATHS_MAX  64u
 #define TL_LINKS_MAX  40     /* as the kernel follows */
 #define TL_PATHS_TEXT 16384u /* all words together */

@@ -17,10 +17,6 @@
 
 #define TL_HOOK __attribute__((visibility("default")))
 
-/* The page that the supervisor's filter knows: one page for the copy of tl_raw_begin. */
-#define TL_PAGE_ADDRESS 0x7e1e00000000ul
-#define TL_PAGE_SIZE    4096ul
-
 /* What is served, or NULL: nothing (yet). */
 const struct tl_paths *tl_stub_paths(void);
 

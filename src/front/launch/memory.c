@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* The memory of other processes, and whose they are. */
+/* The memory of other processes, and whose they are; see hear.h. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "front/inject/inject.h"
+#include "front/launch/hear.h"
 
 int tl_memory_get(pid_t pid, uint64_t address, void *out, size_t len)
 {
