@@ -75,9 +75,10 @@ static bool place_at_once(const struct tl_inject *in, const char *path, unsigned
 int tl_inject_place(const struct tl_inject *in, pid_t pid, int dir, const char *path, unsigned how,
                     enum tl_place_kind *kind, struct tl_walk *walk)
 {
-    char start[PATH_MAX] = "/", whole[2 * PATH_MAX], proc_self[32];
+    char start[PATH_MAX], whole[2 * PATH_MAX], proc_self[32];
     bool in_tree = false, confined = (how & (TL_WALK_BENEATH | TL_WALK_IN_ROOT)) != 0;
     *kind = TL_PLACE_AS_IS;
+    memcpy(start, "/", 2); /* not set as a whole: that takes long */
     if ((path[0] != '/' || confined) && !tl_inject_directory(in, pid, dir, start, &in_tree))
         return 0;
     int n = snprintf(whole, sizeof whole, "%s%s%s", path[0] == '/' ? "" : start, path[0] == '/' ? "" : "/", path);

@@ -40,7 +40,8 @@ static int install(const struct sock_fprog *program)
 int tl_hear_install(const struct sock_fprog *program, bool no_new_privs, struct tl_error *err)
 {
     int fd = no_new_privs ? -EACCES : install(program);
-    if (fd == -EACCES && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) /* what the kernel asks of who is not privileged */
+    if (fd == -EACCES &&
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) /* what the kernel asks of who is not privileged */
         fd = install(program);
     if (fd == -EBUSY)
         return tl_error_set(err, fd,

@@ -90,11 +90,15 @@ static int write_paths(const struct tl_served *s, bool notified, const char *fol
     return fits ? 0 : tl_error_set(err, -E2BIG, "the served paths are too long together; name a directory above them");
 }
 
+/* Puts a library before those in a variable, unless it is there. */
 static bool put_library(const char *name, const char *folder, const char *file)
 {
     char text[2 * PATH_MAX];
     const char *theirs = getenv(name);
     bool more = theirs != NULL && theirs[0] != '\0';
+    snprintf(text, sizeof text, "%s/%s", folder, file);
+    if (more && strstr(theirs, text) != NULL)
+        return true;
     int n = snprintf(text, sizeof text, "%s/%s%s%s", folder, file, more ? ":" : "", more ? theirs : "");
     return n < (int)sizeof text && setenv(name, text, 1) == 0;
 }
@@ -113,6 +117,14 @@ int tl_preload_set(const struct tl_served *s, bool notified, struct tl_error *er
         return 0;
     return tl_error_set(err, -E2BIG,
                         "cannot put the stub into the environment: LD_PRELOAD is too long, or memory is short");
+}
+
+void tl_preload_spare(void)
+{
+    char folder[PATH_MAX];
+    struct tl_error err;
+    if (tl_preload_find(folder, &err) == 0 && setenv(TL_SPARE_VARIABLE, "1", 1) == 0)
+        (void)put_library("LD_PRELOAD", folder, TL_STUB_FILE);
 }
 
 int tl_preload_paths(const struct tl_served *s, bool notified, struct tl_paths *out, struct tl_error *err)

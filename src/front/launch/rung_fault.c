@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "front/launch/fault.h"
+#include "front/launch/preload.h"
 #include "front/launch/rung.h"
 #include "front/launch/tend.h"
 
@@ -250,6 +251,10 @@ int tl_rung_fault_enter(struct tl_launch *l, struct tl_error *err)
         rc = tl_rewrite(&command, s.trees, &l->plan, err);
     if (rc == 0)
         l->command = command;
+#if defined(__x86_64__)
+    if (rc == 0)
+        tl_preload_spare();
+#endif
     while (s.count > 0)
         tl_tree_close(s.trees[--s.count]);
     return rc;

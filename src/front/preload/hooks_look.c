@@ -8,7 +8,12 @@ extern void *fdopen(int fd, const char *mode) __attribute__((weak));
 /* Some names are more than one function; an argument list too short leaves rubbish in mode, which the kernel ignores. */
 static int open_at(int dir, const char *path, int flags, unsigned mode)
 {
-    return tl_hook_at(SYS_openat, dir, path, flags, mode, 0);
+    if ((flags & (O_ACCMODE | O_CREAT | O_TRUNC)) != O_RDONLY || !tl_stub_is_plain(path, true))
+        return tl_hook_at(SYS_openat, dir, path, flags, mode, 0);
+    long rc = tl_raw_often(SYS_openat, dir, tl_arg(path), flags, mode, 0, 0);
+    if (rc < 0)
+        rc = tl_stub_call_after(rc, SYS_openat, dir, tl_arg(path), flags, mode);
+    return (int)tl_stub_libc(rc);
 }
 
 HOOK(int, open, const char *path, int flags, unsigned mode)
@@ -108,7 +113,7 @@ typedef void *(*freopen_fn)(const char *, const char *, void *);
 static void *open_stream(const char *path, const char *mode)
 {
     int flags = flags_of_mode(mode);
-    if (fdopen == NULL || flags < 0 || has_charset(mode) || tl_stub_paths() == NULL) {
+    if (fdopen == NULL || flags < 0 || has_charset(mode) || !tl_stub_opens()) {
         char real[PATH_MAX];
         fopen_fn next = (fopen_fn)(uintptr_t)tl_stub_next("fopen");
         return next != NULL ? next(tl_stub_locate(AT_FDCWD, path, true, real) == 1 ? real : path, mode) : NULL;
@@ -152,7 +157,14 @@ HOOK(void *, freopen64, const char *path, const char *mode, void *stream)
 
 static int stat_at(int dir, const char *path, void *st, int flags)
 {
-    return tl_hook_at(SYS_newfstatat, dir, path, tl_arg(st), flags, 0);
+    if (!tl_stub_is_plain(path, false))
+        return tl_hook_at(SYS_newfstatat, dir, path, tl_arg(st), flags, 0);
+    long rc = tl_raw_often(SYS_newfstatat, dir, tl_arg(path), tl_arg(st), flags, 0, 0);
+    if (rc < 0)
+        rc = tl_stub_call_after(rc, SYS_newfstatat, dir, tl_arg(path), tl_arg(st), flags);
+    else if (tl_stub_paths() != NULL && path[0] != '/')
+        tl_stub_mend_stat(tl_stub_paths(), st);
+    return (int)tl_stub_libc(rc);
 }
 
 HOOK(int, stat, const char *path, void *st)

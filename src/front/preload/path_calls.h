@@ -35,7 +35,7 @@ struct tl_path_call {
 
 /* The call with this number, or NULL if it names no path. */
 const struct tl_path_call *tl_path_call_find(long nr);
-/* All of them, *count of them, ordered by number. */
+/* All of them, by number, up to *count; where there is none nr is 0. */
 const struct tl_path_call *tl_path_call_all(size_t *count);
 
 /* Whether a link at the end is followed. flags: the call's own, of openat2 those in its structure. */

@@ -101,19 +101,23 @@ bool tl_paths_map(const struct tl_path_pair *pair, const char *path, char real[P
     return true;
 }
 
+static unsigned name_text(const char *name)
+{
+    if (name[0] == '/')
+        return TL_TEXT_EMPTY_NAMES;
+    if (name[0] != '.')
+        return TL_TEXT_PLAIN;
+    if (name[1] == '/' || name[1] == '\0')
+        return TL_TEXT_EMPTY_NAMES;
+    return name[1] == '.' && (name[2] == '/' || name[2] == '\0') ? TL_TEXT_UP : TL_TEXT_PLAIN;
+}
+
 unsigned tl_paths_text(const char *path)
 {
-    unsigned text = TL_TEXT_PLAIN;
-    bool first = true; /* at the start of a name */
-    for (const char *c = path; *c != '\0'; c++) {
-        if (first && *c == '/')
-            text |= c == path ? 0u : TL_TEXT_EMPTY_NAMES;
-        else if (first && c[0] == '.' && (c[1] == '/' || c[1] == '\0'))
-            text |= TL_TEXT_EMPTY_NAMES;
-        else if (first && c[0] == '.' && c[1] == '.' && (c[2] == '/' || c[2] == '\0'))
-            text |= TL_TEXT_UP;
-        first = *c == '/';
-    }
+    unsigned text = path[0] != '/' ? name_text(path) : TL_TEXT_PLAIN;
+    for (const char *c = path; *c != '\0'; c++)
+        if (*c == '/')
+            text |= name_text(c + 1);
     return text;
 }
 

@@ -14,6 +14,8 @@
 
 /* The variable that holds the words of tl_paths_parse. */
 #define TL_PATHS_VARIABLE "TIERCEL_PATHS"
+/* Set, to anything, where a supervisor fills what it hears of, and nothing is elsewhere than its path says. */
+#define TL_SPARE_VARIABLE "TIERCEL_SPARE"
 #define TL_STUB_FILE      "libtiercel-stub.so"
 #define TL_AUDIT_FILE     "libtiercel-audit.so"
 

@@ -11,16 +11,17 @@
 #include <unistd.h>
 
 #include "front/preload/ask.h"
-#include "front/preload/clean.h"
 #include "front/preload/path_calls.h"
+#include "front/preload/stub_find.h"
 
 /* Of the program's C library. */
 extern int *__errno_location(void) __attribute__((weak));
 extern char **environ __attribute__((weak));
 
 static struct tl_paths the_paths;
-static _Atomic int state; /* 0: not looked yet, 1: nothing served, 2: served, 3: somebody is looking */
-static bool is_root;      /* whom the kernel lets read what has no read bits */
+static _Atomic int
+    state;           /* 0: not looked yet, 1: nothing served, 2: served, 3: somebody is looking, 4: it spares calls */
+static bool is_root; /* whom the kernel lets read what has no read bits */
 
 /* ---- start ---- */
 
@@ -58,11 +59,17 @@ const struct tl_paths *tl_stub_paths(void)
         return NULL; /* before the C library is ready: only loaders run then */
     const char *words = variable(TL_PATHS_VARIABLE);
     bool served = words != NULL && tl_paths_parse(&the_paths, words);
-    if (served && the_paths.notified)
+    bool spares = !served && variable(TL_SPARE_VARIABLE) != NULL;
+    if (spares || (served && the_paths.notified))
         use_page();
     is_root = tl_raw2(SYS_geteuid, 0, 0) == 0;
-    atomic_store(&state, served ? 2 : 1);
+    atomic_store(&state, served ? 2 : spares ? 4 : 1);
     return served ? &the_paths : NULL;
+}
+
+bool tl_stub_opens(void)
+{
+    return tl_stub_paths() != NULL || atomic_load(&state) == 4;
 }
 
 static __attribute__((constructor)) void start(void)
@@ -79,153 +86,27 @@ long tl_stub_libc(long rc)
     return -1;
 }
 
-/* ---- where a path leads ---- */
-
-/* The directory that a relative path starts from, as the program knows it. */
-static bool base_of(const struct tl_paths *p, int dir, char out[PATH_MAX], bool *in_tree)
-{
-    long n;
-    if (dir == AT_FDCWD) {
-        n = tl_raw2(SYS_getcwd, tl_arg(out), PATH_MAX);
-    } else {
-        char link[32] = "/proc/self/fd/", digits[12];
-        size_t at = 14, count = 0;
-        for (unsigned v = (unsigned)dir; count == 0 || v > 0; v /= 10)
-            digits[count++] = (char)('0' + v % 10);
-        while (count > 0)
-            link[at++] = digits[--count];
-        link[at] = '\0';
-        n = dir < 0 ? -EBADF : tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(link), tl_arg(out), PATH_MAX - 1);
-        if (n >= 0)
-            out[n] = '\0';
-    }
-    if (n <= 0 || out[0] != '/')
-        return false;
-    *in_tree = tl_paths_match_tree(p, out) != NULL;
-    tl_paths_reverse(p, out, PATH_MAX);
-    return true;
-}
-
-/* What a path turned out to be. */
-enum place {
-    AS_IS,     /* nothing of ours, as far as the text tells */
-    IN_TREE,   /* real: in a tree */
-    ELSEWHERE, /* real: outside, but the kernel would not find it by the program's path */
-};
-
-struct found {
-    enum place place;
-    const struct tl_path_pair *pair;
-    char real[PATH_MAX];
-};
-
-static int walk(const struct tl_paths *p, const char *start, const char *path, bool follow, struct found *out)
-{
-    struct tl_walk w;
-    int rc = tl_paths_walk(p, start, path, follow ? TL_WALK_FOLLOW : 0, NULL, &w);
-    if (rc != 0)
-        return rc;
-    size_t len = tl_length(w.real);
-    tl_copy(out->real, w.real, len + 1);
-    if (w.slash && len > 1 && len + 1 < sizeof out->real)
-        tl_copy(out->real + len, "/", 2);
-    out->pair = w.pair;
-    out->place = w.pair != NULL ? IN_TREE : ELSEWHERE;
-    return 0;
-}
-
-/* The common case is one look at the text. careful: relative paths are looked at, too, though the kernel would find them. */
-static int find(const struct tl_paths *p, int dir, const char *path, bool follow, bool careful, struct found *out)
-{
-    char base[PATH_MAX] = "/";
-    bool in_tree = false;
-    out->place = AS_IS;
-    if (path == NULL || path[0] == '\0')
-        return 0;
-    unsigned text = tl_paths_text(path);
-    if (path[0] == '/' && text == TL_TEXT_PLAIN) {
-        out->pair = tl_paths_match(p, path);
-        if (out->pair != NULL && out->pair->link && !follow && path[out->pair->path_len] == '\0')
-            out->pair = NULL;
-        out->place = out->pair != NULL ? IN_TREE : AS_IS;
-        return out->pair == NULL || tl_paths_map(out->pair, path, out->real) ? 0 : -ENAMETOOLONG;
-    }
-    if (path[0] != '/' && ((text & TL_TEXT_UP) == 0 && !careful))
-        return 0;
-    if (path[0] != '/' && !base_of(p, dir, base, &in_tree))
-        return 0;
-    return in_tree || tl_paths_touch(p, base, path) ? walk(p, base, path, follow, out) : 0;
-}
-
-/* A tree by its own name: as loaders and programs find it in /proc and in what they were started as. */
-static bool is_tree_path(const struct tl_paths *p, const char *path)
-{
-    return path != NULL && path[0] == '/' && tl_paths_match_tree(p, path) != NULL && tl_length(path) < PATH_MAX;
-}
-
-static bool is_proc_path(const char *path)
-{
-    return path != NULL && tl_same(path, "/proc/", 6);
-}
-
-/* ---- names that the kernel did not find ---- */
-
-static long open_without_links(int dir, const char *path, int flags)
-{
-    struct open_how how = {.flags = (unsigned)flags | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS};
-    return tl_raw4(SYS_openat2, dir, tl_arg(path), tl_arg(&how), sizeof how);
-}
-
-/* Whether a name missing at this real path in a tree may be there all the same, by a link that leaves the tree. */
-static bool may_be_linked(char real[PATH_MAX])
-{
-    char target[2];
-    switch (tl_clean_look(real)) {
-    case TL_CLEAN_ALL:
-    case TL_CLEAN_MISSING: return false;
-    case TL_CLEAN_WAY: return tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(real), tl_arg(target), sizeof target) >= 0;
-    case TL_CLEAN_NOT: break;
-    }
-    return true;
-}
-
-/* After -ENOENT: looks again, link by link. True if there is another place to try. */
-static bool find_again(const struct tl_paths *p, int dir, const char *path, bool follow, struct found *f)
-{
-    char base[PATH_MAX] = "/";
-    bool in_tree = false;
-    if (f->place == ELSEWHERE || path == NULL || path[0] == '\0')
-        return false;
-    if (f->place == IN_TREE && !may_be_linked(f->real))
-        return false;
-    if (path[0] != '/' && !base_of(p, dir, base, &in_tree))
-        return false;
-    if (f->place == AS_IS && !in_tree && !tl_paths_touch(p, base, path)) {
-        if (!p->absent)
-            return false; /* links lead to the paths themselves, and these exist */
-        long fd = open_without_links(dir, path, O_PATH | O_NOFOLLOW);
-        if (fd >= 0)
-            tl_raw2(SYS_close, fd, 0);
-        if (fd != -ELOOP && fd < 0)
-            return false;
-    }
-    struct found other;
-    if (walk(p, base, path, follow, &other) != 0)
-        return false;
-    if (other.place == ELSEWHERE && f->place == AS_IS && !in_tree)
-        return false; /* the kernel looked there */
-    bool same = f->place == IN_TREE && tl_equal(other.real, f->real);
-    *f = other;
-    return !same;
-}
-
 /* ---- the calls ---- */
 
 struct request {
     const struct tl_paths *paths;
     const struct tl_path_call *call;
+    long tried; /* what the kernel said to the call as it is; 0: it has not been asked */
     long nr, a[6];
 };
+
+/* A call where nothing is at another place than its name says. If the supervisor only fills (rung "fault"), it has not heard of
+ * an open for reading from our page. A file without content may not be read: then the call is made where it is heard. */
+static long call_plain(const struct request *r)
+{
+    long rc = r->tried;
+    if (rc == 0)
+        rc = tl_raw_often(r->nr, r->a[0], r->a[1], r->a[2], r->a[3], r->a[4], r->a[5]);
+    bool reads = r->call != NULL && (r->call->kind == TL_PATH_OPEN || r->call->kind == TL_PATH_ACCESS);
+    if (rc == -EACCES && reads && atomic_load(&state) == 4)
+        rc = tl_raw_begin(r->nr, r->a[0], r->a[1], r->a[2], r->a[3], r->a[4], r->a[5]);
+    return rc;
+}
 
 static const char *path_of(const struct request *r)
 {
@@ -255,62 +136,64 @@ static bool follows(const struct request *r)
 }
 
 /* The call, with another path if there is one. */
-static long pass(const struct request *r, const struct found *f)
+static inline __attribute__((always_inline)) long pass(const struct request *r, const struct tl_found *f)
 {
-    long a[6];
-    for (size_t i = 0; i < 6; i++)
-        a[i] = r->a[i];
-    if (f->place != AS_IS) {
-        a[r->call->path] = tl_arg(f->real);
+    struct request other;
+    if (f->place != TL_FOUND_AS_IS) {
+        other = *r;
+        other.a[r->call->path] = tl_arg(f->real);
         if (r->call->dir >= 0)
-            a[r->call->dir] = AT_FDCWD;
+            other.a[r->call->dir] = AT_FDCWD;
+        r = &other;
     }
-    return tl_raw(r->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+    return tl_raw_often(r->nr, r->a[0], r->a[1], r->a[2], r->a[3], r->a[4], r->a[5]);
 }
 
 /* What an open that would change something says on a read-only file system. 0: it would not. */
-static long refuse_open(const struct request *r, struct found *f)
+static long refuse_open(const struct request *r, struct tl_found *f)
 {
     long flags = flags_of(r), rc = 0;
-    if (f->place == IN_TREE)
+    if (f->place == TL_FOUND_IN_TREE)
         rc = tl_refuse_open(f->real, flags, follows(r));
-    if ((rc == -ENOENT || rc == -EROFS) && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
-        rc = f->place == IN_TREE ? tl_refuse_open(f->real, flags, follows(r)) : 0;
+    if ((rc == -ENOENT || rc == -EROFS) && tl_find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+        rc = f->place == TL_FOUND_IN_TREE ? tl_refuse_open(f->real, flags, follows(r)) : 0;
     return rc;
 }
 
 /* The real path of an open descriptor, or of a relative path: "" if not in a tree. */
 static bool tree_path_of(const struct request *r, char out[PATH_MAX])
 {
-    struct found f;
+    struct tl_found f;
     const char *path = path_of(r);
-    if (is_proc_path(path)) { /* the kernel's links may lead into a tree, along the way or at the end */
-        if (walk(r->paths, "/", path, true, &f) != 0)
+    if (tl_find_is_proc(path)) { /* the kernel's links may lead into a tree, along the way or at the end */
+        if (tl_find_by_walk(r->paths, "/", path, true, &f) != 0)
             return false;
-        long n = f.place == IN_TREE ? 0 : tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(f.real), tl_arg(out), PATH_MAX - 1);
+        long n = f.place == TL_FOUND_IN_TREE
+                     ? 0
+                     : tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(f.real), tl_arg(out), PATH_MAX - 1);
         if (n > 0) {
             out[n] = '\0';
-            return is_tree_path(r->paths, out);
+            return tl_find_is_tree(r->paths, out);
         }
-    } else if (is_tree_path(r->paths, path)) {
+    } else if (tl_find_is_tree(r->paths, path)) {
         tl_copy(out, path, tl_length(path) + 1);
         return true;
-    } else if (find(r->paths, dir_of(r), path, true, true, &f) != 0) {
+    } else if (tl_find(r->paths, dir_of(r), path, true, true, &f) != 0) {
         return false;
     }
-    if (f.place != IN_TREE)
+    if (f.place != TL_FOUND_IN_TREE)
         return false;
     tl_copy(out, f.real, tl_length(f.real) + 1);
     return true;
 }
 
 /* An open that met a file without content: has it filled. If that fails, the source itself is opened. */
-static long fill_and_open(const struct request *r, const struct found *f, long fd)
+static long fill_and_open(const struct request *r, const struct tl_found *f, long fd)
 {
     char real[PATH_MAX];
-    if (f->place == IN_TREE)
+    if (f->place == TL_FOUND_IN_TREE)
         tl_copy(real, f->real, tl_length(f->real) + 1);
-    else if (f->place == ELSEWHERE || !tree_path_of(r, real))
+    else if (f->place == TL_FOUND_ELSEWHERE || !tree_path_of(r, real))
         return fd;
     int rc = tl_ask_fill_if_needed(r->paths, real);
     if (rc == 0)
@@ -324,42 +207,45 @@ static long fill_and_open(const struct request *r, const struct found *f, long f
     return rc == -EACCES || rc == -EPERM || rc == -ENOENT ? rc : -EIO;
 }
 
-static long call_open(const struct request *r, struct found *f)
+static long call_open(const struct request *r, struct tl_found *f)
 {
-    struct request plain = *r;
+    struct request without;
     struct stat st;
     long rc = refuse_open(r, f);
     if (rc != 0)
         return rc;
-    if (f->place == IN_TREE && r->nr != SYS_openat2 && r->call->flags >= 0)
-        plain.a[r->call->flags] &= ~(long)O_CREAT;
-    rc = pass(&plain, f);
-    if (rc == -ENOENT && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
-        rc = pass(&plain, f);
+    if (f->place == TL_FOUND_IN_TREE && r->nr != SYS_openat2 && r->call->flags >= 0 && (flags_of(r) & O_CREAT) != 0) {
+        without = *r;
+        without.a[r->call->flags] &= ~(long)O_CREAT;
+        r = &without;
+    }
+    rc = r->tried != 0 ? r->tried : pass(r, f);
+    if (rc == -ENOENT && tl_find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+        rc = pass(r, f);
     if (rc == -EACCES)
-        return fill_and_open(&plain, f, rc);
-    bool ours = f->place == IN_TREE ||
-                (f->place == AS_IS && path_of(r) != NULL &&
-                 (path_of(r)[0] != '/' || is_proc_path(path_of(r)) || is_tree_path(r->paths, path_of(r))));
+        return fill_and_open(r, f, rc);
+    bool ours = f->place == TL_FOUND_IN_TREE ||
+                (f->place == TL_FOUND_AS_IS && path_of(r) != NULL &&
+                 (path_of(r)[0] != '/' || tl_find_is_proc(path_of(r)) || tl_find_is_tree(r->paths, path_of(r))));
     if (rc >= 0 && is_root && ours && (flags_of(r) & (O_PATH | O_DIRECTORY)) == 0 &&
         tl_raw2(SYS_fstat, rc, tl_arg(&st)) == 0 && tl_ask_needed(&st))
-        return fill_and_open(&plain, f, rc);
+        return fill_and_open(r, f, rc);
     return rc;
 }
 
-static long look(const struct request *r, struct found *f)
+static long look(const struct request *r, struct tl_found *f)
 {
-    long rc = pass(r, f);
-    if (rc == -ENOENT && find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
+    long rc = r->tried != 0 ? r->tried : pass(r, f);
+    if (rc == -ENOENT && tl_find_again(r->paths, dir_of(r), path_of(r), follows(r), f))
         rc = pass(r, f);
     return rc;
 }
 
 /* What has no content yet shows the permissions that it will have. */
-static long call_look(const struct request *r, struct found *f)
+static long call_look(const struct request *r, struct tl_found *f)
 {
     long rc = look(r, f);
-    if (rc != 0 || (f->place == AS_IS && path_of(r) != NULL && path_of(r)[0] == '/'))
+    if (rc != 0 || (f->place == TL_FOUND_AS_IS && path_of(r) != NULL && path_of(r)[0] == '/'))
         return rc;
     if (r->nr == SYS_stat || r->nr == SYS_lstat)
         tl_stub_mend_stat(r->paths, (struct stat *)(uintptr_t)r->a[1]);
@@ -370,7 +256,7 @@ static long call_look(const struct request *r, struct found *f)
     return rc;
 }
 
-static long call_access(const struct request *r, struct found *f)
+static long call_access(const struct request *r, struct tl_found *f)
 {
     long rc = look(r, f), mode = r->a[r->call->path + 1];
     char real[PATH_MAX];
@@ -385,7 +271,7 @@ static long call_access(const struct request *r, struct found *f)
 }
 
 /* Links of /proc show trees: they are told as the program knows them. */
-static long call_link(const struct request *r, struct found *f)
+static long call_link(const struct request *r, struct tl_found *f)
 {
     char text[PATH_MAX];
     struct request whole = *r;
@@ -399,24 +285,24 @@ static long call_link(const struct request *r, struct found *f)
     if (n <= 0)
         return n;
     text[n] = '\0';
-    if (f->place != IN_TREE && text[0] == '/')
+    if (f->place != TL_FOUND_IN_TREE && text[0] == '/')
         n = (long)tl_paths_reverse(r->paths, text, sizeof text);
     n = n < size ? n : size;
     tl_copy(out, text, (size_t)n);
     return n;
 }
 
-static long call_change(const struct request *r, struct found *f)
+static long call_change(const struct request *r, struct tl_found *f)
 {
-    struct found second = {.place = AS_IS};
+    struct tl_found second = {.place = TL_FOUND_AS_IS};
     const struct tl_path_call *c = r->call;
-    if (f->place == IN_TREE)
+    if (f->place == TL_FOUND_IN_TREE)
         return tl_refuse_change(f->real, c->kind == TL_PATH_MAKE);
     if (c->path2 < 0)
         return pass(r, f);
     const char *path2 = (const char *)(uintptr_t)r->a[c->path2];
-    int rc = find(r->paths, c->dir2 < 0 ? AT_FDCWD : (int)r->a[c->dir2], path2, false, true, &second);
-    if (rc != 0 || second.place != IN_TREE)
+    int rc = tl_find(r->paths, c->dir2 < 0 ? AT_FDCWD : (int)r->a[c->dir2], path2, false, true, &second);
+    if (rc != 0 || second.place != TL_FOUND_IN_TREE)
         return rc != 0 ? rc : pass(r, f);
     return tl_refuse_change(second.real, c->nr == SYS_link || c->nr == SYS_linkat);
 }
@@ -431,7 +317,7 @@ static bool stays_within(const struct request *r)
 static long call_within(const struct request *r)
 {
     const struct open_how *how = (const struct open_how *)(uintptr_t)r->a[2];
-    struct found none = {.place = AS_IS};
+    struct tl_found none = {.place = TL_FOUND_AS_IS};
     char base[PATH_MAX];
     bool in_tree;
     struct tl_walk w;
@@ -440,7 +326,7 @@ static long call_within(const struct request *r)
     if (rc != -EACCES && !(rc >= 0 && is_root && (how->flags & O_PATH) == 0 &&
                            tl_raw2(SYS_fstat, rc, tl_arg(&st)) == 0 && tl_ask_needed(&st)))
         return rc;
-    if (!base_of(r->paths, dir_of(r), base, &in_tree) || !in_tree ||
+    if (!tl_find_start(r->paths, dir_of(r), base, &in_tree) || !in_tree ||
         tl_paths_walk(r->paths, base, path_of(r),
                       TL_WALK_FOLLOW | ((how->resolve & RESOLVE_IN_ROOT) != 0 ? TL_WALK_IN_ROOT : TL_WALK_BENEATH),
                       NULL, &w) != 0 ||
@@ -454,56 +340,80 @@ static long call_within(const struct request *r)
     return filled == -EACCES || filled == -EPERM ? filled : -EIO;
 }
 
-long tl_stub_call(long nr, long a, long b, long c, long d, long e, long f)
+static inline __attribute__((always_inline)) long call(const struct request *r)
 {
-    struct request r = {.paths = tl_stub_paths(), .call = tl_path_call_find(nr), .nr = nr, .a = {a, b, c, d, e, f}};
-    if (r.paths == NULL || r.call == NULL)
-        return tl_raw(nr, a, b, c, d, e, f);
-    if (stays_within(&r))
-        return call_within(&r);
-    if (r.call->kind == TL_PATH_EXEC) {
-        bool at = nr == SYS_execveat;
-        char *const *argv = (char *const *)(uintptr_t)r.a[at ? 2 : 1], *const *envp =
-                                                                           (char *const *)(uintptr_t)r.a[at ? 3 : 2];
-        return tl_stub_exec(dir_of(&r), path_of(&r), argv, envp, at ? (int)e : 0);
+    if (r->paths == NULL || r->call == NULL)
+        return call_plain(r);
+    if (stays_within(r))
+        return call_within(r);
+    if (r->call->kind == TL_PATH_EXEC) {
+        bool at = r->nr == SYS_execveat;
+        char *const *argv = (char *const *)(uintptr_t)r->a[at ? 2 : 1];
+        char *const *envp = (char *const *)(uintptr_t)r->a[at ? 3 : 2];
+        return tl_stub_exec(dir_of(r), path_of(r), argv, envp, at ? (int)r->a[4] : 0);
     }
-    bool changes = r.call->kind == TL_PATH_CHANGE || r.call->kind == TL_PATH_MAKE;
-    struct found found;
-    int rc = find(r.paths, dir_of(&r), path_of(&r), follows(&r),
-                  changes || (r.call->kind == TL_PATH_OPEN && tl_path_writes(flags_of(&r))), &found);
+    bool changes = r->call->kind == TL_PATH_CHANGE || r->call->kind == TL_PATH_MAKE;
+    struct tl_found found;
+    int rc = tl_find(r->paths, dir_of(r), path_of(r), follows(r),
+                     changes || (r->call->kind == TL_PATH_OPEN && tl_path_writes(flags_of(r))), &found);
     if (rc != 0)
         return rc;
-    switch ((enum tl_path_call_kind)r.call->kind) {
-    case TL_PATH_OPEN: return call_open(&r, &found);
-    case TL_PATH_ACCESS: return call_access(&r, &found);
-    case TL_PATH_LINK: return call_link(&r, &found);
+    switch ((enum tl_path_call_kind)r->call->kind) {
+    case TL_PATH_OPEN: return call_open(r, &found);
+    case TL_PATH_ACCESS: return call_access(r, &found);
+    case TL_PATH_LINK: return call_link(r, &found);
     case TL_PATH_CHANGE:
-    case TL_PATH_MAKE: return call_change(&r, &found);
+    case TL_PATH_MAKE: return call_change(r, &found);
     case TL_PATH_LOOK:
     case TL_PATH_ENTER:
     case TL_PATH_EXEC: break;
     }
-    return call_look(&r, &found);
+    return call_look(r, &found);
+}
+
+long tl_stub_call(long nr, long a, long b, long c, long d, long e, long f)
+{
+    const struct request r = {tl_stub_paths(), tl_path_call_find(nr), 0, nr, {a, b, c, d, e, f}};
+    return call(&r);
+}
+
+long tl_stub_call_after(long tried, long nr, long a, long b, long c, long d)
+{
+    const struct request r = {tl_stub_paths(), tl_path_call_find(nr), tried, nr, {a, b, c, d, 0, 0}};
+    return call(&r);
+}
+
+bool tl_stub_is_plain(const char *path, bool opens)
+{
+    const struct tl_paths *p = tl_stub_paths();
+    if (p == NULL)
+        return true;
+    if (path == NULL || (opens && is_root))
+        return false;
+    unsigned text = tl_paths_text(path);
+    if (path[0] != '/')
+        return (text & TL_TEXT_UP) == 0;
+    return text == TL_TEXT_PLAIN && tl_paths_match(p, path) == NULL;
 }
 
 static int locate(int dir, const char *path, bool follow, bool careful, char out[PATH_MAX])
 {
     const struct tl_paths *p = tl_stub_paths();
-    struct found f;
+    struct tl_found f;
     struct stat st;
-    int rc = p != NULL ? find(p, dir, path, follow, careful, &f) : 0;
+    int rc = p != NULL ? tl_find(p, dir, path, follow, careful, &f) : 0;
     if (p == NULL || rc != 0)
         return rc;
-    bool as_is = f.place == AS_IS;
+    bool as_is = f.place == TL_FOUND_AS_IS;
     long there = tl_raw4(SYS_newfstatat, as_is ? dir : AT_FDCWD, tl_arg(as_is ? path : f.real), tl_arg(&st),
                          follow ? 0 : AT_SYMLINK_NOFOLLOW);
-    if (there == -ENOENT && find_again(p, dir, path, follow, &f))
+    if (there == -ENOENT && tl_find_again(p, dir, path, follow, &f))
         there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f.real), tl_arg(&st), 0);
-    if (there == 0 && f.place == IN_TREE && tl_ask_needed(&st))
+    if (there == 0 && f.place == TL_FOUND_IN_TREE && tl_ask_needed(&st))
         rc = tl_ask_fill(p, f.real);
-    else if (there == 0 && f.place == AS_IS && is_tree_path(p, path) && tl_ask_needed(&st))
+    else if (there == 0 && f.place == TL_FOUND_AS_IS && tl_find_is_tree(p, path) && tl_ask_needed(&st))
         rc = tl_ask_fill(p, path);
-    if (f.place == AS_IS || rc != 0) /* what cannot be filled is tried by its own name */
+    if (f.place == TL_FOUND_AS_IS || rc != 0) /* what cannot be filled is tried by its own name */
         return 0;
     tl_copy(out, f.real, tl_length(f.real) + 1);
     return 1;

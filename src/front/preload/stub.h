@@ -3,9 +3,13 @@
  * paths. It needs no C library of its own version: what it takes from the program's is found by name, and may be missing.
  *
  * stub.c      its state, and what the calls have in common: tl_stub_call
+ * stub_find.c where paths lead
  * stub_mode.c permissions of files without content
  * stub_exec.c a program's start: scripts, interpreters, the environment
  * hooks_*.c   the C library's functions, each a few lines around tl_stub_call
+ *
+ * Where a supervisor only fills what lies at its own place (rung "fault"; TL_SPARE_VARIABLE instead of TL_PATHS_VARIABLE), the
+ * stub does no more than spare opens of what is whole the way to it.
  *
  * State is set once and never changes; nothing here takes a lock or allocates on the way to a system call, so all of it
  * works in signal handlers, after fork and in a child of vfork. */
@@ -20,9 +24,18 @@
 /* What is served, or NULL: nothing (yet). */
 const struct tl_paths *tl_stub_paths(void);
 
+/* Whether opens are better made by tl_stub_call than by the C library's own functions. */
+bool tl_stub_opens(void);
+
 /* A system call of the program, arguments as the kernel has them, with served paths put in their places. What the kernel
  * would return. */
 long tl_stub_call(long nr, long a, long b, long c, long d, long e, long f);
+
+/* The common case apart, for calls that are made often: whether a call that changes nothing may be made with this path as it is, by
+ * tl_raw_often in the hook itself. An error is taken to tl_stub_call_after then; success of a stat call to tl_stub_mend_*. */
+bool tl_stub_is_plain(const char *path, bool opens);
+/* As tl_stub_call, for a call to which the kernel has said this error. */
+long tl_stub_call_after(long tried, long nr, long a, long b, long c, long d);
 
 /* The same, as a C library's function returns it: -1 and errno. */
 long tl_stub_libc(long rc);
