@@ -53,6 +53,7 @@ int tl_handles_close(struct tl_shared *s, const struct tl_store_id *id, bool dea
 
 int tl_cont_reap(struct tl_cont *c)
 {
+    c->loaded = false; /* whoever has changed it last may have died before he told of it */
     return tl_handles_close(c->pool->shared, &c->id, true);
 }
 

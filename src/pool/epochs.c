@@ -89,12 +89,18 @@ static void lose(struct tl_cont *c)
 /* Makes known to the state what was lost. */
 static int confess(struct tl_cont *c)
 {
-    if (c->lost == TL_EPOCH_MAX)
-        return 0;
-    struct tl_epoch_op op = {.type = TL_EPOCH_FAIL, .handle = c->handle, .epoch = c->lost};
-    int rc = tl_cont_apply(c, &op);
-    if (rc == 0)
-        c->lost = TL_EPOCH_MAX;
+    int rc = 0;
+    for (int tries = 0; c->lost != TL_EPOCH_MAX && tries < 4; tries++) {
+        struct tl_epoch_op op = {.type = TL_EPOCH_FAIL, .handle = c->handle, .epoch = c->lost};
+        rc = tl_cont_apply(c, &op);
+        if (rc == 0)
+            c->lost = TL_EPOCH_MAX;
+        if (rc != -EROFS)
+            break;
+        /* The hold was raised since: what was lost below it is discarded. What is above may be lost, too. */
+        c->lost = tl_epochs_handle(&c->state.epochs, c->handle)->lhe;
+        rc = 0;
+    }
     return rc;
 }
 
@@ -137,11 +143,48 @@ int tl_cont_settle(struct tl_cont *c)
     return 0;
 }
 
+/* Through whichever handle of this process it was written. */
+static bool is_unsettled(const struct tl_cont *c, uint64_t thing)
+{
+    for (const struct tl_cont *each = c->pool->shared->conts; each != NULL; each = each->next)
+        if (memcmp(&each->id, &c->id, sizeof c->id) == 0 && names_has(&each->unsettled, thing))
+            return true;
+    return false;
+}
+
 int tl_cont_settle_for(struct tl_cont *c, uint64_t epoch, uint64_t thing)
 {
-    if (!c->pool->shared->unsettled || epoch <= c->state.epochs.ghce || !names_has(&c->unsettled, thing))
+    if (!c->pool->shared->unsettled || epoch <= c->state.epochs.ghce || !is_unsettled(c, thing))
         return 0;
     return tl_cont_settle(c);
+}
+
+static uint64_t akey_hash(struct tiercel_oid oid, struct tiercel_bytes dkey, struct tiercel_bytes akey)
+{
+    return tl_hash64(akey.at, akey.len, tl_thing_hash(oid, &dkey)) | 1;
+}
+
+static uint64_t kind_hash(uint64_t akey, const struct tiercel_io *io)
+{
+    return tl_hash64("kind", 4, akey + (io->extents == NULL ? 0 : io->record_size)) | 1;
+}
+
+void tl_cont_wrote_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                        const struct tiercel_io *io)
+{
+    uint64_t akey = akey_hash(oid, dkey, io->akey);
+    names_add(&c->unsettled, akey);
+    if (io->extents != NULL)
+        names_add(&c->unsettled, kind_hash(akey, io));
+}
+
+int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                        const struct tiercel_io *io)
+{
+    if (!c->pool->shared->unsettled)
+        return 0;
+    uint64_t akey = akey_hash(oid, dkey, io->akey);
+    return is_unsettled(c, akey) && !is_unsettled(c, kind_hash(akey, io)) ? tl_cont_settle(c) : 0;
 }
 
 /* After a transaction of the state that followed a flush, all that was flushed is found. */
@@ -215,6 +258,8 @@ int tl_cont_hold(struct tl_cont *c, uint64_t *epoch, struct tiercel_epochs *out)
     rc = rc < 0 ? rc : apply(c, &op, out);
     if (rc == 0)
         *epoch = op.epoch;
+    if (rc == 0 && c->pending < op.epoch) /* given up, and not to be missed by a flush */
+        c->pending = op.epoch;
     return rc;
 }
 
@@ -224,10 +269,12 @@ int tl_cont_flush(struct tl_cont *c, uint64_t epoch, struct tiercel_epochs *out)
     int rc = tl_cont_refresh(c);
     rc = rc == 0 ? tl_epochs_may_write(&c->state.epochs, c->handle, epoch) : rc;
     rc = rc == 0 ? tl_shared_flush(c->pool->shared) : rc;
-    rc = rc == 0 && c->lost <= epoch ? -EIO : rc;
+    c->loaded = false;                      /* who has changed it last may have died before he told */
     rc = rc == 0 ? tl_cont_refresh(c) : rc; /* somebody may have moved the hold while we wrote */
     if (rc == 0 && lowest <= epoch)
         rc = tl_epochs_may_write(&c->state.epochs, c->handle, lowest);
+    if (rc == 0 && (c->lost <= epoch || tl_epochs_handle(&c->state.epochs, c->handle)->failed <= epoch))
+        rc = -EIO; /* an earlier flush has lost some of it */
     if (rc == 0)
         show(c, out);
     return rc;

@@ -105,6 +105,8 @@ static int fetch_single(const struct reading *r, struct tiercel_io *io, const st
     }
     if (rc != 0)
         return rc;
+    if (v.payload_len != (v.size < TL_STORE_PAYLOAD_MAX ? v.size : TL_STORE_PAYLOAD_MAX))
+        return -EBADMSG;
     io->record_size = v.size;
     if (io->buffer == NULL || v.size > room) {
         io->buffer_len = v.size;

@@ -88,15 +88,12 @@ static size_t quiet_slot(struct tiercel_oid oid)
     return tl_hash64(&oid, sizeof oid, 0) % TL_QUIET;
 }
 
-void tl_cont_not_quiet(struct tl_cont *c, struct tiercel_oid oid)
-{
-    c->quiet_set[quiet_slot(oid)] = false;
-}
-
-/* Nothing was ever punched in the object, as far as scans find. 1, 0, -errno. */
-static int is_quiet(struct tl_cont *c, struct tiercel_oid oid)
+/* Nothing was ever punched in the object, as far as scans find. 1, 0, -errno. That is remembered for what is committed only: above GHCE
+ * a punch may be found from one moment to the next, without any change of the container's state. */
+static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid)
 {
     size_t slot = quiet_slot(oid);
+    bool committed = epoch <= c->state.epochs.ghce;
     struct tl_store *s = c->pool->shared->store;
     struct tl_key from;
     bool any = false;
@@ -104,14 +101,16 @@ static int is_quiet(struct tl_cont *c, struct tiercel_oid oid)
         memset(c->quiet_set, 0, sizeof c->quiet_set);
         c->quiet_seen = c->seen;
     }
-    if (c->quiet_set[slot] && c->quiet[slot].hi == oid.hi && c->quiet[slot].lo == oid.lo)
+    if (committed && c->quiet_set[slot] && c->quiet[slot].hi == oid.hi && c->quiet[slot].lo == oid.lo)
         return 1;
     tl_key_begin(&from, oid, TL_TAG_OBJECT);
     int rc = s->ops->scan(s, &c->id, (struct tl_slice){from.bytes, 16}, tl_key_slice(&from), see_any, &any);
     if (rc < 0 || any)
         return rc < 0 ? rc : 0;
-    c->quiet[slot] = oid;
-    c->quiet_set[slot] = true;
+    if (committed) {
+        c->quiet[slot] = oid;
+        c->quiet_set[slot] = true;
+    }
     return 1;
 }
 
@@ -121,7 +120,7 @@ int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, 
     struct looking l = {.c = c, .epoch = epoch, .clears = out};
     struct tl_key k;
     *out = (struct tl_clears){.list = NULL};
-    int rc = is_quiet(c, oid);
+    int rc = is_quiet(c, epoch, oid);
     if (rc != 0)
         return rc > 0 ? 0 : rc;
     tl_key_begin(&k, oid, TL_TAG_OBJECT);
@@ -232,6 +231,9 @@ int tl_chunk_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
 {
     struct tl_key k;
     uint64_t chunk = first / tl_chunk_records(record_size);
+    count = count < UINT64_MAX - first
+                ? count
+                : UINT64_MAX - first; /* of the last chunk that 64 bits can count there is only a part */
     struct chunk_look l = {.c = c,
                            .clears = clears,
                            .record_size = record_size,
@@ -379,7 +381,7 @@ static int name_there(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
                       const struct tl_name *name)
 {
     struct tl_name akey;
-    int rc = is_quiet(c, oid);
+    int rc = is_quiet(c, epoch, oid);
     if (rc != 0)
         return rc;
     if (dkey != NULL)

@@ -103,7 +103,7 @@ struct tl_cont {
         size_t room, count;
         bool all; /* more than are remembered */
     } unsettled;
-    struct tiercel_oid quiet[TL_QUIET];
+    struct tiercel_oid quiet[TL_QUIET]; /* at epochs up to GHCE */
     bool quiet_set[TL_QUIET];
     uint32_t quiet_seen;
 };
@@ -127,6 +127,12 @@ int tl_cont_settle(struct tl_cont *c) TL_MUST_CHECK;
 int tl_cont_settle_for(struct tl_cont *c, uint64_t epoch, uint64_t thing) TL_MUST_CHECK;
 /* Something was written there; dkey NULL: anywhere in the object. */
 void tl_cont_wrote(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, const struct tiercel_bytes *dkey);
+/* What an akey is, an array of which record size or a single value: is written, and may be about to be changed. An array keeps the size of
+ * its records; so what was written of an akey is found before it is written with another one. */
+void tl_cont_wrote_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                        const struct tiercel_io *io);
+int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                        const struct tiercel_io *io) TL_MUST_CHECK;
 uint64_t tl_thing_hash(struct tiercel_oid oid, const struct tiercel_bytes *dkey);
 bool tl_version_counts(const struct tl_cont *c, const struct tl_version *v);
 
@@ -149,8 +155,6 @@ struct tl_clears {
     struct tl_clear *list;
     unsigned count, room;
 };
-/* Something is being punched in it. */
-void tl_cont_not_quiet(struct tl_cont *c, struct tiercel_oid oid);
 /* Those that count at `epoch` for an akey. What clears all is the last: what is older does not matter. */
 int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                      struct tiercel_bytes akey, struct tl_clears *out) TL_MUST_CHECK;

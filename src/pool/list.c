@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -126,51 +127,69 @@ int tl_cont_list_keys(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
 /* ---- extents ---- */
 
 struct extents {
-    struct tiercel_extent *list;
-    unsigned count, room;
+    struct tiercel_extent *list; /* of one chunk, in any order */
+    size_t count, room;
+    bool only_end;
     uint64_t end; /* of the last one */
 };
 
-#define CHUNK_PIECES 1024u
-
-/* Pieces of a chunk come in any order: they are put in place, and joined. */
 static int add_piece(void *ctx, const struct tl_piece *p)
 {
     struct extents *x = ctx;
-    unsigned i = x->count;
     x->end = p->first + p->count > x->end ? p->first + p->count : x->end;
-    if (x->list == NULL)
+    if (x->only_end)
         return 0;
-    while (i > 0 && x->list[i - 1].first > p->first)
-        i--;
-    bool joins_before = i > 0 && x->list[i - 1].first + x->list[i - 1].count == p->first;
-    bool joins_after = i < x->count && p->first + p->count == x->list[i].first;
-    if (joins_before && joins_after) {
-        x->list[i - 1].count += p->count + x->list[i].count;
-        memmove(&x->list[i], &x->list[i + 1], (x->count - i - 1) * sizeof *x->list);
-        x->count--;
-    } else if (joins_before) {
-        x->list[i - 1].count += p->count;
-    } else if (joins_after) {
-        x->list[i].first = p->first;
-        x->list[i].count += p->count;
-    } else {
-        if (x->count == x->room)
-            return -E2BIG;
-        memmove(&x->list[i + 1], &x->list[i], (x->count - i) * sizeof *x->list);
-        x->list[i] = (struct tiercel_extent){p->first, p->count};
-        x->count++;
+    if (x->count == x->room) {
+        size_t room = x->room * 2 + 64;
+        struct tiercel_extent *grown = reallocarray(x->list, room, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        x->list = grown;
+        x->room = room;
     }
+    x->list[x->count++] = (struct tiercel_extent){p->first, p->count};
     return 0;
 }
 
-/* Fills in what one chunk has, from record `from` on. */
+static int by_first(const void *a, const void *b)
+{
+    const struct tiercel_extent *x = a, *y = b;
+    return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* Fills in what one chunk has, from record `from` on, ascending. */
 static int chunk_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                          struct tiercel_bytes akey, const struct tl_clears *clears, uint32_t record_size, uint64_t from,
                          struct extents *x)
 {
     uint64_t per = tl_chunk_records(record_size);
-    return tl_chunk_look(c, epoch, oid, dkey, akey, clears, record_size, from, per - from % per, add_piece, x);
+    x->count = 0;
+    int rc = tl_chunk_look(c, epoch, oid, dkey, akey, clears, record_size, from, per - from % per, add_piece, x);
+    if (x->count > 1)
+        qsort(x->list, x->count, sizeof *x->list, by_first);
+    return rc;
+}
+
+struct shown { /* to who has asked */
+    struct tiercel_extent *list;
+    unsigned count, max;
+    uint64_t from; /* where the next call goes on */
+};
+
+/* Shows what is next to the last one as a part of it. False: there is no room for more. */
+static bool show_extents(struct shown *s, const struct extents *x)
+{
+    for (size_t i = 0; i < x->count; i++) {
+        const struct tiercel_extent *one = &x->list[i], *last = &s->list[s->count - 1];
+        if (s->count > 0 && last->first + last->count == one->first)
+            s->list[s->count - 1].count += one->count;
+        else if (s->count == s->max)
+            return false;
+        else
+            s->list[s->count++] = *one;
+        s->from = one->first + one->count;
+    }
+    return true;
 }
 
 int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
@@ -178,10 +197,10 @@ int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid o
                          unsigned *count, uint64_t *record_size)
 {
     struct tl_clears clears;
-    struct tiercel_extent found[CHUNK_PIECES];
-    unsigned n = 0;
-    uint32_t size = 0;
-    uint64_t from = anchor->len == 8 ? tl_get_u64(anchor->at) : 0, chunk = 0;
+    struct extents x = {.list = NULL};
+    struct shown s = {.list = extents, .max = *count, .from = anchor->len == 8 ? tl_get_u64(anchor->at) : 0};
+    uint32_t size = 0, same = 0;
+    uint64_t chunk = 0;
     if (anchor->len != 0 && anchor->len != 8)
         return -EINVAL;
     int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);
@@ -192,36 +211,30 @@ int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid o
     rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &chunk, &size); /* for the size of records */
     if (rc == 0 && size == 0)
         rc = -EINVAL;
-    bool full = anchor->end != 0;
-    while (rc == 0 && !full) {
-        struct extents x = {.list = found, .room = CHUNK_PIECES};
-        chunk = from / tl_chunk_records(size);
-        rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &chunk, &size);
-        if (rc != 0)
-            break;
-        if (chunk > from / tl_chunk_records(size))
-            from = chunk * tl_chunk_records(size);
-        rc = chunk_extents(c, epoch, oid, dkey, akey, &clears, size, from, &x);
-        for (unsigned i = 0; rc == 0 && i < x.count && !full; i++) {
-            bool joins = n > 0 && extents[n - 1].first + extents[n - 1].count == x.list[i].first;
-            full = n == *count && !joins;
-            if (joins)
-                extents[n - 1].count += x.list[i].count;
-            else if (!full)
-                extents[n++] = x.list[i];
-            if (!full)
-                from = x.list[i].first + x.list[i].count;
-        }
-        if (!full)
-            from = (chunk + 1) * tl_chunk_records(size);
+    uint64_t per = rc == 0 ? tl_chunk_records(size) : 1;
+    bool room = anchor->end == 0;
+    while (rc == 0 && room) {
+        chunk = s.from / per;
+        rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &chunk, &same);
+        if (rc == 0 && (same != size || chunk > UINT64_MAX / per))
+            rc = -EINVAL;
+        if (rc == 0)
+            rc = chunk_extents(c, epoch, oid, dkey, akey, &clears, size, chunk > s.from / per ? chunk * per : s.from,
+                               &x);
+        room = rc == 0 && show_extents(&s, &x);
+        if (room && chunk == UINT64_MAX / per)
+            rc = -ENOENT; /* the last chunk that 64 bits can count */
+        else if (room)
+            s.from = (chunk + 1) * per;
     }
+    free(x.list);
     tl_clears_free(&clears);
     if (rc != 0 && rc != -ENOENT)
         return rc;
-    tl_put_u64(anchor->at, from);
+    tl_put_u64(anchor->at, s.from);
     anchor->len = 8;
     anchor->end = rc == -ENOENT || anchor->end != 0;
-    *count = n;
+    *count = s.count;
     *record_size = size;
     return 0;
 }
@@ -231,7 +244,7 @@ int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
                       struct tiercel_bytes akey, uint64_t *end)
 {
     struct tl_clears clears;
-    struct extents x = {.list = NULL};
+    struct extents x = {.only_end = true};
     uint64_t last = 0, found;
     uint32_t size = 0;
     int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);

@@ -202,7 +202,8 @@ static int drop_state(void *ctx, struct tl_store_tx *tx)
 static int forget(void *ctx, struct tl_store_tx *tx)
 {
     struct name_key k;
-    return tx->ops->del(tx, key_of(&k, 'x', ctx, ID));
+    int rc = tx->ops->del(tx, key_of(&k, 'x', ctx, ID));
+    return rc == -ENOENT ? 0 : rc; /* another has done it with us */
 }
 
 /* What is left of a container that is not listed any more. May be interrupted, and done again by anybody. */

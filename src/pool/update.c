@@ -20,7 +20,8 @@ struct writing {
 static uint64_t next_seq(struct tl_shared *s)
 {
     struct timespec t;
-    clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    clock_gettime(CLOCK_REALTIME,
+                  &t); /* to the nanosecond: who writes after having heard of another's write has a later one */
     uint64_t now = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
     s->last_seq = now > s->last_seq ? now : s->last_seq + 1;
     return s->last_seq;
@@ -102,6 +103,7 @@ static int write_single(struct writing *w, const struct tiercel_io *io)
 {
     struct tl_key base;
     int rc = value_key(w, &base, TL_TAG_VALUE, io->akey);
+    w->version.seq = next_seq(w->c->pool->shared);
     uint64_t pieces = io->record_size / TL_STORE_PAYLOAD_MAX + (io->record_size % TL_STORE_PAYLOAD_MAX != 0);
     /* The beginning comes last: without it the rest is not looked at. */
     for (uint64_t i = pieces > 0 ? pieces : 1; rc == 0 && i-- > 0;) {
@@ -122,6 +124,7 @@ static int write_extent(struct writing *w, const struct tiercel_io *io, struct t
     uint32_t size = (uint32_t)io->record_size;
     uint64_t per = tl_chunk_records(size);
     int rc = 0;
+    w->version.seq = next_seq(w->c->pool->shared); /* several extents may lie in one chunk: each has a key of its own */
     while (rc == 0 && x.count > 0) {
         struct tl_key k;
         uint64_t in = x.first % per, n = per - in < x.count ? per - in : x.count;
@@ -208,19 +211,31 @@ static int check_io(const struct writing *w, const struct tiercel_io *io)
     return failed(w, value_key(w, &k, TL_TAG_VALUE, io->akey));
 }
 
-/* An array keeps the size of its records until it is punched. */
-static int check_record_size(struct writing *w, const struct tiercel_io *io)
+/* The size of the records of an array as it is seen by now; 0: of a single value. 0, -ENOENT, -errno. */
+static int seen_size(const struct writing *w, const struct tiercel_io *io, uint32_t *size)
 {
     struct tl_clears clears;
     uint64_t chunk = 0;
+    int rc = tl_clears_gather(w->c, w->version.epoch, w->oid, w->dkey, io->akey, &clears);
+    if (rc != 0)
+        return rc;
+    rc = tl_next_chunk(w->c, w->version.epoch, w->oid, w->dkey, io->akey, &clears, &chunk, size);
+    tl_clears_free(&clears);
+    return rc;
+}
+
+/* An array keeps the size of its records until it is punched. */
+static int check_record_size(struct writing *w, const struct tiercel_io *io)
+{
     uint32_t size = 0;
     if (io->extents == NULL)
         return 0;
-    int rc = tl_clears_gather(w->c, w->version.epoch, w->oid, w->dkey, io->akey, &clears);
-    if (rc != 0)
-        return failed(w, rc);
-    rc = tl_next_chunk(w->c, w->version.epoch, w->oid, w->dkey, io->akey, &clears, &chunk, &size);
-    tl_clears_free(&clears);
+    int rc = tl_cont_settle_kind(w->c, w->oid, w->dkey, io);
+    rc = rc == 0 ? seen_size(w, io, &size) : rc;
+    if (rc == 0 && size != io->record_size) { /* perhaps it has just been punched */
+        rc = tl_cont_settle_for(w->c, w->version.epoch, tl_thing_hash(w->oid, &w->dkey));
+        rc = rc == 0 ? seen_size(w, io, &size) : rc;
+    }
     if (rc == 0 && size != io->record_size)
         return tl_error_set(
             w->err, -EINVAL,
@@ -259,6 +274,7 @@ int tl_cont_update(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, st
         rc = rc == 0 ? check_record_size(&w, &ios[i]) : rc;
     }
     for (unsigned i = 0; rc == 0 && i < count; i++) {
+        tl_cont_wrote_kind(c, oid, dkey, &ios[i]);
         tl_cont_wrote(c, epoch, oid, &dkey); /* before: part of it may be there after a failure, too */
         int failure = ios[i].extents == NULL ? write_single(&w, &ios[i]) : 0;
         const uint8_t *bytes = ios[i].buffer;
@@ -275,7 +291,6 @@ int tl_cont_update(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, st
 
 static int punch_one(struct writing *w, struct tl_key *k, const struct tl_meta *meta)
 {
-    tl_cont_not_quiet(w->c, w->oid);
     return write_record(w, k, meta, "", 0);
 }
 
