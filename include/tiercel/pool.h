@@ -141,6 +141,13 @@ TIERCEL_API int tiercel_cont_list_handles(struct tiercel_pool *pool, const char 
                                           int (*fn)(void *ctx, const struct tiercel_handle_info *info),
                                           void *ctx) TIERCEL_MUST_CHECK;
 
+/* Properties: "label" (may be changed; "": none), "snapshots-max" (0: no limit), "redundancy" (0 in a directory), "checksum", "created" (ns since 1970). name: a label
+ * or a UUID of a container. -EINVAL: no such property, not its value, not to be changed; -EEXIST: the label; -ENOBUFS; -ENOENT; -EACCES. */
+TIERCEL_API int tiercel_cont_get_prop(struct tiercel_pool *pool, const char *name, const char *prop, char *out,
+                                      size_t room, struct tiercel_error *err) TIERCEL_MUST_CHECK;
+TIERCEL_API int tiercel_cont_set_prop(struct tiercel_pool *pool, const char *name, const char *prop, const char *value,
+                                      struct tiercel_error *err) TIERCEL_MUST_CHECK;
+
 /* Attributes: the user's, outside epochs. len 0 and value NULL: takes it away. 0, -ENOENT, -ENOBUFS (*len is what it needs), -EINVAL, -EACCES. */
 TIERCEL_API int tiercel_cont_set_attr(struct tiercel_cont *cont, const char *name, const void *value,
                                       size_t len) TIERCEL_MUST_CHECK;
@@ -197,7 +204,7 @@ TIERCEL_API int tiercel_epoch_slip(struct tiercel_cont *cont, uint64_t epoch, st
 TIERCEL_API int tiercel_epoch_wait(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_epochs *out,
                                    struct tiercel_event *ev) TIERCEL_MUST_CHECK;
 
-/* A snapshot keeps an epoch readable. create: -ENOENT: not between what is readable and ghce. */
+/* A snapshot keeps an epoch readable. create: -ENOENT: not between what is readable and ghce; -EDQUOT: snapshots-max. */
 TIERCEL_API int tiercel_snap_create(struct tiercel_cont *cont, uint64_t epoch,
                                     struct tiercel_event *ev) TIERCEL_MUST_CHECK;
 TIERCEL_API int tiercel_snap_destroy(struct tiercel_cont *cont, uint64_t epoch,

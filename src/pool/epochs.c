@@ -308,9 +308,12 @@ int tl_cont_slip(struct tl_cont *c, uint64_t epoch, struct tiercel_epochs *out)
 int tl_cont_snapshot(struct tl_cont *c, uint64_t epoch, bool create)
 {
     struct tl_epoch_op op = {.type = create ? TL_EPOCH_SNAP_CREATE : TL_EPOCH_SNAP_DESTROY, .epoch = epoch};
+    uint32_t max = 0;
     int rc = tl_cont_refresh(c);
-    if (rc == 0 && tl_pool_alive(c->pool, true) != 0)
-        rc = tl_pool_alive(c->pool, true);
+    rc = rc == 0 ? tl_pool_alive(c->pool, true) : rc;
+    rc = rc == 0 && create ? tl_cont_snapshots_max(c, &max) : rc;
+    if (rc == 0 && max > 0 && c->state.epochs.snapshot_count >= max)
+        rc = -EDQUOT;
     return rc == 0 ? apply(c, &op, NULL) : rc;
 }
 

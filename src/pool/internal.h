@@ -72,6 +72,10 @@ struct tl_listed {
 int tl_registry_find(struct tl_pool *pool, const char *name, struct tl_listed *out) TL_MUST_CHECK;
 /* All of them; the array is the caller's to free. */
 int tl_registry_list(struct tl_pool *pool, struct tl_listed **out, unsigned *count) TL_MUST_CHECK;
+/* Another label, or none (""). 0, -EEXIST, -EINVAL. */
+int tl_registry_rename(struct tl_pool *pool, const struct tl_listed *l, const char *label, struct tl_error *err);
+/* 0: as many as one likes. */
+int tl_cont_snapshots_max(struct tl_cont *c, uint32_t *out) TL_MUST_CHECK;
 void tl_cont_info_of(const struct tl_listed *l, const struct tl_epochs *e, struct tiercel_cont_info *out);
 /* Goes on with what a process that ended has left of destroyed containers. */
 int tl_registry_clean(struct tl_shared *s) TL_MUST_CHECK;

@@ -55,6 +55,10 @@ int tl_cont_set_attr(struct tl_cont *cont, const char *name, const void *value, 
 int tl_cont_get_attr(struct tl_cont *cont, const char *name, void *value, size_t *len) TL_MUST_CHECK;
 int tl_cont_list_attrs(struct tl_cont *cont, int (*fn)(void *ctx, const char *name, size_t len),
                        void *ctx) TL_MUST_CHECK;
+int tl_cont_get_prop(struct tl_pool *pool, const char *name, const char *prop, char *out, size_t room,
+                     struct tl_error *err) TL_MUST_CHECK;
+int tl_cont_set_prop(struct tl_pool *pool, const char *name, const char *prop, const char *value,
+                     struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_local2global(struct tl_cont *cont, void *buf, size_t *len) TL_MUST_CHECK;
 int tl_cont_global2local(struct tl_cont **out, struct tl_pool *pool, const void *buf, size_t len,
                          struct tl_error *err) TL_MUST_CHECK;

@@ -323,6 +323,35 @@ int tl_cont_create(struct tl_pool *p, const char *label, struct tiercel_uuid *uu
     return 0;
 }
 
+struct renaming {
+    const struct tl_listed *old;
+    const char *label;
+};
+
+static int rename_it(void *ctx, struct tl_store_tx *tx)
+{
+    const struct renaming *r = ctx;
+    struct making m = {.label = *r->label == 0 ? NULL : r->label, .id = r->old->id, .created_ns = r->old->created_ns};
+    struct name_key k;
+    size_t len = strlen(r->old->label);
+    int rc = len > 0 ? tx->ops->del(tx, key_of(&k, 'l', r->old->label, len)) : 0;
+    return rc == 0 ? enter(&m, tx) : rc;
+}
+
+int tl_registry_rename(struct tl_pool *p, const struct tl_listed *l, const char *label, struct tl_error *err)
+{
+    struct renaming r = {l, label};
+    struct tl_store *s = p->shared->store;
+    if (*label != 0 && !is_label(label))
+        return tl_error_set(err, -EINVAL, "\"%s\" is no label: 1 to %u letters, digits, or any of ._:-, and no UUID",
+                            label, TIERCEL_LABEL_MAX);
+    int rc = s->ops->change(s, &tl_pool_state, rename_it, &r);
+    if (rc == -EEXIST)
+        return tl_error_set(err, rc, "container %s is there already in pool %s; choose another label", label,
+                            p->shared->path);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "container %s cannot be renamed: %s", l->label, strerror(-rc));
+}
+
 /* ---- destroying ---- */
 
 static int strike(void *ctx, struct tl_store_tx *tx)
