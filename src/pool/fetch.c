@@ -18,7 +18,8 @@ struct reading {
 /* Names what is damaged. */
 static int failed(const struct reading *r, const struct tiercel_io *io, int rc)
 {
-    const char *name = r->c->name, *path = r->c->pool->shared->path;
+    struct tl_store *store = r->c->pool->shared->store;
+    const char *name = r->c->name, *path = r->c->pool->shared->path, *where;
     if (rc == 0 || (r->err != NULL && r->err->code != 0))
         return rc;
     char dkey[64] = "", akey[64] = "";
@@ -28,11 +29,12 @@ static int failed(const struct reading *r, const struct tiercel_io *io, int rc)
     unsigned long long hi = r->oid.hi, lo = r->oid.lo, epoch = r->epoch;
     switch (rc) {
     case -EBADMSG:
+        where = store->ops->damage != NULL ? store->ops->damage(store) : "";
         return tl_error_set(
             r->err, rc,
-            "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" is damaged at epoch %llu: its checksum differs; "
-            "see: tiercel pool check %s",
-            name, hi, lo, dkey, akey, epoch, path);
+            "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" is damaged at epoch %llu: %s%sits checksum "
+            "differs; see: tiercel pool check %s",
+            name, hi, lo, dkey, akey, epoch, where, where[0] != '\0' ? ": " : "", path);
     case -ESTALE:
         return tl_error_set(
             r->err, rc, "container %s: epoch %llu cannot be read any more: it was aggregated; see: tiercel cont epochs",

@@ -264,6 +264,7 @@ static const struct tl_store_ops ops = {
     .flush = tl_embedded_flush,
     .scan = tl_embedded_scan,
     .read = tl_embedded_read,
+    .damage = tl_embedded_damage,
     .erase = tl_embedded_erase,
     .changes = embedded_changes,
     .wait = embedded_wait,

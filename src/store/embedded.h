@@ -142,7 +142,8 @@ struct tl_embedded {
     uint8_t *pending; /* records for the next index block */
     size_t pending_len, pending_room;
     uint32_t pending_count;
-    int broken; /* a write failed: told by the next flush, too */
+    int broken;      /* a write failed: told by the next flush, too */
+    char damage[64]; /* what the last read could not read */
     /* Segments that nobody refers to any more, to be given back when the transaction is over. */
     struct tl_dead {
         uint32_t file, segment;
@@ -201,6 +202,7 @@ int tl_embedded_show(const MDB_val *k, const MDB_val *v, struct tl_found *out) T
 int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
                      int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
 int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+const char *tl_embedded_damage(struct tl_store *s);
 int tl_embedded_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
 
 /* ---- embedded_walk.c, embedded_check.c ---- */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Finding, reading and erasing records. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,11 +118,17 @@ static int read_piece(int fd, const struct tl_place_view *p, uint32_t piece, uin
     return 0;
 }
 
+const char *tl_embedded_damage(struct tl_store *s)
+{
+    return ((struct tl_embedded *)s)->damage;
+}
+
 int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
 {
     struct tl_embedded *e = (struct tl_embedded *)s;
     struct tl_place_view p;
     int rc = tl_place_get(place, &p);
+    snprintf(e->damage, sizeof e->damage, "meta.mdb");
     if (rc != 0 || offset > p.len || len > p.len - offset)
         return rc != 0 ? rc : -EINVAL;
     if (p.inlined) {
@@ -132,6 +139,8 @@ int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset,
         return 0;
     }
     int fd = tl_embedded_read_fd(e, p.file);
+    snprintf(e->damage, sizeof e->damage, fd < 0 ? "ext.%u, which is not there" : "ext.%u, offset %llu", p.file,
+             (unsigned long long)p.offset + offset);
     uint8_t *scratch = fd < 0 ? NULL : malloc(TL_EMBEDDED_CHECK);
     if (scratch == NULL)
         return fd < 0 ? fd : -ENOMEM;

@@ -100,6 +100,9 @@ struct tl_store_ops {
                 int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
     /* Bytes offset..offset+len-1 of a payload. -ENOENT: erased meanwhile; -EBADMSG: damaged. */
     int (*read)(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+    /* Where that which the last read could not give should be, for sentences: "ext.3, offset 4096". NULL instead of the function, or "": it
+     * cannot be told. Valid until the next read. */
+    const char *(*damage)(struct tl_store *s);
     /* Takes records away, and gives their space back. Those that are not there are passed over. */
     int (*erase)(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
 
