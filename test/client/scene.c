@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/scene.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static int setup(void **state, bool async)
+{
+    const char *base = getenv("TMPDIR");
+    struct scene *x = calloc(1, sizeof *x);
+    struct tiercel_error err = {.code = 0};
+    if (x == NULL)
+        return -1;
+    *state = x;
+    x->async = async;
+    snprintf(x->where, sizeof x->where, "%.60s/tl-client-XXXXXX", base != NULL ? base : "/tmp");
+    if (mkdtemp(x->where) == NULL || tiercel_queue_create(&x->q) != 0)
+        return -1;
+    if (tiercel_pool_create(x->where, &err) != 0 || tiercel_pool_connect(&x->pool, x->where, TIERCEL_RW, &err) != 0 ||
+        tiercel_cont_create(x->pool, "c", NULL, &err) != 0 ||
+        tiercel_cont_open(&x->cont, x->pool, "c", TIERCEL_RW, &err) != 0) {
+        fprintf(stderr, "%s\n", err.message);
+        return -1;
+    }
+    return 0;
+}
+
+int scene_setup(void **state)
+{
+    return setup(state, false);
+}
+
+int scene_setup_async(void **state)
+{
+    return setup(state, true);
+}
+
+static int unlink_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+int scene_teardown(void **state)
+{
+    struct scene *x = *state;
+    int rc = tiercel_cont_close(x->cont);
+    rc = tiercel_pool_disconnect(x->pool) | rc;
+    rc = tiercel_queue_destroy(x->q, 0) | rc;
+    nftw(x->where, unlink_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(x);
+    return rc;
+}
+
+struct tiercel_event *ev_of(struct scene *x)
+{
+    if (!x->async)
+        return NULL;
+    assert_int_equal(tiercel_event_init(&x->ev, x->q, NULL), 0);
+    return &x->ev;
+}
+
+int ended(struct scene *x, int rc)
+{
+    struct tiercel_event *out = NULL;
+    if (!x->async || rc != 0)
+        return rc;
+    assert_int_equal(tiercel_queue_poll(x->q, 30000, &out, 1), 1);
+    assert_ptr_equal(out, &x->ev);
+    rc = out->error;
+    if (rc != 0)
+        assert_true(strlen(tiercel_why(out)) > 20);
+    assert_int_equal(tiercel_event_fini(out), 0);
+    return rc;
+}
+
+struct tiercel_cont *scene_open(struct scene *x, const char *name, unsigned flags)
+{
+    struct tiercel_cont *c = NULL;
+    struct tiercel_error err = {.code = 0};
+    if (tiercel_cont_open(&c, x->pool, name, flags, &err) != 0)
+        fail_msg("%s", err.message);
+    return c;
+}
+
+void scene_create(struct scene *x, const char *name)
+{
+    struct tiercel_error err = {.code = 0};
+    if (tiercel_cont_create(x->pool, name, NULL, &err) != 0)
+        fail_msg("%s", err.message);
+}
+
+struct tiercel_epochs epochs_of(struct tiercel_cont *c)
+{
+    struct tiercel_epochs e;
+    if (tiercel_epoch_query(c, &e, NULL) != 0)
+        fail_msg("%s", tiercel_why(NULL));
+    return e;
+}
+
+bool same_epochs(struct tiercel_epochs a, struct tiercel_epochs b)
+{
+    return memcmp(&a, &b, sizeof a) == 0;
+}
+
+int put(struct tiercel_cont *c, uint64_t epoch, uint64_t object, uint64_t number)
+{
+    return tiercel_array_write(c, epoch, (struct tiercel_oid){1, object}, 0, &number, sizeof number, NULL);
+}
+
+int64_t got(struct tiercel_cont *c, uint64_t epoch, uint64_t object)
+{
+    uint64_t number = 0, len = sizeof number;
+    int rc = tiercel_array_read(c, epoch, (struct tiercel_oid){1, object}, 0, &number, &len, NULL);
+    return rc != 0 ? rc : len == 0 ? 0 : (int64_t)number;
+}
+
+/* ---- other processes ---- */
+
+struct peer {
+    pid_t pid;
+    FILE *to, *from;
+};
+
+struct peer *peer_start(struct scene *x)
+{
+    struct peer *p = calloc(1, sizeof *p);
+    char *const args[] = {(char *)(uintptr_t)PEER, x->where, NULL};
+    posix_spawn_file_actions_t actions;
+    int to[2], from[2];
+    assert_non_null(p);
+    assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(from, O_CLOEXEC), 0);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, to[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, from[1], 1);
+    assert_int_equal(posix_spawn(&p->pid, PEER, &actions, NULL, args, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(to[0]);
+    close(from[1]);
+    p->to = fdopen(to[1], "w");
+    p->from = fdopen(from[0], "r");
+    assert_non_null(p->to);
+    assert_non_null(p->from);
+    return p;
+}
+
+static void send(struct peer *p, const char *fmt, va_list args)
+{
+    vfprintf(p->to, fmt, args);
+    fputc('\n', p->to);
+    fflush(p->to);
+}
+
+int64_t peer_hear(struct peer *p)
+{
+    char line[64];
+    if (fgets(line, sizeof line, p->from) == NULL)
+        return INT64_MIN; /* it has died */
+    return strtoll(line, NULL, 10);
+}
+
+void peer_tell(struct peer *p, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    send(p, fmt, args);
+    va_end(args);
+}
+
+int64_t peer_ask(struct peer *p, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    send(p, fmt, args);
+    va_end(args);
+    return peer_hear(p);
+}
+
+static void gone(struct peer *p)
+{
+    int status = 0;
+    fclose(p->to); /* it ends when it hears no more */
+    assert_int_equal(waitpid(p->pid, &status, 0), p->pid);
+    fclose(p->from);
+    free(p);
+}
+
+void peer_kill(struct peer *p)
+{
+    kill(p->pid, SIGKILL);
+    gone(p);
+}
+
+void peer_end(struct peer *p)
+{
+    gone(p);
+}
+
+void to_hex(const void *bytes, size_t len, char *out)
+{
+    const uint8_t *b = bytes;
+    for (size_t i = 0; i < len; i++)
+        sprintf(out + 2 * i, "%02x", b[i]);
+}
