@@ -12,8 +12,10 @@
 #include "base/time.h"
 #include "store/embedded.h"
 
-#define FORMAT    "tiercel-pool 1\n"
-#define MAP_BYTES (64ull << 30)
+#define FORMAT     "tiercel-pool 1\n"
+#define MAP_BYTES  (64ull << 30)
+#define READERS    1024u
+#define LOCK_BYTES (READERS * 64 + 4096) /* of LMDB: 64 for each that reads at a time, and a little more */
 
 const char *const tl_embedded_tables[TL_EMBEDDED_TABLES] = {"state", "index", "files", "live"};
 
@@ -339,6 +341,20 @@ static int open_tables(struct tl_embedded *e)
     return tl_embedded_error(rc);
 }
 
+/* LMDB maps the file of its locks as it is: space that is not there would end the process when a page of it is touched. Before LMDB has it
+ * open: closing it later would let go of LMDB's locks. */
+static int make_lock_file(const struct tl_embedded *e)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/meta.mdb-lock", e->directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    int rc = -posix_fallocate(fd, 0, LOCK_BYTES);
+    close(fd);
+    return rc;
+}
+
 static int try_env(struct tl_embedded *e, unsigned flags)
 {
     char path[4200];
@@ -347,7 +363,7 @@ static int try_env(struct tl_embedded *e, unsigned flags)
     if (rc == 0)
         rc = mdb_env_set_maxdbs(e->env, 8);
     if (rc == 0)
-        rc = mdb_env_set_maxreaders(e->env, 1024);
+        rc = mdb_env_set_maxreaders(e->env, READERS);
     if (rc == 0)
         rc = mdb_env_set_mapsize(e->env, e->config.map_bytes);
     if (rc == 0)
@@ -363,7 +379,8 @@ static int try_env(struct tl_embedded *e, unsigned flags)
 
 static int open_env(struct tl_embedded *e)
 {
-    int rc = try_env(e, e->config.read_only ? MDB_RDONLY : 0);
+    int rc = e->config.read_only ? 0 : make_lock_file(e);
+    rc = rc == 0 ? try_env(e, e->config.read_only ? MDB_RDONLY : 0) : rc;
     e->lockless = e->config.read_only && !e->access.writable;
     if (e->config.read_only && (rc == -EACCES || rc == -EROFS || rc == -EPERM)) { /* LMDB wants to write its locks */
         e->lockless = true;

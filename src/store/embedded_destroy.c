@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Taking a pool's files away. The file that says what the directory is goes first: what is left of a pool whose destruction was
- * interrupted is no pool, and is destroyed by doing it again. */
+/* Taking a pool's files away. The file that says what the directory is goes first, and the index last: what is left of a pool whose
+ * destruction was interrupted is no pool, and is destroyed by doing it again. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -13,7 +13,7 @@
 
 static bool is_ours(const char *name)
 {
-    static const char *const names[] = {"meta.mdb", "meta.mdb-lock", "owners", "locks"};
+    static const char *const names[] = {"meta.mdb-lock", "owners", "locks"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(name, names[i]) == 0)
             return true;
@@ -59,7 +59,7 @@ int tl_store_embedded_destroy(const char *directory, struct tl_error *err)
     if (rc == 0) {
         rc = unlinkat(dir, "pool", 0) == 0 || errno == ENOENT ? 0 : -errno;
         rc = rc == 0 ? take_away(dir) : rc;
-        if (rc == 0 && unlinkat(dir, "page", 0) != 0)
+        if (rc == 0 && (unlinkat(dir, "page", 0) != 0 || (unlinkat(dir, "meta.mdb", 0) != 0 && errno != ENOENT)))
             rc = -errno;
         close(page);
     }

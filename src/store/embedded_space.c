@@ -8,9 +8,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "base/bytes.h"
 #include "store/embedded.h"
+
+#define ROOM (16u << 20) /* bytes: a disk that has less is full to LMDB */
 
 static void live_key(uint8_t key[8], uint32_t file, uint32_t segment)
 {
@@ -127,11 +130,19 @@ static int settle(struct tl_embedded *e, MDB_txn *txn)
     return rc;
 }
 
+/* LMDB takes a write that was cut short, as a full disk does it, for an error of the disk. */
+static int why_failed(const struct tl_embedded *e, int rc)
+{
+    struct statvfs fs;
+    bool full = rc == -EIO && statvfs(e->directory, &fs) == 0 && fs.f_bavail * fs.f_frsize < ROOM;
+    return full ? -ENOSPC : rc;
+}
+
 int tl_embedded_finish(struct tl_embedded *e, MDB_txn *txn, int rc)
 {
     rc = rc == 0 ? settle(e, txn) : rc;
     if (rc == 0)
-        rc = tl_embedded_error(mdb_txn_commit(txn));
+        rc = why_failed(e, tl_embedded_error(mdb_txn_commit(txn)));
     else
         mdb_txn_abort(txn);
     for (size_t i = 0; rc == 0 && i < e->dead_count; i++) {

@@ -278,7 +278,7 @@ int tl_stream_sync(struct tl_stream *s)
 {
     send_off(s);
     wait_all(s);
-    if (s->error != 0)
+    if (s->error != 0 || s->synced == tl_stream_end(s))
         return s->error;
     s->stats.syncs++;
     if (fdatasync(s->fd) != 0)
