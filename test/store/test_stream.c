@@ -94,7 +94,7 @@ static void pieces_of_all_sizes(bool plain)
         assert_holds(&s, at[i], bytes, len);
     }
     tl_stream_stats(s.stream, &stats);
-    assert_int_equal(stats.syncs, PIECES / 50 + 1);
+    assert_int_equal(stats.syncs, PIECES / 50); /* the last one found nothing to do */
     assert_true(stats.written_bytes >= end && stats.written_bytes % BLOCK == 0);
     assert_true(!plain || (!stats.direct && !stats.ring));
     print_message("direct %d, ring %d\n", stats.direct, stats.ring);
