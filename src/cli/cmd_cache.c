@@ -77,6 +77,10 @@ static int show_stat(json_t *s)
     char used[CLI_UNIT_SIZE], limit[CLI_UNIT_SIZE], node[CLI_UNIT_SIZE], quota[CLI_UNIT_SIZE + 16];
     printf("values use %s of %s; the node's limit, with files, is %s\n", cli_bytes(used, cli_json_u64(s, "used_bytes")),
            cli_bytes(limit, cli_json_u64(s, "limit_bytes")), cli_bytes(node, cli_json_u64(s, "node_limit_bytes")));
+    const json_t *trees = json_object_get(s, "trees");
+    if (cli_json_u64(trees, "trees") > 0)
+        printf("%" PRIu64 " trees in shared memory use %s of it; they may have %s\n", cli_json_u64(trees, "trees"),
+               cli_bytes(used, cli_json_u64(trees, "bytes")), cli_bytes(limit, cli_json_u64(trees, "most_bytes")));
     struct cli_table *t = cli_table_new("|>values|>bytes|>memory|");
     const json_t *classes = json_object_get(s, "classes"), *job;
     const char *name;

@@ -23,7 +23,7 @@ static void keep_rate(const struct cli_tier *t)
 
 int cmd_down(const struct cli_verb *self, int argc, char **argv)
 {
-    struct cli_where w = {.timeout_ms = GRACE_MS};
+    struct cli_where w = {.timeout_ms = GRACE_MS, .keeps = true};
     int go = cli_where_parse(self, &w, "only this machine's daemons",
                              "send SIGTERM, then SIGKILL, to daemons still up after S seconds (10)", argc, argv);
     if (go != CLI_GO)
@@ -35,10 +35,14 @@ int cmd_down(const struct cli_verb *self, int argc, char **argv)
     int rc = cli_tier_load(&t, w.name, !w.here, &err);
     if (rc == 0 && !w.here)
         keep_rate(&t);
-    if (rc == 0)
+    t.keep_trees = w.keep_trees;
+    if (rc == 0) {
         rc = cli_stop(&t, w.here, CLI_CLEAR_ALL, w.timeout_ms, &err);
-    else if (rc == -ENOENT && w.here)
+        if (rc == 0 && !w.keep_trees) /* no daemon of it is left here */
+            cli_trees_remove(t.name, "--unused");
+    } else if (rc == -ENOENT && w.here) {
         rc = 0; /* nothing to end here */
+    }
     int code;
     if (rc < 0) {
         code = cli_report(&err, w.json);

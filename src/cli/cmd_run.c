@@ -182,23 +182,6 @@ static int run_in_tier(const struct run *r, const char *socket)
 
 /* ---- with a tier of its own ---- */
 
-/* What the tier kept in shared memory would be of use to nobody. */
-static void remove_trees(const char *tier)
-{
-    extern char **environ;
-    char path[TIERCEL_PATH_SIZE], remove[] = "remove", all[] = "--all";
-    char *argv[] = {path, remove, all, NULL};
-    struct tiercel_error err = {0};
-    pid_t child;
-    if (cli_helper("tiercel-tree", path, &err) < 0)
-        return; /* then nobody has made any */
-    setenv("TIERCEL_NAME", tier, 1);
-    if (posix_spawn(&child, path, NULL, NULL, argv, environ) != 0)
-        return;
-    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
-        continue;
-}
-
 static int run_own_tier(const struct run *r)
 {
     struct cli_tier t;
@@ -228,7 +211,7 @@ static int run_own_tier(const struct run *r)
             cli_profile_end(&profile, socket);
         if (cli_stop(&t, true, CLI_CLEAR_ALL, GRACE_MS, &err) < 0)
             cli_say("%s", err.message);
-        remove_trees(name);
+        cli_trees_remove(name, "--all"); /* they would be of use to nobody */
     }
     cli_args_fini(&a);
     cli_tier_fini(&t);

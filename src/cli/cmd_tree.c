@@ -66,5 +66,6 @@ int cmd_tree(const struct cli_verb *self, int argc, char **argv)
         return become(list_args);
     if (removing && argc == 2)
         return become(remove_args);
-    return cli_usage(self, "list, or fill or remove and a path; remove --all removes all");
+    return cli_usage(
+        self, "list, or fill or remove and a path; remove --all removes all, remove --unused those that nobody uses");
 }

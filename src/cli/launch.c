@@ -69,6 +69,8 @@ static void add_command(struct cli_args *a, const struct cli_tier *t, const char
     cli_args_add(a, "%s", t->name);
     cli_args_add(a, "--runtime");
     cli_args_add(a, "%s", t->runtime);
+    if (t->keep_trees && strcmp(verb, "down") == 0)
+        cli_args_add(a, "--keep-trees");
     if (timeout_ms < 0)
         return;
     cli_args_add(a, "--timeout");

@@ -48,11 +48,13 @@ static const struct cli_verb verbs[] = {
      "PATH: everything at and below it, an unpacked container image for example. A program's profile is what its\n"
      "starts with `tiercel run` have read; `run` warms by it, too. Nothing that programs use leaves the caches for it.",
      cmd_warm},
-    {"tree", group_use, "[OPTION]... fill PATH | list | remove PATH | remove --all",
+    {"tree", group_use, "[OPTION]... fill PATH | list | remove PATH | remove --all | remove --unused",
      "keep PATH whole in shared memory, for run --how bind, on this machine",
-     "`fill` fetches all files at and below PATH through the tier; it is not limited by the tier's cache. They stay, "
-     "also\n"
-     "when the tier has ended, until `remove`. `run` serves a PATH that is complete and has not changed without FUSE.",
+     "`fill` fetches all files at and below PATH through the tier. They count for the limit of the node's cache, and "
+     "stay\n"
+     "until `remove`, or until `down` finds nobody who uses them. `run` serves a PATH that is complete and has not "
+     "changed\n"
+     "without FUSE.",
      cmd_tree},
     {"profile", group_use, "list | show NAME | rm NAME", "what is known of programs' starts", NULL, cmd_profile},
     {"export", group_use, "[OPTION]... ARCHIVE PATH | ARCHIVE --profile P [PATH] | --http DIR [PATH]...",

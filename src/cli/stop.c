@@ -8,11 +8,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cli/tier.h"
@@ -288,4 +290,23 @@ int cli_stop(struct cli_tier *t, bool here_only, enum cli_clear clear, int grace
     if (here == 0 && elsewhere == 0)
         here = cli_tier_clear(t, clear, err);
     return elsewhere < 0 ? elsewhere : here;
+}
+
+/* ---- what a tier leaves in shared memory ---- */
+
+void cli_trees_remove(const char *tier, const char *which)
+{
+    extern char **environ;
+    char path[TIERCEL_PATH_SIZE], remove[] = "remove", option[16];
+    char *argv[] = {path, remove, option, NULL};
+    struct tiercel_error err = {0};
+    pid_t child;
+    if (cli_helper("tiercel-tree", path, &err) < 0)
+        return; /* then nobody has made any */
+    snprintf(option, sizeof option, "%s", which);
+    setenv("TIERCEL_NAME", tier, 1);
+    if (posix_spawn(&child, path, NULL, NULL, argv, environ) != 0)
+        return;
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
 }

@@ -103,6 +103,7 @@ struct cli_tier {
     bool munge;              /* keys go to daemons in MUNGE credentials, and lie in no file */
     char tierceld[TIERCEL_PATH_SIZE];
     pid_t srun_pid;        /* Slurm: the step's srun, which stays */
+    bool keep_trees;       /* `down` leaves them in shared memory, on the other machines, too */
     uint64_t srun_started; /* its start time in /proc, so that nobody else is taken for it */
 };
 void cli_tier_init(struct cli_tier *t); /* all zero, no lock */
@@ -191,6 +192,8 @@ int cli_ready_here(const struct cli_tier *t, uint64_t deadline_ms, struct tierce
 
 /* Ends every daemon of the tier, here and, unless here_only, on its other machines; then removes the directory. */
 int cli_stop(struct cli_tier *t, bool here_only, enum cli_clear clear, int grace_ms, struct tiercel_error *err);
+/* Removes this machine's trees of the tier: which is --all, or --unused, which says what stays. */
+void cli_trees_remove(const char *tier, const char *which);
 /* Ends this machine's daemons; *stopped counts them. */
 int cli_stop_here(const struct cli_tier *t, int grace_ms, unsigned *stopped, struct tiercel_error *err);
 /* Start time of a process in clock ticks since boot, 0: not there. */
@@ -207,6 +210,8 @@ int cli_up(struct cli_tier *t, const struct cli_daemon_options *o, int timeout_m
 struct cli_where {
     const char *name, *runtime;
     bool here, json;
+    bool keeps;      /* the verb has --keep-trees */
+    bool keep_trees; /* and it was said */
     int timeout_ms;
 };
 /* Parses a verb's options, which are these alone; the two texts are their help. As cli_parse. */

@@ -30,7 +30,8 @@ struct tl_local {
     uint64_t wanted;   /* version; 0: any */
     struct tl_attr at; /* of the file; version 0: not known yet */
     uint64_t got_bytes;
-    uint32_t uses; /* of this place: a late answer finds another number */
+    uint64_t tree_bytes; /* that count as a tree's while they are on their way */
+    uint32_t uses;       /* of this place: a late answer finds another number */
     uint32_t tries;
 };
 
@@ -39,24 +40,27 @@ static uint32_t index_of(const struct tl_daemon *d, const struct tl_local *l)
     return (uint32_t)(l - d->locals);
 }
 
-static void end(struct tl_local *l)
+/* whole: the file has its content. */
+static void end(struct tl_daemon *d, struct tl_local *l, bool whole)
 {
+    tl_trees_end(d, l->tree_bytes, whole);
     close(l->fd);
     *l = (struct tl_local){.uses = l->uses + 1};
 }
 
-static void fail(struct tl_local *l, int code)
+static void fail(struct tl_daemon *d, struct tl_local *l, int code)
 {
     struct tl_error err;
     if (code == -ENOSPC || code == -ENOMEM)
-        tl_error_set(&err, code, "%s: no room in shared memory for its content; make some, or raise its limit",
+        tl_error_set(&err, code,
+                     "%s: no room in shared memory for its content; make some, or raise its limit (df, tiercel cache)",
                      l->path);
     else if (code == -ESTALE)
         tl_error_set(&err, code, "%s: changes while it is read, or is another version; ask again", l->path);
     else
         tl_error_set(&err, code, "%s: %s", l->path, strerror(-code));
     struct tl_control *c = l->control;
-    end(l);
+    end(d, l, false);
     tl_control_fail(c, &err);
 }
 
@@ -100,13 +104,13 @@ static int put(struct tl_daemon *d, const struct tl_local *l, const struct tl_an
     return 0;
 }
 
-static void finish(struct tl_local *l)
+static void finish(struct tl_daemon *d, struct tl_local *l)
 {
     struct tl_control *c = l->control;
     struct stat st;
     if (fstat(l->fd, &st) != 0 ||
         ((uint64_t)st.st_size != l->got_bytes && ftruncate(l->fd, (off_t)l->got_bytes) != 0)) {
-        fail(l, -errno);
+        fail(d, l, -errno);
         return;
     }
     json_t *said = json_pack("{s:I}", "bytes", (json_int_t)l->got_bytes);
@@ -115,7 +119,7 @@ static void finish(struct tl_local *l)
         json_object_set_new(said, "mode", json_integer(l->at.mode));
         json_object_set_new(said, "mtime_ns", json_integer(l->at.mtime_ns));
     }
-    end(l);
+    end(d, l, true);
     tl_control_reply(c, 'r', said);
 }
 
@@ -126,20 +130,25 @@ static void listed(struct tl_daemon *d, struct tl_local *l, const struct tl_answ
     struct tl_listing_entry e;
     const char *name = strrchr(l->path, '/') + 1;
     if (tl_listing_reopen(&view, tl_arena_at(d->arena, a->refs[0].addr), a->refs[0].len) != 0)
-        fail(l, -EBADMSG);
+        fail(d, l, -EBADMSG);
     else if (tl_listing_find(&view, name, strlen(name), &e) != 0)
-        fail(l, -ENOENT);
+        fail(d, l, -ENOENT);
     else if (e.attr.status != 0)
-        fail(l, e.attr.status);
+        fail(d, l, e.attr.status);
     else if (!S_ISREG(e.attr.mode))
-        fail(l, S_ISDIR(e.attr.mode) ? -EISDIR : S_ISLNK(e.attr.mode) ? -ELOOP : -EINVAL);
+        fail(d, l, S_ISDIR(e.attr.mode) ? -EISDIR : S_ISLNK(e.attr.mode) ? -ELOOP : -EINVAL);
     else if (l->wanted != 0 && e.attr.version != l->wanted)
-        fail(l, -ESTALE);
+        fail(d, l, -ESTALE);
     else {
         l->at = e.attr;
         l->got_bytes = 0;
-        if (e.attr.size_bytes == 0)
-            finish(l);
+        tl_trees_end(d, l->tree_bytes, false); /* of a try before */
+        l->tree_bytes = 0;
+        int rc = tl_trees_begin(d, l->fd, l->path, e.attr.size_bytes, &l->tree_bytes);
+        if (rc != 0)
+            fail(d, l, rc);
+        else if (e.attr.size_bytes == 0)
+            finish(d, l);
         else
             ask(d, l);
     }
@@ -157,17 +166,17 @@ void tl_local_answer(struct tl_daemon *d, const struct tl_answer *a)
         l->alone = true;
         ask(d, l);
     } else if (a->status != 0) {
-        fail(l, a->status);
+        fail(d, l, a->status);
     } else if (l->blob == 0 && l->at.version == 0) {
         listed(d, l, a);
     } else {
         int rc = put(d, l, a, &l->got_bytes);
         if (rc != 0)
-            fail(l, rc);
+            fail(d, l, rc);
         else if (l->blob == 0 && l->got_bytes < l->at.size_bytes)
             ask(d, l);
         else
-            finish(l);
+            finish(d, l);
     }
 }
 
@@ -251,6 +260,6 @@ void tl_local_gone(struct tl_daemon *d, const struct tl_control *c)
     for (uint32_t i = 0; d->locals != NULL && i < TL_CONTROLS_MAX; i++)
         if (d->locals[i].control == c) {
             tl_drive_cancel(d, TL_FRONT_LOCAL, (uint64_t)d->locals[i].uses << 16 | i);
-            end(&d->locals[i]);
+            end(d, &d->locals[i], false);
         }
 }

@@ -2,7 +2,7 @@
 /* Life and limits of the daemon's values; see values.h.
  *
  * One limit a node: what values take is taken from the core's share. They may take a part of it (--values-share); the core gives way
- * as they grow, some chunks a step. */
+ * as they grow, some chunks a step. Trees in shared memory count, too (values_trees.c). */
 #include "daemon/values.h"
 
 #include <errno.h>
@@ -37,17 +37,17 @@ static uint64_t node_limit_max(const struct tl_daemon *d)
 
 uint64_t tl_values_limit(const struct tl_daemon *d)
 {
-    uint64_t bytes = d->pressure.limit_bytes / 100 * d->options.values_share;
+    uint64_t trees = tl_trees_bytes(d), rest = d->pressure.limit_bytes > trees ? d->pressure.limit_bytes - trees : 0;
+    uint64_t bytes = rest / 100 * d->options.values_share;
     return bytes < TL_CACHE_LIMIT_LEAST ? TL_CACHE_LIMIT_LEAST : bytes;
 }
 
 uint64_t tl_values_used(const struct tl_daemon *d)
 {
-    struct tl_cache_stats s;
-    if (d->values.cache == NULL)
-        return 0;
-    tl_cache_stats(d->values.cache, &s);
-    return s.used_bytes;
+    struct tl_cache_stats s = {.used_bytes = 0};
+    if (d->values.cache != NULL)
+        tl_cache_stats(d->values.cache, &s);
+    return s.used_bytes + tl_trees_bytes(d);
 }
 
 uint64_t tl_values_rest(const struct tl_daemon *d, uint64_t node_limit_bytes)
@@ -115,12 +115,20 @@ static void take_orphan(struct tl_daemon *d, uint32_t id, const struct tl_holds 
         tl_kept_drop(d, id);
         return;
     }
-    d->values.orphans[*count] = (struct tl_orphan){.holds = p, .pid = pid, .id = id, .reader = *count + 1};
+    d->values.orphans[*count] =
+        (struct tl_orphan){.holds = p, .pid = pid, .id = id, .reader = *count + 1, .dev = st.st_dev, .ino = st.st_ino};
     orphans[(*count)++] = p;
 }
 
+/* There are no values any more that they could hold. */
 static void forget_kept(struct tl_daemon *d)
 {
+    for (uint32_t i = 0; i < d->values.orphan_count; i++) {
+        munmap(d->values.orphans[i].holds, TL_HOLDS_BYTES);
+        tl_kept_drop(d, d->values.orphans[i].id);
+        d->values.orphans[i] = (struct tl_orphan){.holds = NULL};
+    }
+    d->values.orphan_count = 0;
     tl_kept_drop(d, TL_KEEPER_VALUES);
     tl_kept_drop(d, TL_KEEPER_DIRECTORY);
 }
@@ -132,12 +140,15 @@ void tl_values_start(struct tl_daemon *d)
     struct tl_cache_stats s;
     int *directory = d->kept[TL_KEEPER_DIRECTORY].fds, *values = d->kept[TL_KEEPER_VALUES].fds;
     d->values.scrub_cursor = UINT64_MAX;
+    tl_trees_open(d);
     if (d->options.keeper_fd < 0)
         return;
     for (uint32_t id = TL_KEEPER_HOLDERS; id < TL_KEEPER_HOLDERS + TL_KEEPER_HOLDERS_MAX; id++)
         take_orphan(d, id, orphans, &d->values.orphan_count);
-    if (directory[0] < 0 || directory[1] < 0 || values[0] < 0)
+    if (directory[0] < 0 || directory[1] < 0 || values[0] < 0) {
+        forget_kept(d);
         return;
+    }
     const struct tl_cache_config config = {.limit_bytes = tl_values_limit(d),
                                            .limit_max_bytes = UINT64_MAX,
                                            .evicting = tl_lower_evicting,
@@ -173,6 +184,7 @@ void tl_values_close(struct tl_daemon *d)
         if (d->values.orphans[i].holds != NULL)
             munmap(d->values.orphans[i].holds, TL_HOLDS_BYTES);
     tl_lower_close(d);
+    tl_trees_close(d);
     tl_cache_free(d->values.cache);
     d->values.cache = NULL;
 }
@@ -208,6 +220,8 @@ static void share_out(struct tl_daemon *d)
     if (apart < step)
         return;
     v->taken_bytes = used;
+    if (v->cache != NULL)
+        (void)!tl_cache_set_limit(v->cache, tl_values_limit(d), NULL); /* pins may keep more than that */
     tl_node_set_limit(d->node, tl_values_rest(d, d->pressure.limit_bytes));
 }
 
@@ -215,9 +229,12 @@ void tl_values_tick(struct tl_daemon *d)
 {
     struct tl_values *v = &d->values;
     look_at_orphans(d);
+    tl_trees_tick(d);
     v->busy = false;
-    if (v->cache == NULL)
+    if (v->cache == NULL) {
+        share_out(d);
         return;
+    }
     bool more = tl_lower_go_on(d);
     for (uint32_t i = 0; i < TL_SESSIONS_MAX; i++)
         if (v->sessions[i] != NULL && tl_session_go_on(d, i))
@@ -253,6 +270,13 @@ int tl_values_set_limit(struct tl_daemon *d, uint64_t bytes, struct tl_error *er
             "a limit of %llu bytes is out of range: choose %llu to %llu, which is what this machine, or "
             "the job's control group, has",
             (unsigned long long)bytes, (unsigned long long)least, (unsigned long long)most);
+    tl_trees_look(d);
+    if (bytes < tl_trees_bytes(d) + least)
+        return tl_error_set(
+            err, -EBUSY,
+            "trees in shared memory have %llu bytes, and %llu more are the least: remove some first (tiercel "
+            "tree list, remove), or choose more than that",
+            (unsigned long long)tl_trees_bytes(d), (unsigned long long)least);
     uint64_t old = d->pressure.limit_bytes, configured = d->pressure.configured_bytes;
     d->pressure.configured_bytes = d->pressure.limit_bytes = bytes;
     int rc = d->values.cache == NULL ? 0 : tl_cache_set_limit(d->values.cache, tl_values_limit(d), err);

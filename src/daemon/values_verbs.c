@@ -71,6 +71,12 @@ static json_t *jobs_json(const struct tl_cache *cache)
     return list;
 }
 
+static json_t *trees_json(const struct tl_daemon *d)
+{
+    return json_pack("{s:I, s:I, s:I}", "trees", (json_int_t)d->values.trees.count, "bytes",
+                     (json_int_t)tl_trees_bytes(d), "most_bytes", (json_int_t)tl_trees_most(d));
+}
+
 static json_t *stat_json(struct tl_daemon *d)
 {
     struct tl_cache_stats s;
@@ -81,6 +87,8 @@ static json_t *stat_json(struct tl_daemon *d)
         (json_int_t)s.used_bytes, "table_bytes", (json_int_t)s.table_bytes, "free_bytes", (json_int_t)s.free_bytes,
         "held_bytes", (json_int_t)s.held_bytes, "record_bytes", (json_int_t)s.record_bytes, "record_live_bytes",
         (json_int_t)s.record_live_bytes, "values_max", (json_int_t)s.entries_max);
+    tl_trees_look(d);
+    json_object_set_new(o, "trees", trees_json(d));
     json_t *counters = json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "puts", (json_int_t)s.puts, "put_bytes",
         (json_int_t)s.put_bytes, "replaced", (json_int_t)s.replaced, "evictions", (json_int_t)s.evictions,
@@ -103,6 +111,20 @@ static json_t *stat_json(struct tl_daemon *d)
 static void sub_stat(struct tl_daemon *d, struct tl_control *c)
 {
     tl_control_reply(c, 'r', stat_json(d));
+}
+
+/* cache trees [BYTES]: what trees in shared memory take; an error if they may not take so much more. */
+static void sub_trees(struct tl_daemon *d, struct tl_control *c)
+{
+    uint64_t bytes = 0;
+    struct tl_error err;
+    int rc = tl_control_arg(c, 2) == NULL || parse_number(tl_control_arg(c, 2), &bytes)
+                 ? tl_trees_room(d, bytes, &err)
+                 : tl_error_set(&err, -EINVAL, "cache trees wants a number of bytes");
+    if (rc != 0)
+        tl_control_fail(c, &err);
+    else
+        tl_control_reply(c, 'r', trees_json(d));
 }
 
 /* cache open, with one end of a pair of sockets (cache/wire.h). */
@@ -266,19 +288,21 @@ void tl_verb_cache(struct tl_daemon *d, struct tl_control *c)
     static const struct {
         const char *name;
         void (*run)(struct tl_daemon *d, struct tl_control *c);
-    } subs[] = {{"open", sub_open}, {"stat", sub_stat},  {"limit", sub_limit}, {"quota", sub_quota},
-                {"pins", sub_pins}, {"list", sub_list},  {"class", sub_class}, {"drop", sub_drop},
-                {"note", sub_note}, {"scrub", sub_scrub}};
+        bool alone; /* there need not be values for it */
+    } subs[] = {{"open", sub_open, false},   {"stat", sub_stat, false}, {"limit", sub_limit, false},
+                {"quota", sub_quota, false}, {"pins", sub_pins, false}, {"list", sub_list, false},
+                {"class", sub_class, false}, {"drop", sub_drop, false}, {"note", sub_note, false},
+                {"scrub", sub_scrub, false}, {"trees", sub_trees, true}};
     const char *what = tl_control_arg(c, 1);
     struct tl_error err = {0};
     for (size_t i = 0; what != NULL && i < sizeof subs / sizeof *subs; i++) {
         if (strcmp(what, subs[i].name) != 0)
             continue;
-        if (tl_values_need(d, &err) != 0)
+        if (!subs[i].alone && tl_values_need(d, &err) != 0)
             tl_control_fail(c, &err);
         else
             subs[i].run(d, c);
         return;
     }
-    fail(c, -EINVAL, "cache wants open, stat, limit, quota, pins, list, class, drop, note or scrub");
+    fail(c, -EINVAL, "cache wants open, stat, limit, quota, pins, list, class, drop, note, scrub or trees");
 }

@@ -92,10 +92,11 @@ static json_t *memory_json(struct tl_daemon *d)
 {
     struct tl_arena_stats a;
     tl_arena_stats(d->arena, &a);
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "rss_bytes", status_bytes("VmRSS"), "private_bytes",
+    tl_trees_look(d);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "rss_bytes", status_bytes("VmRSS"), "private_bytes",
                      status_bytes("RssAnon"), "file_bytes", status_bytes("RssFile"), "cached_bytes",
                      (json_int_t)a.live_bytes, "arena_bytes", (json_int_t)a.page_bytes, "limit_bytes",
-                     (json_int_t)d->options.cache_size_bytes);
+                     (json_int_t)d->options.cache_size_bytes, "trees_bytes", (json_int_t)tl_trees_bytes(d));
 }
 
 static void verb_stat(struct tl_daemon *d, struct tl_control *c)

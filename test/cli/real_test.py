@@ -107,7 +107,7 @@ class Local(Case):
         self.ok("tree", "remove", self.dir + "/app")
         self.assertFalse(os.path.exists(path))
         self.ok("tree", "fill", self.dir + "/app")
-        self.ok("down")
+        self.ok("down", "--keep-trees")
         self.assertIn("complete", self.ok("tree", "list"))  # it outlives the tier
         self.ok("tree", "remove", "--all")
         self.assertEqual(self.ok("tree", "list"), "")

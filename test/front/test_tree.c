@@ -241,6 +241,60 @@ static void a_filled_tree_is_complete_and_needs_no_daemon(void **state)
     scene_free(&s);
 }
 
+static void what_is_not_to_have_room_is_not_brought(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct tl_error err = {.code = 0};
+    struct tl_tree_use use = {0};
+    char folder[256];
+    scene_new(&s);
+    use_tree(&s);
+    assert_int_equal(tl_tree_folder(s.daemon.socket, folder, sizeof folder, &err), 0);
+    tl_tree_count(folder, &use);
+    assert_int_equal(use.trees, 1);
+    uint64_t names = use.bytes;
+    assert_true(names > 0 && names < 65536);
+    atomic_store(&s.daemon.shared->most, BIG_SIZE - 1);
+    assert_int_equal(tl_tree_fill(s.tree, NULL, NULL, &err), -ENOSPC); /* as a whole, before the first file */
+    assert_int_equal(tl_tree_fault(s.tree, "big"), -ENOSPC);
+    assert_int_equal(content(&s, "big"), -EACCES);
+    assert_int_equal(atomic_load(&s.daemon.shared->fetches), 0);
+    assert_int_equal(tl_tree_fault(s.tree, "file"), 0);
+    use = (struct tl_tree_use){0};
+    tl_tree_count(folder, &use);
+    assert_int_equal(use.bytes, names + 4096);
+    atomic_store(&s.daemon.shared->most, BIG_SIZE + 6 * 4096);
+    assert_int_equal(tl_tree_fill(s.tree, NULL, NULL, &err), 0);
+    use = (struct tl_tree_use){0};
+    tl_tree_count(folder, &use);
+    assert_int_equal(use.bytes, names + BIG_SIZE + 4 * 4096); /* file, script, fixed, sub/below */
+    assert_int_equal(use.complete, 1);
+    scene_free(&s);
+}
+
+static void a_descriptor_tells_which_folder_its_tree_is_in(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct tl_error err = {.code = 0};
+    char folder[256], found[256], path[512], other[512];
+    scene_new(&s);
+    use_tree(&s);
+    assert_int_equal(tl_tree_folder(s.daemon.socket, folder, sizeof folder, &err), 0);
+    snprintf(path, sizeof path, "%s/file", tl_tree_path(s.tree));
+    snprintf(other, sizeof other, "%s/file", s.source);
+    int fd = open(path, O_PATH | O_CLOEXEC), source_fd = open(other, O_PATH | O_CLOEXEC);
+    assert_true(fd >= 0 && source_fd >= 0);
+    assert_int_equal(tl_tree_folder_of(fd, other, found, sizeof found), 0);
+    assert_string_equal(found, folder);
+    assert_int_equal(tl_tree_folder_of(fd, "/x/file", found, sizeof found), -ENOENT);
+    assert_int_equal(tl_tree_folder_of(source_fd, other, found, sizeof found), -ENOENT);
+    close(fd);
+    close(source_fd);
+    scene_free(&s);
+}
+
 /* ---- several at once, and some that die ---- */
 
 static pid_t fault_in_child(struct scene *s, const char *name)
@@ -556,6 +610,8 @@ int main(void)
         cmocka_unit_test(a_skeleton_has_all_names_and_no_content),
         cmocka_unit_test(a_fault_fills_one_file_once),
         cmocka_unit_test(a_filled_tree_is_complete_and_needs_no_daemon),
+        cmocka_unit_test(what_is_not_to_have_room_is_not_brought),
+        cmocka_unit_test(a_descriptor_tells_which_folder_its_tree_is_in),
         cmocka_unit_test(two_processes_fill_it_once),
         cmocka_unit_test(who_is_killed_half_way_leaves_it_unreadable),
         cmocka_unit_test(threads_fill_each_file_once),

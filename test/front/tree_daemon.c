@@ -188,6 +188,14 @@ static _Noreturn void serve(struct tree_daemon *d, int client)
             reply(client, TL_CONTROL_RESULT, json);
             continue;
         }
+        if (strcmp(verb, "cache") == 0) {
+            uint64_t most = atomic_load(&d->shared->most);
+            if (most != 0 && strtoull(version, NULL, 10) > most)
+                refuse(client, ENOSPC);
+            else
+                reply(client, TL_CONTROL_RESULT, "{}");
+            continue;
+        }
         check(fd >= 0);
         if (strcmp(verb, "list") == 0) {
             atomic_fetch_add(&d->shared->lists, 1);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* A daemon for tests of trees: knows `list` and `fetch`, and answers them from the file system. A process for each connection. */
+/* A daemon for tests of trees: knows `list`, `fetch` and `cache trees`, and answers them from the file system. A process for each connection. */
 #ifndef TL_TEST_FRONT_TREE_DAEMON_H
 #define TL_TEST_FRONT_TREE_DAEMON_H
 
@@ -15,6 +15,7 @@ struct tree_daemon {
         _Atomic int lists, fetches;
         _Atomic unsigned changes; /* what ping says */
         _Atomic int fail;         /* errno for the fetches to come; 0: none */
+        _Atomic uint64_t most;    /* bytes that trees may have; 0: any number */
         _Atomic int closed;       /* so many connections are closed at once, as by a daemon that has too many */
         _Atomic int halves;       /* so many fetches stop in the middle, post `half` and wait for `go` */
         sem_t half, go;

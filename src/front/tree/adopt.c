@@ -103,6 +103,7 @@ static int write_index(const char *stage, const char *source)
         rc = tl_index_map(stage, &head);
     if (rc == 0) {
         atomic_store(&head->left, 0);
+        atomic_store(&head->filled, tl_index_bytes_all(head));
         atomic_store(&head->attributes, 1);
     }
     tl_index_unmap(head);

@@ -20,8 +20,41 @@
 #define FETCH_TIMEOUT_MS    60000u /* and in addition: */
 #define FETCH_BYTES_EACH_MS 1024u
 #define TRIES               13 /* 8 seconds in all */
+#define ROOM_TIMEOUT_MS     30000u
+#define LARGE                                                                                                          \
+    (1u << 20) /* bytes of a file for which room is asked for before it is made: the daemon counts smaller ones, too */
 
 /* ---- asking the daemon ---- */
+
+int tl_fill_room(int control, uint64_t bytes, struct tl_error *err)
+{
+    char text[24], answer[512];
+    snprintf(text, sizeof text, "%" PRIu64, bytes);
+    const char *const args[] = {"cache", "trees", text, NULL};
+    int rc = tl_control_ask(control, args, -1, ROOM_TIMEOUT_MS, answer, sizeof answer, err);
+    return rc == -ENOSPC ? rc : 0;
+}
+
+/* All memory first: a file with holes would give SIGBUS to who maps it when memory has run out. */
+static int reserve_once(int fd, const struct tl_index_file *f)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    if ((uint64_t)st.st_size != f->size_bytes && ftruncate(fd, (off_t)f->size_bytes) != 0)
+        return -errno; /* somebody was killed while he found it to be longer */
+    if (fallocate(fd, 0, 0, (off_t)f->size_bytes) == 0)
+        return 0;
+    return errno == EINTR ? -EAGAIN : -errno;
+}
+
+static int reserve(int fd, const struct tl_index_file *f)
+{
+    int rc = reserve_once(fd, f);
+    for (int i = 0; rc == -EAGAIN && i < 100; i++) /* interrupted by a signal of the program's own */
+        rc = reserve_once(fd, f);
+    return rc;
+}
 
 static int fetch_over(int control, const char *source, const struct tl_index_file *f, int fd)
 {
@@ -30,7 +63,11 @@ static int fetch_over(int control, const char *source, const struct tl_index_fil
     snprintf(version, sizeof version, "%" PRIu64, f->version);
     const char *const args[] = {"fetch", source, version, NULL};
     uint64_t timeout_ms = FETCH_TIMEOUT_MS + f->size_bytes / FETCH_BYTES_EACH_MS;
-    int rc = tl_control_ask(control, args, fd, timeout_ms < UINT32_MAX ? (unsigned)timeout_ms : UINT32_MAX, answer,
+    int rc = f->size_bytes >= LARGE ? tl_fill_room(control, f->size_bytes, &err) : 0;
+    if (rc == 0)
+        rc = reserve(fd, f);
+    if (rc == 0)
+        rc = tl_control_ask(control, args, fd, timeout_ms < UINT32_MAX ? (unsigned)timeout_ms : UINT32_MAX, answer,
                             sizeof answer, &err);
     if (rc == 0 &&
         (tl_control_number(answer, "bytes") != f->size_bytes || tl_control_number(answer, "version") != f->version))
@@ -103,19 +140,6 @@ static int set_times(int fd, const struct tl_index_file *f)
     return futimens(fd, times) == 0 ? 0 : -errno;
 }
 
-/* All memory first: a file with holes would give SIGBUS to who maps it when memory has run out. */
-static int reserve(int fd, const struct tl_index_file *f)
-{
-    struct stat st;
-    if (fstat(fd, &st) != 0)
-        return -errno;
-    if ((uint64_t)st.st_size != f->size_bytes && ftruncate(fd, (off_t)f->size_bytes) != 0)
-        return -errno; /* somebody was killed while he found it to be longer */
-    if (fallocate(fd, 0, 0, (off_t)f->size_bytes) == 0)
-        return 0;
-    return errno == EINTR ? -EAGAIN : -errno;
-}
-
 /* Under the file's lock. */
 static int fill(const struct tl_tree *t, int control, struct tl_index_head *index, const char *path,
                 const struct stat *st, const struct tl_index_file *f)
@@ -124,11 +148,7 @@ static int fill(const struct tl_tree *t, int control, struct tl_index_head *inde
     if (fd < 0)
         return fd;
     const char *source = path + strlen(t->prefix);
-    int rc = reserve(fd, f);
-    for (int i = 0; rc == -EAGAIN && i < 100; i++) /* interrupted by a signal of the program's own */
-        rc = reserve(fd, f);
-    if (rc == 0)
-        rc = control >= 0 ? fetch_over(control, source, f, fd) : fetch(t, source, f, fd);
+    int rc = control >= 0 ? fetch_over(control, source, f, fd) : fetch(t, source, f, fd);
     if (rc != 0)
         make_absent(fd, f);
     int times = set_times(fd, f);
@@ -140,6 +160,7 @@ static int fill(const struct tl_tree *t, int control, struct tl_index_head *inde
     if (chmod(path, f->mode) != 0)
         return -errno;
     atomic_fetch_sub(&index->left, 1);
+    atomic_fetch_add(&index->filled, tl_index_bytes(f));
     return 0;
 }
 

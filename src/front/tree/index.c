@@ -10,7 +10,10 @@
 
 #include "front/tree/internal.h"
 
-static const char magic[8] = "TLTREE2";
+#define PAGE 4096u
+#define NAME 1024u /* what tmpfs needs for a file without content, about */
+
+static const char magic[8] = "TLTREE3";
 
 static int by_ino(const void *a, const void *b)
 {
@@ -58,6 +61,24 @@ int tl_index_write(const char *path, const char *source, uint64_t names, struct 
         close(fd);
     free(h);
     return rc;
+}
+
+uint64_t tl_index_bytes(const struct tl_index_file *f)
+{
+    return waits_for_content(f) ? (f->size_bytes + PAGE - 1) / PAGE * PAGE : 0;
+}
+
+uint64_t tl_index_bytes_all(const struct tl_index_head *h)
+{
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < h->count; i++)
+        sum += tl_index_bytes(&h->files[i]);
+    return sum;
+}
+
+uint64_t tl_index_taken(const struct tl_index_head *h)
+{
+    return atomic_load(&h->filled) + h->count * (NAME + sizeof h->files[0]);
 }
 
 static size_t size_of(uint64_t count)

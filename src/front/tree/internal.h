@@ -57,6 +57,7 @@ struct tl_index_head {
     uint64_t names;              /* digest of all names and what they were at the source */
     _Atomic uint64_t seen;       /* the daemon's `changes` when that was last compared; 0: never */
     _Atomic int64_t left;        /* files that are not whole; 0 or less: none */
+    _Atomic uint64_t filled;     /* bytes of memory of those that are */
     _Atomic uint32_t attributes; /* the extended attributes of all are there, too */
     _Atomic uint32_t gone;       /* the tree has been replaced or removed */
     _Atomic uint32_t stale;      /* a file has changed at the source: make it anew when it is next opened */
@@ -69,9 +70,21 @@ int tl_index_write(const char *path, const char *source, uint64_t names, struct 
                    size_t count) TL_MUST_CHECK;
 /* Maps dir's index, shared with all who use the tree. -ENOENT, -EBADMSG (damaged, or of another release), -errno. */
 int tl_index_map(const char *dir, struct tl_index_head **out) TL_MUST_CHECK;
+/* What the content of this file takes when it is there. */
+uint64_t tl_index_bytes(const struct tl_index_file *f);
+/* And that of all files. */
+uint64_t tl_index_bytes_all(const struct tl_index_head *h);
+/* What the tree takes now, names included. */
+uint64_t tl_index_taken(const struct tl_index_head *h);
 void tl_index_unmap(struct tl_index_head *h); /* NULL is fine */
 /* NULL: no file of the skeleton. */
 const struct tl_index_file *tl_index_find(const struct tl_index_head *h, uint64_t ino);
+
+/* ---- users.c ---- */
+
+/* A process that uses what lies below dir, as far as can be seen: it is there with its working directory, its files or memory, or in a
+ * mount over another path. 0: none. */
+int tl_place_user(const char *dir);
 
 /* ---- blob.c ---- */
 
@@ -113,6 +126,9 @@ struct tl_tree_view *tl_tree_look(struct tl_tree *t);
 int tl_tree_exchange(const struct tl_place *p, const char *beside, struct tl_error *err) TL_MUST_CHECK;
 
 /* ---- fill.c ---- */
+
+/* Whether the daemon lets trees grow by so much. 0; -ENOSPC with a sentence. A daemon that cannot say so says yes. */
+int tl_fill_room(int control, uint64_t bytes, struct tl_error *err) TL_MUST_CHECK;
 
 /* Makes the regular file at path (absolute, in the tree) whole, unless it is. control: a connection to the daemon, or -1.
  * 0 or -errno. */

@@ -3,7 +3,7 @@
  *
  *   tiercel-tree fill --socket CONTROL_SOCKET PATH    makes the tree of PATH complete
  *   tiercel-tree list [--json]
- *   tiercel-tree remove PATH | --all
+ *   tiercel-tree remove PATH | --all | --unused       --unused: says which are left, and who uses them
  *
  * The tier is the one of $TIERCEL_NAME, or the job's. Exit codes: 0, 1 (with a sentence), 2 (usage). */
 #include <dirent.h>
@@ -70,22 +70,22 @@ static int fill(const char *socket, const char *path)
 
 static void print_tree(const char *dir, const struct tl_index_head *index, bool json, bool first)
 {
-    uint64_t bytes = 0, waiting = 0;
+    uint64_t bytes = 0, waiting = 0, taken = tl_index_taken(index);
     int64_t left = atomic_load(&index->left);
     for (uint64_t i = 0; i < index->count; i++)
         bytes += index->files[i].size_bytes;
     waiting = left > 0 ? (uint64_t)left : 0;
     if (!json) {
-        printf("%-9s %8" PRIu64 " files %9" PRIu64 " MB  %s\n", waiting == 0 ? "complete" : "in part", index->count,
-               bytes / 1000000, index->source);
+        printf("%-9s %8" PRIu64 " files %9" PRIu64 " MB, in memory %9" PRIu64 " MB  %s\n",
+               waiting == 0 ? "complete" : "in part", index->count, bytes / 1000000, taken / 1000000, index->source);
         return;
     }
     printf("%s{\"source\": \"", first ? "" : ", ");
     for (const char *s = index->source; *s != '\0'; s++)
         printf(*s == '"' || *s == '\\' ? "\\%c" : (unsigned char)*s < 0x20 ? "\\u%04x" : "%c", *s);
-    printf("\", \"complete\": %s, \"files\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"missing\": %" PRIu64
-           ", \"path\": \"%s/root\"}",
-           waiting == 0 ? "true" : "false", index->count, bytes, waiting, dir);
+    printf("\", \"complete\": %s, \"files\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"memory_bytes\": %" PRIu64
+           ", \"missing\": %" PRIu64 ", \"path\": \"%s/root\"}",
+           waiting == 0 ? "true" : "false", index->count, bytes, taken, waiting, dir);
 }
 
 static int list(bool json)
@@ -131,6 +131,64 @@ static int remove_all(void)
     return 0;
 }
 
+/* Takes the tree away, unless somebody uses it. */
+static bool remove_unused(const struct tl_place *p, const char *name)
+{
+    char path[PATH_MAX], beside[PATH_MAX];
+    struct tl_index_head *index;
+    snprintf(path, sizeof path, "%s/%s", p->tier_dir, name);
+    snprintf(beside, sizeof beside, "%s/new-%d", p->tier_dir, (int)getpid());
+    if (tl_index_map(path, &index) != 0)
+        return true;
+    bool imported = index->names == TL_INDEX_IMPORTED; /* nobody could make it anew */
+    int user = imported ? 0 : tl_place_user(path);
+    bool gone = !imported && user == 0 && rename(path, beside) == 0;
+    if (gone)
+        atomic_store(&index->gone, 1);
+    else if (imported)
+        fprintf(stderr,
+                "tiercel: the tree of %s came from an archive, and stays, %" PRIu64
+                " MB in shared memory; else: tiercel tree remove %s\n",
+                index->source, tl_index_taken(index) / 1000000, index->source);
+    else
+        fprintf(stderr,
+                "tiercel: the tree of %s stays, %" PRIu64
+                " MB in shared memory: process %d uses it, or may; later: tiercel tree remove %s\n",
+                index->source, tl_index_taken(index) / 1000000, user, index->source);
+    tl_index_unmap(index);
+    if (gone)
+        tl_place_erase(beside);
+    return gone;
+}
+
+/* Under the tier's lock, so that nobody opens one meanwhile. */
+static int remove_all_unused(void)
+{
+    struct tl_place p;
+    struct tl_error err = {.code = 0};
+    bool all = true;
+    if (tl_place_find(&p, NULL, "/", false, &err) != 0)
+        return err.code == -ENOENT ? 0 : report(&err);
+    int lock = tl_place_lock(&p, &err);
+    if (lock < 0)
+        return report(&err);
+    tl_place_tidy(&p);
+    DIR *dir = opendir(p.tier_dir);
+    for (struct dirent *e = dir != NULL ? readdir(dir) : NULL; e != NULL; e = readdir(dir))
+        if (e->d_name[0] != '.' && strncmp(e->d_name, "import-", 7) != 0 && !remove_unused(&p, e->d_name))
+            all = false;
+    if (dir != NULL)
+        closedir(dir);
+    if (all) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/lock", p.tier_dir);
+        (void)unlink(path);
+        (void)rmdir(p.tier_dir); /* an import may be on its way there */
+    }
+    close(lock);
+    return 0;
+}
+
 static int remove_one(const char *path)
 {
     struct tl_error err = {.code = 0};
@@ -145,8 +203,10 @@ int main(int argc, char **argv)
     if (argc >= 2 && argc <= 3 && strcmp(argv[1], "list") == 0 && (argc == 2 || strcmp(argv[2], "--json") == 0))
         return list(argc == 3);
     if (argc == 3 && strcmp(argv[1], "remove") == 0)
-        return strcmp(argv[2], "--all") == 0 ? remove_all() : remove_one(argv[2]);
-    fprintf(stderr, "usage: tiercel-tree fill --socket SOCKET PATH | list [--json] | remove PATH | remove --all\n"
+        return strcmp(argv[2], "--all") == 0      ? remove_all()
+               : strcmp(argv[2], "--unused") == 0 ? remove_all_unused()
+                                                  : remove_one(argv[2]);
+    fprintf(stderr, "usage: tiercel-tree fill --socket SOCKET PATH | list [--json] | remove PATH | --all | --unused\n"
                     "People use it through: tiercel tree\n");
     return 2;
 }

@@ -125,6 +125,27 @@ static void tier_name(const char *socket, char *out, size_t size)
     }
 }
 
+/* -EINVAL: that cannot be a folder's name. */
+static int check_name(const char *tier, struct tl_error *err)
+{
+    if (tier[0] == '\0' || strchr(tier, '/') != NULL || tier[0] == '.')
+        return tl_error_set(err, -EINVAL, "the tier's name \"%s\" cannot be a folder's; choose another with --name",
+                            tier);
+    return 0;
+}
+
+int tl_tree_folder(const char *socket, char *out, size_t size, struct tl_error *err)
+{
+    char base[PATH_MAX / 4], tier[128];
+    int rc = find_base(base, sizeof base, err);
+    tier_name(socket, tier, sizeof tier);
+    if (rc == 0)
+        rc = check_name(tier, err);
+    if (rc == 0 && snprintf(out, size, "%s/%s", base, tier) >= (int)size)
+        rc = tl_error_set(err, -ENAMETOOLONG, "TIERCEL_TREE_DIR is too long; choose a shorter one");
+    return rc;
+}
+
 int tl_place_find(struct tl_place *out, const char *socket, const char *source, bool make, struct tl_error *err)
 {
     char base[PATH_MAX / 4], tier[128];
@@ -132,10 +153,9 @@ int tl_place_find(struct tl_place *out, const char *socket, const char *source, 
     if (rc != 0)
         return rc;
     tier_name(socket, tier, sizeof tier);
-    if (tier[0] == '\0' || strchr(tier, '/') != NULL || tier[0] == '.')
-        return tl_error_set(err, -EINVAL, "the tier's name \"%s\" cannot be a folder's; choose another with --name",
-                            tier);
-    rc = own_folder(base, make, err);
+    rc = check_name(tier, err);
+    if (rc == 0)
+        rc = own_folder(base, make, err);
     if (rc == 0)
         rc = check_memory(base, err);
     int n = snprintf(out->tier_dir, sizeof out->tier_dir, "%s/%s", base, tier);

@@ -57,6 +57,19 @@ int tl_tree_stage(char *stage, size_t size, struct tl_error *err) TL_MUST_CHECK;
 int tl_tree_adopt(const char *stage, const char *source, struct tl_error *err) TL_MUST_CHECK;
 void tl_tree_unstage(const char *stage);
 
+/* What trees take of a node's memory. */
+struct tl_tree_use {
+    uint32_t trees, complete;
+    uint64_t bytes;
+};
+
+/* The folder in which the trees of the tier with this control socket lie, if there are any. 0, -errno with a sentence. */
+int tl_tree_folder(const char *socket, char *out, size_t size, struct tl_error *err) TL_MUST_CHECK;
+/* The same of a descriptor, if it is of the file that stands for path in a tree. 0, -ENOENT. */
+int tl_tree_folder_of(int fd, const char *path, char *out, size_t size) TL_MUST_CHECK;
+/* Adds up what the trees in such a folder take, as far as their content is there. */
+void tl_tree_count(const char *folder, struct tl_tree_use *use);
+
 /* Takes away the tree of source; running programs keep what they have open. 0, -ENOENT, -errno with a sentence. */
 int tl_tree_remove(const char *source, struct tl_error *err) TL_MUST_CHECK;
 

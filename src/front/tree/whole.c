@@ -64,7 +64,7 @@ static void account(struct whole *w, const struct name *n, int rc)
     if (rc != 0 && w->rc == 0)
         w->rc = tl_error_set(w->err, rc, "cannot keep %s in shared memory: %s%s", n->path + strlen(w->tree->prefix),
                              strerror(-rc),
-                             rc == -ENOSPC   ? "; make room (df /dev/shm), or name a smaller folder"
+                             rc == -ENOSPC   ? "; make room (df /dev/shm, tiercel cache), or name a smaller folder"
                              : rc == -ESTALE ? "; it has changed at the source: try again"
                                              : "; see the daemon's log");
     pthread_mutex_unlock(&w->lock);
@@ -109,6 +109,16 @@ static void work_together(struct whole *w, int control, void (*told)(void *ctx, 
         pthread_join(helpers[--count], NULL);
 }
 
+/* All at once, before anything is brought in vain. */
+static int ask_room(struct tl_tree *t, int control, struct tl_error *err)
+{
+    const struct tl_tree_view *view = tl_tree_look(t);
+    if (view == NULL)
+        return 0; /* it is gone: filling it will say so */
+    uint64_t all = tl_index_bytes_all(view->index), there = atomic_load(&view->index->filled);
+    return all > there ? tl_fill_room(control, all - there, err) : 0;
+}
+
 int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint64_t bytes), void *ctx,
                  struct tl_error *err)
 {
@@ -117,10 +127,11 @@ int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint
     int control = t->socket[0] != '\0' ? tl_control_connect(t->socket, err) : -1;
     if (t->socket[0] != '\0' && control < 0)
         return control;
-    w.walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    if (w.walk == NULL)
+    w.rc = control >= 0 ? ask_room(t, control, err) : 0;
+    w.walk = w.rc == 0 ? fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL) : NULL;
+    if (w.rc == 0 && w.walk == NULL)
         w.rc = tl_error_set(err, -errno, "cannot walk through %s: %s", t->path, strerror(errno));
-    else
+    if (w.rc == 0)
         work_together(&w, control, told, ctx);
     if (w.rc == 0 && told != NULL)
         told(ctx, w.files, w.bytes);
@@ -131,6 +142,7 @@ int tl_tree_fill(struct tl_tree *t, void (*told)(void *ctx, uint64_t files, uint
     struct tl_tree_view *view = w.rc == 0 ? tl_tree_look(t) : NULL;
     if (view != NULL) {
         atomic_store(&view->index->left, 0); /* who was killed between a file and its count made it too large */
+        atomic_store(&view->index->filled, tl_index_bytes_all(view->index));
         atomic_store(&view->index->attributes, 1);
     }
     return w.rc;
