@@ -9,9 +9,12 @@
  * It is a cache: what was put may be gone at any time, except what is pinned.
  *
  * Threads: tiercel_cache_get, _has and _release may be called by any number of threads at once; the others by one at a time. After
- * fork, a child may do the former, and parent and child share what they hold. When the daemon goes away, what was there can
- * still be read; calls that need the daemon give -ECONNRESET: open another one, which sees the values again once the daemon's
- * keeper has started the next daemon. Conventions as in tiercel.h. */
+ * fork, a child may do the former, and parent and child share what they hold.
+ *
+ * When the daemon goes away, what was there can still be read, and what is held stays. The call during which it went gives -ECONNRESET,
+ * and so do all that need it until the next one is there (its keeper starts it within a second; `tiercel restart`): then they go on by
+ * themselves, with the values that it adopted. Fills that were on their way are lost: each of them has to be told so first, by
+ * -ECONNRESET of its commit or abort. After eight daemons that began with nothing: open another one. Conventions as in tiercel.h. */
 #ifndef TIERCEL_CACHE_H
 #define TIERCEL_CACHE_H
 

@@ -30,6 +30,7 @@ enum tl_values_op {
     TL_VALUES_DROP,
     TL_VALUES_CLASS, /* of a value: becomes class */
     TL_VALUES_FETCH, /* from below, if it is there: answered when it is in memory */
+    TL_VALUES_RESUME, /* key: device and inode of the holds that the client had from the daemon before, and goes on with */
 };
 
 #define TL_VALUES_REPLACE 1u

@@ -5,12 +5,15 @@
 #include "tiercel/cache.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -23,12 +26,26 @@
 #define HALF            (TL_VALUES_WINDOW_BYTES / 2)
 #define ALIGN           64u
 #define INTERRUPTED_MAX 1000
+#define MEMORIES_MAX    8u /* that are kept until the end: address space */
+
+/* Memory as some daemon had it. The next daemon mostly goes on with it; else there is another one, and what is held stays here. */
+struct memory {
+    struct tl_reader reader;
+    int values_fd;
+    uint64_t directory_ino, holds_dev, holds_ino;
+    struct memory *older;
+};
 
 struct tiercel_cache {
-    int fd, values_fd;
+    _Atomic(struct memory *) memory; /* for any thread; the rest is the one's that may ask the daemon */
+    uint32_t memories;
+    int fd;
     bool broken;
-    struct tl_reader reader;
+    uint32_t
+        fills; /* on their way: they end with the daemon, and their numbers must not be taken for those of the next */
     uint8_t *window;
+    char socket[sizeof((struct sockaddr_un *)0)->sun_path];
+    char job[TL_VALUE_JOB_NAME];
 };
 
 /* A value as the reader knows it lies in what the caller keeps. */
@@ -82,7 +99,8 @@ static int receive_reply(struct tiercel_cache *c, struct tl_values_reply *reply,
     return c->broken ? -ECONNRESET : 0;
 }
 
-static int call(struct tiercel_cache *c, struct tl_values_request *q, const char *text, uint32_t *fill)
+/* Over the session as it is. */
+static int call_now(struct tiercel_cache *c, struct tl_values_request *q, const char *text, uint32_t *fill)
 {
     struct tl_values_reply reply = {0};
     int rc = c->broken ? -ECONNRESET : send_packet(c, q, text);
@@ -123,6 +141,50 @@ static int receive_hello(int fd, int fds[TL_VALUES_FDS])
     return ours ? 0 : -EPROTO;
 }
 
+static void drop_memory(struct memory *m)
+{
+    if (m == NULL)
+        return;
+    tl_reader_unmap(&m->reader);
+    close_all(&m->values_fd, 1);
+    free(m);
+}
+
+/* Maps what the daemon sent. */
+static int make_memory(struct memory **out, int fds[TL_VALUES_FDS], struct tl_error *why)
+{
+    struct stat directory, holds;
+    struct memory *m = calloc(1, sizeof *m);
+    if (m == NULL)
+        return -ENOMEM;
+    m->values_fd = m->reader.values_fd = -1;
+    int rc = fstat(fds[0], &directory) == 0 && fstat(fds[3], &holds) == 0 ? 0 : -errno;
+    if (rc == 0)
+        rc = tl_reader_map(&m->reader, fds[0], fds[1], fds[2], fds[3], why);
+    if (rc != 0) {
+        drop_memory(m);
+        return rc;
+    }
+    m->values_fd = fds[1];
+    fds[1] = -1;
+    m->directory_ino = directory.st_ino;
+    m->holds_dev = holds.st_dev;
+    m->holds_ino = holds.st_ino;
+    *out = m;
+    return 0;
+}
+
+/* Whether the daemon goes on with the memory that we have, and knows what we hold there. */
+static bool goes_on(struct tiercel_cache *c, const int fds[TL_VALUES_FDS])
+{
+    const struct memory *now = atomic_load(&c->memory);
+    struct stat st;
+    if (now == NULL || fstat(fds[0], &st) != 0 || st.st_ino != now->directory_ino)
+        return false;
+    struct tl_values_request q = {.op = TL_VALUES_RESUME, .key = {.hi = now->holds_dev, .lo = now->holds_ino}};
+    return call_now(c, &q, NULL, NULL) == 0;
+}
+
 static int set_up(struct tiercel_cache *c, struct tiercel_error *err)
 {
     int fds[TL_VALUES_FDS] = {-1, -1, -1, -1, -1};
@@ -131,11 +193,16 @@ static int set_up(struct tiercel_cache *c, struct tiercel_error *err)
     if (rc == 0) {
         void *window = mmap(NULL, TL_VALUES_WINDOW_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fds[4], 0);
         c->window = window == MAP_FAILED ? NULL : window;
-        rc = window == MAP_FAILED ? -errno : tl_reader_map(&c->reader, fds[0], fds[1], fds[2], fds[3], &why);
+        rc = window == MAP_FAILED ? -errno : 0;
     }
-    if (rc == 0) {
-        c->values_fd = fds[1];
-        fds[1] = -1;
+    if (rc == 0 && !goes_on(c, fds)) {
+        struct memory *m = NULL;
+        rc = c->broken ? -ECONNRESET : c->memories == MEMORIES_MAX ? -EMFILE : make_memory(&m, fds, &why);
+        if (rc == 0) {
+            m->older = atomic_load(&c->memory);
+            atomic_store(&c->memory, m);
+            c->memories++;
+        }
     }
     close_all(fds, TL_VALUES_FDS);
     if (rc == 0)
@@ -146,7 +213,7 @@ static int set_up(struct tiercel_cache *c, struct tiercel_error *err)
                                            : tiercel_strerror(rc));
 }
 
-static const char *job_name(const char *given, char out[TL_VALUE_JOB_NAME])
+static void find_job(const char *given, char out[TL_VALUE_JOB_NAME])
 {
     const char *slurm = getenv("SLURM_JOB_ID"), *pbs = getenv("PBS_JOBID"), *own = getenv("TIERCEL_JOB");
     const char *name = given != NULL ? given : own;
@@ -156,39 +223,53 @@ static const char *job_name(const char *given, char out[TL_VALUE_JOB_NAME])
         snprintf(out, TL_VALUE_JOB_NAME, "pbs-%s", pbs);
     else
         snprintf(out, TL_VALUE_JOB_NAME, "%s", name != NULL ? name : "");
-    return out;
 }
 
-static int say_job(struct tiercel_cache *c, const char *given, struct tiercel_error *err)
+static int say_job(struct tiercel_cache *c, struct tiercel_error *err)
 {
-    char name[TL_VALUE_JOB_NAME];
     struct tl_values_request q = {.op = TL_VALUES_JOB};
-    if (job_name(given, name)[0] == 0)
+    if (c->job[0] == 0)
         return 0;
-    int rc = call(c, &q, name, NULL);
-    return rc == 0 ? 0 : tl_client_error(err, rc, "%s: cannot be a job's name here: %s", name, tiercel_strerror(rc));
+    int rc = call_now(c, &q, c->job, NULL);
+    return rc == 0 ? 0 : tl_client_error(err, rc, "%s: cannot be a job's name here: %s", c->job, tiercel_strerror(rc));
 }
 
-int tiercel_cache_open(struct tiercel_cache **out, struct tiercel *t, const char *job, struct tiercel_error *err)
+static void end_session(struct tiercel_cache *c)
+{
+    if (c->window != NULL)
+        munmap(c->window, TL_VALUES_WINDOW_BYTES);
+    close_all(&c->fd, 1);
+    c->window = NULL;
+    c->fd = -1;
+}
+
+static int begin_session(struct tiercel_cache *c, struct tiercel *t, struct tiercel_error *err)
 {
     static const char *const argv[] = {"cache", "open", NULL};
     int pair[2];
-    struct tiercel_cache *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return tl_client_error(err, -ENOMEM, "out of memory");
-    c->fd = c->values_fd = -1;
-    c->reader.values_fd = -1;
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
-        free(c);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return tl_client_error(err, -errno, "no socket: %s", tiercel_strerror(errno));
-    }
     c->fd = pair[0];
+    c->broken = false;
     int rc = tiercel_call(t, argv, pair[1], OPEN_TIMEOUT_MS, NULL, NULL, NULL, err);
     close(pair[1]);
     if (rc == 0)
         rc = set_up(c, err);
     if (rc == 0)
-        rc = say_job(c, job, err);
+        rc = say_job(c, err);
+    c->broken = rc != 0;
+    return rc;
+}
+
+int tiercel_cache_open(struct tiercel_cache **out, struct tiercel *t, const char *job, struct tiercel_error *err)
+{
+    struct tiercel_cache *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return tl_client_error(err, -ENOMEM, "out of memory");
+    c->fd = -1;
+    snprintf(c->socket, sizeof c->socket, "%s", tiercel_socket_path(t));
+    find_job(job, c->job);
+    int rc = begin_session(c, t, err);
     if (rc != 0) {
         tiercel_cache_close(c);
         return rc;
@@ -201,12 +282,43 @@ void tiercel_cache_close(struct tiercel_cache *c)
 {
     if (c == NULL)
         return;
-    tl_reader_unmap(&c->reader);
-    if (c->window != NULL)
-        munmap(c->window, TL_VALUES_WINDOW_BYTES);
-    const int fds[] = {c->fd, c->values_fd};
-    close_all(fds, 2);
+    end_session(c);
+    for (struct memory *m = atomic_load(&c->memory); m != NULL;) {
+        struct memory *older = m->older;
+        drop_memory(m);
+        m = older;
+    }
     free(c);
+}
+
+/* ---- another daemon ---- */
+
+static bool is_gone(const struct tiercel_cache *c)
+{
+    struct pollfd p = {.fd = c->fd};
+    return c->broken || (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR)) != 0);
+}
+
+/* There is a session: if its daemon has ended, one with the next. 0; -ECONNRESET: there is none now, or fills are lost of which the
+ * caller does not know yet. */
+static int ready(struct tiercel_cache *c)
+{
+    struct tiercel *t;
+    if (!is_gone(c))
+        return 0;
+    c->broken = true;
+    if (c->fills > 0 || tiercel_open_socket(&t, c->socket, OPEN_TIMEOUT_MS, NULL) != 0)
+        return -ECONNRESET;
+    end_session(c);
+    int rc = begin_session(c, t, NULL);
+    tiercel_close(t);
+    return rc == 0 ? 0 : -ECONNRESET;
+}
+
+static int call(struct tiercel_cache *c, struct tl_values_request *q, const char *text, uint32_t *fill)
+{
+    int rc = ready(c);
+    return rc == 0 ? call_now(c, q, text, fill) : rc;
 }
 
 /* ---- reading ---- */
@@ -214,14 +326,15 @@ void tiercel_cache_close(struct tiercel_cache *c)
 int tiercel_cache_get(struct tiercel_cache *c, struct tiercel_key key, struct tiercel_value *out)
 {
     struct tl_value v;
-    int rc = tl_reader_get(&c->reader, hash_of(key), &v);
+    struct memory *m = atomic_load(&c->memory);
+    int rc = tl_reader_get(&m->reader, hash_of(key), &v);
     if (rc != 0)
         return rc;
     *out = (struct tiercel_value){.bytes = v.bytes,
                                   .size = v.size,
                                   .digest = {.hi = v.digest.hi, .lo = v.digest.lo},
                                   .cls = (enum tiercel_class)v.class,
-                                  .reserved = {v.hold, v.map_skip, v.entry}};
+                                  .reserved = {v.hold, v.map_skip, v.entry, (uintptr_t)m}};
     return 0;
 }
 
@@ -233,13 +346,14 @@ void tiercel_cache_release(struct tiercel_cache *c, struct tiercel_value *value)
                          .map_skip = value->reserved[1]};
     if (value->bytes == NULL)
         return;
-    tl_reader_let_go(&c->reader, &v);
+    (void)c;
+    tl_reader_let_go(&((struct memory *)(uintptr_t)value->reserved[3])->reader, &v);
     *value = (struct tiercel_value){.bytes = NULL};
 }
 
 int tiercel_cache_has(struct tiercel_cache *c, struct tiercel_key key)
 {
-    return tl_reader_has(&c->reader, hash_of(key));
+    return tl_reader_has(&atomic_load(&c->memory)->reader, hash_of(key));
 }
 
 /* ---- putting ---- */
@@ -323,7 +437,7 @@ static int64_t start(struct tiercel_cache *c, uint64_t half, struct batch *b)
 int64_t tiercel_cache_put_many(struct tiercel_cache *c, const struct tiercel_put *puts, size_t count, int *results)
 {
     struct batch batches[2] = {{.count = 0}, {.count = 0}};
-    int64_t put = 0, rc = c->broken ? -ECONNRESET : 0;
+    int64_t put = 0, rc = ready(c);
     uint32_t turn = 0;
     for (size_t at = 0; at < count && rc >= 0; turn ^= 1) {
         rc = finish(c, &batches[turn], results); /* the daemon is done with this half */
@@ -366,7 +480,9 @@ int tiercel_cache_begin(struct tiercel_cache *c, const struct tiercel_put *put, 
                                   .bytes_max = put->bytes_max,
                                   .key = hash_of(put->key),
                                   .digest = hash_of(put->digest)};
-    return call(c, &q, put->label, fill);
+    int rc = call(c, &q, put->label, fill);
+    c->fills += rc == 0;
+    return rc;
 }
 
 int tiercel_cache_write(struct tiercel_cache *c, unsigned fill, const void *bytes, uint64_t len)
@@ -378,22 +494,29 @@ int tiercel_cache_write(struct tiercel_cache *c, unsigned fill, const void *byte
         if (c->broken)
             return -ECONNRESET;
         memcpy(c->window, (const uint8_t *)bytes + done, n);
-        rc = call(c, &q, NULL, NULL);
+        rc = call_now(c, &q, NULL, NULL);
         done += n;
     }
     return rc;
 }
 
+/* However that ends, the fill is over. */
+static int end_fill(struct tiercel_cache *c, enum tl_values_op op, unsigned fill)
+{
+    struct tl_values_request q = {.op = op, .fill = fill};
+    int rc = call_now(c, &q, NULL, NULL);
+    c->fills -= c->fills > 0 && rc != -EINVAL;
+    return rc;
+}
+
 int tiercel_cache_commit(struct tiercel_cache *c, unsigned fill)
 {
-    struct tl_values_request q = {.op = TL_VALUES_COMMIT, .fill = fill};
-    return call(c, &q, NULL, NULL);
+    return end_fill(c, TL_VALUES_COMMIT, fill);
 }
 
 int tiercel_cache_abort(struct tiercel_cache *c, unsigned fill)
 {
-    struct tl_values_request q = {.op = TL_VALUES_ABORT, .fill = fill};
-    return call(c, &q, NULL, NULL);
+    return end_fill(c, TL_VALUES_ABORT, fill);
 }
 
 int tiercel_cache_fetch(struct tiercel_cache *c, struct tiercel_key key)

@@ -25,6 +25,7 @@ struct tl_session {
     struct tl_holds *holds;
     uint8_t *window;
     int holds_fd;
+    bool kept; /* its holds are at the keeper's */
     uint16_t job;
     uint32_t fills[FILLS_MAX]; /* id + 1; 0: none */
     struct tl_hash fill_keys[FILLS_MAX];
@@ -130,15 +131,23 @@ static int equip(struct tl_daemon *d, struct tl_session *s, uint32_t index)
 }
 
 /* Its holds outlive a crash of ours. */
-static void keep_holds(struct tl_daemon *d, const struct tl_session *s, uint32_t index)
+static void keep_holds(struct tl_daemon *d, struct tl_session *s, uint32_t index)
 {
     char pid[16];
     snprintf(pid, sizeof pid, "%u", s->pid);
     for (uint32_t i = 0; i < TL_SESSIONS_MAX; i++)
         if (d->values.orphans[i].holds != NULL && d->values.orphans[i].id == TL_KEEPER_HOLDERS + index)
             return; /* the place is taken by one whose holds are older */
-    if (index < TL_KEEPER_HOLDERS_MAX)
+    s->kept = index < TL_KEEPER_HOLDERS_MAX;
+    if (s->kept)
         tl_kept_hold(d, TL_KEEPER_HOLDERS + index, s->holds_fd, -1, pid);
+}
+
+static void drop_kept(struct tl_daemon *d, struct tl_session *s, uint32_t index)
+{
+    if (s->kept && !d->stopping)
+        tl_kept_drop(d, TL_KEEPER_HOLDERS + index);
+    s->kept = false;
 }
 
 int tl_session_open(struct tl_daemon *d, int fd, struct tl_error *err)
@@ -178,8 +187,7 @@ void tl_session_close(struct tl_daemon *d, uint32_t index)
         }
     if (s->reader != 0)
         tl_cache_remove_reader(d->values.cache, s->reader);
-    if (s->holds_fd >= 0 && index < TL_KEEPER_HOLDERS_MAX && !d->stopping)
-        tl_kept_drop(d, TL_KEEPER_HOLDERS + index);
+    drop_kept(d, s, index);
     if (s->holds != NULL)
         munmap(s->holds, TL_HOLDS_BYTES);
     if (s->window != NULL)
@@ -316,6 +324,23 @@ static int set_job(struct tl_daemon *d, struct tl_session *s)
     return job > 0 ? 0 : job == -EAGAIN ? -ENOSPC : job;
 }
 
+/* The client goes on with the holds that it had from the daemon before: those of its session are of no use. */
+static int resume(struct tl_daemon *d, struct tl_session *s, uint32_t index)
+{
+    const struct tl_hash *file = &s->request.key;
+    for (uint32_t i = 0; i < TL_SESSIONS_MAX; i++) {
+        const struct tl_orphan *o = &d->values.orphans[i];
+        if (o->holds == NULL || o->pid != (int)s->pid || o->dev != file->hi || o->ino != file->lo)
+            continue;
+        if (s->reader != 0)
+            tl_cache_remove_reader(d->values.cache, s->reader);
+        s->reader = 0;
+        drop_kept(d, s, index);
+        return 0;
+    }
+    return -ENOENT;
+}
+
 static int drop(struct tl_daemon *d, struct tl_hash key)
 {
     tl_lower_changed(d, key);
@@ -334,7 +359,7 @@ static int fetch(struct tl_daemon *d, struct tl_session *s)
 }
 
 /* 0, -errno, or -EAGAIN: not yet. */
-static int carry_out(struct tl_daemon *d, struct tl_session *s)
+static int carry_out(struct tl_daemon *d, struct tl_session *s, uint32_t index)
 {
     const struct tl_values_request *q = &s->request;
     switch ((enum tl_values_op)q->op) {
@@ -346,6 +371,7 @@ static int carry_out(struct tl_daemon *d, struct tl_session *s)
     case TL_VALUES_ABORT: return end_fill(d, s, false);
     case TL_VALUES_DROP: return drop(d, q->key);
     case TL_VALUES_FETCH: return fetch(d, s);
+    case TL_VALUES_RESUME: return resume(d, s, index);
     case TL_VALUES_CLASS:
         return q->class > TL_VALUE_PINNED ? -EINVAL
                                           : tl_cache_set_class(d->values.cache, q->key, (enum tl_value_class)q->class);
@@ -396,7 +422,7 @@ bool tl_session_go_on(struct tl_daemon *d, uint32_t index)
     struct tl_session *s = d->values.sessions[index];
     if (!s->busy || (s->waits && s->seen_ended == d->values.fills_ended))
         return false;
-    int rc = carry_out(d, s);
+    int rc = carry_out(d, s, index);
     listen_to(d, s, index, rc != -EAGAIN);
     if (rc == -EAGAIN)
         return !s->waits;

@@ -181,6 +181,47 @@ static void count(unsigned most)
     printf("%u found\n", found);
 }
 
+/* Daemons come and go, one with each line of input: what is held stays, gets and puts go on, fills are lost and say so. */
+static void outlive(unsigned count)
+{
+    static struct tiercel_value held[50];
+    unsigned fill;
+    int c;
+    open_cache("outlives");
+    for (unsigned n = 0; n < 50; n++) {
+        put(n, 0);
+        must(tiercel_cache_get(cache, key_of(n), &held[n]) == 0, "hold", 0);
+    }
+    for (unsigned turn = 0; turn < count; turn++) {
+        struct tiercel_put p = {.key = key_of(70000 + turn), .bytes = "abc", .size = 3};
+        const struct tiercel_put large = {.key = key_of(60000 + turn)};
+        struct tiercel_value v;
+        must(tiercel_cache_begin(cache, &large, LARGE / 2, &fill) == 0, "begin", 0);
+        printf("ready\n");
+        fflush(stdout);
+        while ((c = getchar()) != '\n' && c != EOF)
+            continue;
+        int rc = tiercel_cache_get(cache, key_of(1), &v); /* others have pushed it out by now */
+        must(rc == 0 ? is_right(&v, 1) : rc == -ENOENT, "get without a session", rc);
+        if (rc == 0)
+            tiercel_cache_release(cache, &v);
+        must(tiercel_cache_write(cache, fill, bytes, 10) == -ECONNRESET, "a fill goes on", 0);
+        rc = tiercel_cache_put(cache, &p);
+        must(rc == -ECONNRESET, "a put while a fill is lost", rc);
+        rc = tiercel_cache_commit(cache, fill);
+        must(rc == -ECONNRESET, "commit of a lost fill", rc);
+        rc = tiercel_cache_put(cache, &p);
+        must(rc == 0, "put to the next daemon", rc);
+        must(tiercel_cache_get(cache, p.key, &v) == 0 && memcmp(v.bytes, "abc", 3) == 0, "get of that", 0);
+        tiercel_cache_release(cache, &v);
+        for (unsigned n = 0; n < 50; n++)
+            must(is_right(&held[n], n), "no longer what it was", 0);
+        put(1, TIERCEL_CACHE_REPLACE); /* for the next turn: the daemon may have begun with nothing */
+    }
+    for (unsigned n = 0; n < 50; n++)
+        tiercel_cache_release(cache, &held[n]);
+}
+
 static void wash(unsigned mib)
 {
     open_cache(NULL);
@@ -245,6 +286,8 @@ int main(int argc, char **argv)
         count(n);
     else if (strcmp(what, "wash") == 0)
         wash(n);
+    else if (strcmp(what, "outlive") == 0)
+        outlive(n);
     else if (strcmp(what, "rates") == 0)
         rates();
     else

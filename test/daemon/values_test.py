@@ -153,6 +153,31 @@ class Values(unittest.TestCase):
         self.finish(holder)
         eventually(lambda: (self.client("wash", 1), self.stat()["held_bytes"] == 0)[1], "what it held goes")
 
+    def next_daemon(self, change):
+        pid = json.loads(self.ok("call", "ping"))["pid"]
+        change(pid)
+        eventually(lambda: self.tiercel("call", "ping").returncode == 0 and
+                   json.loads(self.ok("call", "ping"))["pid"] != pid, "the next daemon")
+
+    def test_a_client_goes_on_with_the_next_daemon(self):
+        p = self.start("outlive", 4, says="ready")
+        changes = [lambda pid: os.kill(pid, signal.SIGKILL)] * 2
+        changes += [lambda pid: self.ok("restart"),
+                    lambda pid: (self.ok("down"), self.ok("up", "-N", "1", "--cache-size", "128M"))]
+        for i, change in enumerate(changes):
+            self.next_daemon(change)
+            if i < 3:  # what it holds is held for all of them
+                self.client("wash", 100)
+                self.assertGreater(self.stat()["held_bytes"], 0)
+            p.stdin.write("\n")
+            p.stdin.flush()
+            if i < 3:
+                line = p.stdout.readline()
+                self.assertEqual(line, "ready\n", i)
+                self.assertEqual(self.stat()["clients"], 1, i)  # the holds of before, and no others
+        self.finish(p)
+        eventually(lambda: self.stat()["clients"] == 0, "its session ends")
+
     def test_values_that_were_pushed_out_come_back_from_the_disk(self):
         self.ok("down", "--timeout", "2")
         os.mkdir(self.dir + "/disk", 0o755)
