@@ -12,6 +12,15 @@ struct tl_lock {
     bool exclusive;
 };
 
+/* Whoever held the lock may have died with it. What it wrote and did not commit has to be gone before the next one looks. */
+static int bury(struct tl_cont *c)
+{
+    tl_pool_lock(c->pool);
+    int rc = tl_cont_reap(c);
+    tl_pool_unlock(c->pool);
+    return rc < 0 ? rc : 0;
+}
+
 int tl_cont_lock(struct tl_cont *c, const char *name, bool exclusive, int timeout_ms, const _Atomic int *stop,
                  struct tl_lock **out, struct tiercel_lock_value *value)
 {
@@ -25,6 +34,11 @@ int tl_cont_lock(struct tl_cont *c, const char *name, bool exclusive, int timeou
     if (rc == 0)
         rc = s->store->ops->lock(s->store, &c->id, (struct tl_slice){name, strlen(name)}, exclusive, timeout_ms, stop,
                                  &l->lock, &v);
+    if (rc == 0 && !v.valid) {
+        rc = bury(c);
+        if (rc != 0)
+            (void)s->store->ops->unlock(s->store, l->lock, NULL);
+    }
     if (rc != 0) {
         free(l);
         return rc;
