@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The examples do what they say, under mpirun with 4 ranks; killed in between, too.
+
+    examples_test.py [CLASS[.test]]...
+
+Environment: MPIRUN, Open MPI's; EXAMPLE_CHECKPOINT and so on, the programs. SEED: another sequence of kills.
+"""
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+MPIRUN = os.environ["MPIRUN"]
+RANKS = 4
+STEPS, EVERY = 3000, 60  # of the plate: about a second
+
+
+class Case(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="te-")
+        self.addCleanup(shutil.rmtree, self.dir)
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith(("TIERCEL_", "OMPI_", "PMIX_"))}
+        self.env.update(
+            TMPDIR=self.dir, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+            OMPI_MCA_rmaps_base_oversubscribe="1",  # 4 ranks on however few cores
+            OMPI_MCA_mpi_yield_when_idle="1",  # ranks that wait give way to those that compute
+            OMPI_MCA_btl="self,vader", OMPI_MCA_plm="isolated", OMPI_MCA_orte_base_help_aggregate="0")
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def start(self, name, *args):
+        program = os.environ["EXAMPLE_" + name.upper()]
+        return subprocess.Popen([MPIRUN, "-n", str(RANKS), program, *map(str, args)], env=self.env, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def run_example(self, name, *args):
+        """To its end; what it printed."""
+        p = self.start(name, *args)
+        out = p.communicate(timeout=100)[0]
+        self.assertEqual(p.returncode, 0, f"{name} {args}: exit code {p.returncode}\n{out}")
+        return out
+
+    def result(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+
+def ranks_of(mpirun):
+    """The processes that mpirun has started."""
+    with open(f"/proc/{mpirun.pid}/task/{mpirun.pid}/children", encoding="ascii") as f:
+        return [int(pid) for pid in f.read().split()]
+
+
+class Restarts(Case):
+    """Runs that are killed and started again until one completes."""
+
+    def kill_in(self, rng, name, pool):
+        """One run, killed after a few commits. The last step that it said was committed, and the one it began after."""
+        p = self.start(name, pool, STEPS, EVERY, self.path("killed"))
+        lines, began, last, until = [], None, 0, rng.randrange(6)
+        for line in p.stdout:
+            lines.append(line)
+            if m := re.match(r"begins after step (\d+)", line):
+                began = int(m[1])
+            elif m := re.match(r"step (\d+) is epoch", line):
+                last = int(m[1])
+                until -= 1
+            if began is not None and until <= 0:
+                break
+        self.assertIsNotNone(began, f"{name} did not begin:\n{''.join(lines)}")
+        time.sleep(rng.random() * 0.03)  # not to wait for anything: to hit it anywhere in a checkpoint
+        ranks = ranks_of(p)
+        victims = ranks if rng.random() < 0.5 else rng.sample(ranks, min(1, len(ranks)))
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        rest = p.communicate(timeout=60)[0]
+        for m in re.finditer(r"^step (\d+) is epoch", rest, re.M):
+            last = int(m[1])
+        return began, max(began, last), "".join(lines) + rest
+
+    def survive(self, name, kills):
+        seed = int(os.environ.get("SEED", "1"))
+        again = f"again with: SEED={seed} {sys.argv[0]} {type(self).__name__}"
+        rng = random.Random(seed)
+        self.run_example("checkpoint", self.path("calm"), STEPS, EVERY, self.path("calm.out"))
+        pool, committed = self.path("pool"), 0
+        for _ in range(kills):
+            began, last, said = self.kill_in(rng, name, pool)
+            self.assertGreaterEqual(began, committed, f"a checkpoint was lost; {again}\n{said}")
+            self.assertEqual(began % EVERY, 0, said)
+            committed = last
+        out = self.run_example(name, pool, STEPS, EVERY, self.path("pool.out"))
+        began = int(re.search(r"begins after step (\d+)", out)[1])
+        self.assertGreaterEqual(began, committed, f"a checkpoint was lost; {again}\n{out}")
+        self.assertTrue(self.result("pool.out") == self.result("calm.out"),
+                        f"the result is not that of an undisturbed run; {again}")
+        self.assertGreater(len(set(self.result("calm.out"))), 2, "heat has spread")
+
+
+class Checkpoint(Restarts):
+    def test_a_job_that_was_killed_goes_on_to_the_same_result(self):
+        self.survive("checkpoint", 2)
+
+
+class NonBlocking(Restarts):
+    def test_a_job_that_was_killed_again_and_again_comes_to_the_same_result(self):
+        self.survive("checkpoint_nonblocking", 5)
+
+
+class Pipeline(Case):
+    def test_results_in_a_container_of_their_own(self):
+        self.assertIn("20 frames, 0 wrong", self.run_example("pipeline", self.path("pool"), 20, "private"))
+
+    def test_results_where_the_frames_are(self):
+        self.assertIn("20 frames, 0 wrong", self.run_example("pipeline", self.path("pool"), 20, "shared"))
+
+
+class Counter(Case):
+    def test_no_update_is_lost_when_a_producer_dies_with_the_lock(self):
+        out = self.run_example("counter", self.path("pool"), 40, "victim")
+        m = re.search(r"counter (\d+), sum (\d+), of the victim (\d+), inherited (\d+)", out)
+        self.assertEqual([int(n) for n in m.groups()], [RANKS * 40 + 20, RANKS * 40 + 20, 20, 1], out)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
