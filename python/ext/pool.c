@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pools. See ext.h.
+#include <errno.h>
+#include <unistd.h>
+
+#include "ext.h"
+
+#define HANDLE_BYTES_MAX 1024
+
+struct tiercel_pool *pool_begin(struct pool_object *pool)
+{
+    if (!pool->pool) {
+        raise_error(-EBADF, "the pool is closed");
+        return NULL;
+    }
+    if (pool->owner != getpid()) {
+        raise_error(-EBADF, "the pool was connected before the fork, by another process: connect anew");
+        return NULL;
+    }
+    pool->users++;
+    return pool->pool;
+}
+
+void pool_end(struct pool_object *pool)
+{
+    pool->users--;
+}
+
+/* Pool(uri, flags), or Pool(bytes) of another process's. */
+static PyObject *pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct tiercel_error err = {0};
+    struct tiercel_pool *pool = NULL;
+    const char *uri = NULL, *bytes = NULL;
+    Py_ssize_t len = 0;
+    unsigned flags = TIERCEL_RW;
+    int rc;
+    bool shared = PyTuple_GET_SIZE(args) == 1 && PyBytes_Check(PyTuple_GET_ITEM(args, 0));
+    if (kwargs && PyDict_Size(kwargs) > 0)
+        return PyErr_Format(PyExc_TypeError, "Pool takes no keywords");
+    if (shared ? !PyArg_ParseTuple(args, "y#:Pool", &bytes, &len) : !PyArg_ParseTuple(args, "s|I:Pool", &uri, &flags))
+        return NULL;
+    struct pool_object *self = (struct pool_object *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->owner = getpid();
+    Py_BEGIN_ALLOW_THREADS rc = shared ? tiercel_pool_global2local(&pool, bytes, (size_t)len, &err)
+                                       : tiercel_pool_connect(&pool, uri, flags, &err);
+    Py_END_ALLOW_THREADS if (rc < 0)
+    {
+        Py_DECREF((PyObject *)self);
+        return raise_struct(rc, &err);
+    }
+    self->pool = pool;
+    return (PyObject *)self;
+}
+
+static void pool_dealloc(PyObject *self)
+{
+    struct pool_object *p = (struct pool_object *)self;
+    if (p->pool && p->owner == getpid()) {
+        Py_BEGIN_ALLOW_THREADS(void) tiercel_pool_disconnect(p->pool);
+        Py_END_ALLOW_THREADS
+    }
+    Py_TYPE(self)->tp_free(self);
+}
+
+static PyObject *pool_close(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    struct pool_object *p = (struct pool_object *)self;
+    struct tiercel_pool *pool = p->pool;
+    int rc;
+    if (!pool || p->owner != getpid())
+        Py_RETURN_NONE;
+    if (p->users > 0)
+        return raise_error(-EBUSY, "another thread uses the pool: let it end first");
+    p->pool = NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_pool_disconnect(pool);
+    Py_END_ALLOW_THREADS if (rc < 0) return raise_why(rc);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_query(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    struct tiercel_pool_info info;
+    int rc;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_pool_query(pool, &info);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    return rc < 0 ? raise_why(rc) : pool_info_new(&info);
+}
+
+static PyObject *pool_cont_create(PyObject *self, PyObject *args)
+{
+    struct tiercel_error err = {0};
+    struct tiercel_uuid uuid;
+    const char *label;
+    int rc;
+    if (!PyArg_ParseTuple(args, "z:cont_create", &label))
+        return NULL;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_create(pool, label, &uuid, &err);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    return rc < 0 ? raise_struct(rc, &err) : uuid_new(&uuid);
+}
+
+static PyObject *pool_cont_destroy(PyObject *self, PyObject *args)
+{
+    struct tiercel_error err = {0};
+    const char *name;
+    unsigned flags = 0;
+    int rc;
+    if (!PyArg_ParseTuple(args, "s|I:cont_destroy", &name, &flags))
+        return NULL;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_destroy(pool, name, flags, &err);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    if (rc < 0)
+        return raise_struct(rc, &err);
+    Py_RETURN_NONE;
+}
+
+static PyObject *pool_cont_evict(PyObject *self, PyObject *args)
+{
+    struct tiercel_error err = {0};
+    const char *name;
+    int rc;
+    if (!PyArg_ParseTuple(args, "s:cont_evict", &name))
+        return NULL;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_evict(pool, name, &err);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    return rc < 0 ? raise_struct(rc, &err) : PyLong_FromLong(rc);
+}
+
+/* Called without the GIL. */
+static int list_one(void *list, const struct tiercel_cont_info *info)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    int rc = append(list, cont_info_new(info)) < 0;
+    PyGILState_Release(gil);
+    return rc;
+}
+
+static PyObject *pool_cont_list(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    int rc;
+    PyObject *list = PyList_New(0);
+    struct tiercel_pool *pool = list ? pool_begin((struct pool_object *)self) : NULL;
+    if (!pool) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_list(pool, list_one, list);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    if (rc == 0)
+        return list;
+    Py_DECREF(list);
+    return rc < 0 ? raise_why(rc) : NULL;
+}
+
+static void tell_one(void *list, const char *finding)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    if (append(list, PyUnicode_FromString(finding)) < 0)
+        PyErr_Clear(); /* the count will tell that one is missing */
+    PyGILState_Release(gil);
+}
+
+static PyObject *pool_check(PyObject *self, PyObject *args)
+{
+    int rc, repair = 0;
+    if (!PyArg_ParseTuple(args, "|p:check", &repair))
+        return NULL;
+    PyObject *list = PyList_New(0);
+    struct tiercel_pool *pool = list ? pool_begin((struct pool_object *)self) : NULL;
+    if (!pool) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_pool_check(pool, repair, tell_one, list);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    if (rc < 0) {
+        Py_DECREF(list);
+        return raise_why(rc);
+    }
+    return Py_BuildValue("(iN)", rc, list);
+}
+
+static PyObject *pool_to_bytes(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    char bytes[HANDLE_BYTES_MAX];
+    size_t len = sizeof bytes;
+    int rc;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_pool_local2global(pool, bytes, &len);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    return rc < 0 ? raise_why(rc) : PyBytes_FromStringAndSize(bytes, (Py_ssize_t)len);
+}
+
+static PyObject *pool_closed(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct pool_object *p = (struct pool_object *)self;
+    return PyBool_FromLong(!p->pool || p->owner != getpid());
+}
+
+static PyGetSetDef pool_getters[] = {{"closed", pool_closed, NULL, "Whether it was closed.", NULL}, {0}};
+
+static PyMethodDef pool_methods[] = {{"close", pool_close, METH_NOARGS, "Disconnect. Twice is fine."},
+                                     {"query", pool_query, METH_NOARGS, "A PoolInfo."},
+                                     {"cont_create", pool_cont_create, METH_VARARGS, "Make a container; its UUID."},
+                                     {"cont_destroy", pool_cont_destroy, METH_VARARGS, "Remove a container."},
+                                     {"cont_evict", pool_cont_evict, METH_VARARGS, "Close a container for all."},
+                                     {"cont_list", pool_cont_list, METH_NOARGS, "A list of ContainerInfo."},
+                                     {"check", pool_check, METH_VARARGS, "(damaged, [sentences])"},
+                                     {"to_bytes", pool_to_bytes, METH_NOARGS, "The connection, for another process."},
+                                     {0}};
+
+PyTypeObject pool_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "tiercel._tiercel.Pool",
+    .tp_basicsize = sizeof(struct pool_object),
+    .tp_new = pool_new,
+    .tp_dealloc = pool_dealloc,
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .tp_doc = "A connection to a pool.",
+    .tp_methods = pool_methods,
+    .tp_getset = pool_getters,
+};
