@@ -34,44 +34,88 @@ launch_as() {
     shift
     [[ $program != tiercel ]] || program=$(lab_find src/cli/tiercel)
     nsenter -t "$LAUNCH_HOLD" -m --wd=/ setpriv --reuid "$LAUNCH_UID" --regid "$LAUNCH_UID" --clear-groups \
-        env -i PATH="$PATH" HOME="$BENCH_TEMP/home" TIERCEL_RUNTIME_DIR="$BENCH_TEMP/rt" \
+        env -i PATH="$PATH" BENCH_TURNS="${BENCH_TURNS:-}" HOME="$BENCH_TEMP/home" TIERCEL_RUNTIME_DIR="$BENCH_TEMP/rt" \
         TIERCEL_TREE_DIR="$LAUNCH_TREES" LC_ALL=C TZ=UTC \
         PYTHONDONTWRITEBYTECODE=1 PYTHONHASHSEED=0 OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 "$program" "$@"
 }
-# launch_in RUNG PROGRAM...: the same, under `run`.
+# launch_in RUNG PROGRAM...: the same, under `run`; floor-fuse: on the least that a mount can be; native: as it is.
 launch_in() {
     local rung=$1
     shift
-    launch_as tiercel run --how "$rung" --strict --no-profile --cache "$BENCH_TEMP/source" -- "$@"
+    case $rung in
+    native) launch_as "$@" ;;
+    floor-fuse) launch_as "$(tool floor-fuse)" default_permissions "$BENCH_TEMP/source" "$@" ;;
+    *) launch_as tiercel run --how "$rung" --strict --no-profile --cache "$BENCH_TEMP/source" -- "$@" ;;
+    esac
+}
+
+# launch_turns A B PROGRAM... -- PROGRAM...: the first in place A and the second in B, which take turns in what they measure
+# (bench/turns.h), on one processor. Their results: $BENCH_TEMP/a and $BENCH_TEMP/b.
+launch_turns() {
+    local a=$1 b=$2 first=() pid on=(timeout 300 taskset -c $(($(nproc) - 1))) ways=$BENCH_TEMP/turn-a:$BENCH_TEMP/turn-b
+    shift 2
+    while [[ $1 != -- ]]; do first+=("$1") && shift; done
+    shift
+    rm -f "$BENCH_TEMP"/turn-[ab] && mkfifo -m 666 "$BENCH_TEMP"/turn-{a,b} || return 1
+    BENCH_TURNS=first:$ways launch_in "$a" "${on[@]}" "${first[@]}" >"$BENCH_TEMP/a" &
+    pid=$!
+    BENCH_TURNS=second:$ways launch_in "$b" "${on[@]}" "$@" >"$BENCH_TEMP/b" && wait "$pid" && return
+    # The first shall not wait for one that has failed.
+    while kill -0 "$pid" 2>/dev/null; do
+        : <>"$BENCH_TEMP/turn-a" <>"$BENCH_TEMP/turn-b"
+        sleep 0.1
+    done
+    return 1
 }
 
 # The middle of one process' samples of a call in a place: RATES-FILE CALL PLACE
 launch_middle() { jq ".\"$2\".$3" "$1" | median; }
 
-# Rates below the path and outside of it. Native and served processes take turns; neighbours in time are compared.
+LAUNCH_CALLS=(stat missing open-close read-4k read-128k)
+
+# Rates below the path and outside of it, against native ones.
 launch_rates() {
-    local rung=$1 k call place target targets=$2
-    local -A native=() served=() outside=()
+    local rung=$1 k call target targets=$2
+    local -A below=() outside=() rates=()
     for ((k = 0; k < SAMPLES + 2; k++)); do
         # Two places in both: the processor's caches shall hold as much in one as in the other.
-        launch_as "$(tool fsbench)" rates 3 "native=$LAUNCH_NATIVE/files" "other=$LAUNCH_NATIVE/again" >"$BENCH_TEMP/native" &&
-            launch_in "$rung" "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" "tmpfs=$LAUNCH_NATIVE/files" \
-                >"$BENCH_TEMP/served" || return 1
-        for call in stat missing open-close read-4k read-128k; do
-            local a=${native[$call]:-[]} b=${served[$call]:-[]} c=${outside[$call]:-[]}
-            push a "$(launch_middle "$BENCH_TEMP/native" "$call" native)"
-            push b "$(launch_middle "$BENCH_TEMP/served" "$call" tier)"
-            push c "$(launch_middle "$BENCH_TEMP/served" "$call" tmpfs)"
-            native[$call]=$a served[$call]=$b outside[$call]=$c
+        launch_turns native "$rung" "$(tool fsbench)" rates 3 "native=$LAUNCH_NATIVE/files" "other=$LAUNCH_NATIVE/again" -- \
+            "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" "tmpfs=$LAUNCH_NATIVE/files" || return 1
+        for call in "${LAUNCH_CALLS[@]}"; do
+            local x=${below[$call]:-[]} y=${outside[$call]:-[]} z=${rates[$call]:-[]}
+            x=$(launch_ratios "$x" "$call" tier native) y=$(launch_ratios "$y" "$call" tmpfs other)
+            push z "$(launch_middle "$BENCH_TEMP/b" "$call" tier)"
+            below[$call]=$x outside[$call]=$y rates[$call]=$z
         done
     done
-    for call in stat missing open-close read-4k read-128k; do
+    for call in "${LAUNCH_CALLS[@]}"; do
         target=$(jq -r --arg c "$call" '.[$c] // "null"' <<<"$targets")
-        row "$rung-$call" ratio higher "$target" 'native tmpfs' "$(pairs "${served[$call]}" "${native[$call]}")" \
-            "$(launch_note "$call" "$(median <<<"${served[$call]}")")"
+        row "$rung-$call" ratio higher "$target" 'native tmpfs' "${below[$call]}" "$(launch_note "$call" "$(median <<<"${rates[$call]}")")"
     done
+    [[ $rung == floor-* ]] && return
     for call in stat open-close; do
-        row "$rung-outside-$call" ratio higher 0.9 'native tmpfs' "$(pairs "${outside[$call]}" "${native[$call]}")" 'paths that are not served'
+        row "$rung-outside-$call" ratio higher 0.9 'native tmpfs' "${outside[$call]}" 'paths that are not served'
+    done
+}
+# launch_ratios SAMPLES CALL PLACE-OF-B PLACE-OF-A: the samples and one ratio a turn more.
+launch_ratios() {
+    jq -c --argjson more "$(pairs "$(jq -c ".\"$2\".$3" "$BENCH_TEMP/b")" "$(jq -c ".\"$2\".$4" "$BENCH_TEMP/a")")" '. + $more' <<<"$1"
+}
+
+# The same calls on the least that a mount can be, in turns.
+launch_against_floor() {
+    local rung=$1 k call
+    local -A versus=()
+    for ((k = 0; k < SAMPLES; k++)); do
+        launch_turns "floor-$rung" "$rung" "$(tool fsbench)" rates 3 "least=$BENCH_TEMP/source/files" "other=$LAUNCH_NATIVE/again" -- \
+            "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" "tmpfs=$LAUNCH_NATIVE/files" || return 1
+        for call in "${LAUNCH_CALLS[@]}"; do
+            local x=${versus[$call]:-[]}
+            versus[$call]=$(launch_ratios "$x" "$call" tier least)
+        done
+    done
+    for call in "${LAUNCH_CALLS[@]}"; do
+        row "$rung-$call-vs-floor" ratio higher null 'a mount whose daemon is asked nothing twice, of the same libfuse and options' "${versus[$call]}"
     done
 }
 launch_note() {
@@ -82,37 +126,43 @@ launch_note() {
 
 # A program of the tree, started again and again; then `tiercel run` as a whole.
 launch_starts() {
-    local rung=$1 target=$2 k native='[]' served='[]' whole='[]' count=$((BENCH_QUICK ? 50 : 200))
-    for ((k = 0; k < SAMPLES + 2; k++)); do
-        push native "$(launch_as "$(tool launch-spawn)" 3 $count "$LAUNCH_NATIVE/files/true" | median)"
-        push served "$(launch_in "$rung" "$(tool launch-spawn)" 3 $count "$BENCH_TEMP/source/files/true" | median)"
-    done
-    row "$rung-start-in-it" ratio lower "$target" 'native tmpfs' "$(pairs "$served" "$native")" \
-        "$(median <<<"$served" | jq -r '"\(round) us"'); Parrot on such a machine: 15"
+    local rung=$1 target=$2 k ratios='[]' cpu='[]' us='[]' native='[]' whole='[]' count=$((BENCH_QUICK ? 50 : 100)) spawn
+    spawn=$(tool launch-spawn)
     for ((k = 0; k < SAMPLES; k++)); do
-        push whole "$(launch_as "$(tool launch-spawn)" 1 10 "$(lab_find src/cli/tiercel)" run --how "$rung" --strict --no-profile \
-            --cache "$BENCH_TEMP/source" -- "$BENCH_TEMP/source/files/true" | jq '.[0] / 1000')"
+        launch_turns native "$rung" "$spawn" 3 $count "$LAUNCH_NATIVE/files/true" -- "$spawn" 3 $count "$BENCH_TEMP/source/files/true" || return 1
+        launch_push
+    done
+    row "$rung-start-in-it" ratio lower "$target" 'native tmpfs' "$ratios" \
+        "$(median <<<"$us" | jq -r '"\(round) us"'); processor time $(median <<<"$cpu" | jq '. * 100 | round / 100'); Parrot on such a machine: 15"
+    for ((k = 0; k < SAMPLES; k++)); do
+        push whole "$(launch_as "$spawn" 1 10 "$(lab_find src/cli/tiercel)" run --how "$rung" --strict --no-profile \
+            --cache "$BENCH_TEMP/source" -- "$BENCH_TEMP/source/files/true" | jq '.wall[0] / 1000')"
     done
     row "$rung-start-of-run" ms lower null '-' "$whole" "tiercel run as a whole, after the first; native: $(median <<<"$native" | jq '. / 100 | round / 10') ms"
 }
-
-# One import of pandas, all of it below the path and warm: the best of three in each process, since it takes many time slices.
-launch_import() {
-    local rung=$1 k native='[]' served='[]'
-    has pandas || { row_null "$rung-import-pandas" ratio lower 1.03 'native tmpfs' 'python3-pandas is not installed'; return 0; }
-    for ((k = 0; k < SAMPLES; k++)); do
-        push native "$(launch_python "$LAUNCH_NATIVE/app" | jq min)"
-        push served "$(launch_python "$BENCH_TEMP/source/app" "$(lab_find src/cli/tiercel)" run --how "$rung" --strict --no-profile \
-            --cache "$BENCH_TEMP/source" -- | jq min)"
-    done
-    row "$rung-import-pandas" ratio lower 1.03 'native tmpfs' "$(pairs "$served" "$native")" "$(median <<<"$served" | jq -r '"\(. / 1000 | round) ms"')"
+# Of a turn's two results: adds to the caller's ratios (wall time), cpu (ratios of processor time), us and native.
+launch_push() {
+    local both
+    both=$(jq -c -s '{wall: [range(.[0].wall | length) as $i | .[1].wall[$i] / .[0].wall[$i]],
+        cpu: [range(.[0].cpu | length) as $i | .[1].cpu[$i] / .[0].cpu[$i]], us: .[1].wall, native: .[0].wall}' "$BENCH_TEMP/a" "$BENCH_TEMP/b")
+    ratios=$(jq -c --argjson x "$both" '. + $x.wall' <<<"$ratios") cpu=$(jq -c --argjson x "$both" '. + $x.cpu' <<<"$cpu")
+    us=$(jq -c --argjson x "$both" '. + $x.us' <<<"$us") native=$(jq -c --argjson x "$both" '. + $x.native' <<<"$native")
 }
-# launch_python APP [PREFIX...]: microseconds of three imports.
-launch_python() {
-    local app=$1
-    shift
-    launch_as env PYTHONHOME="$app" LD_LIBRARY_PATH="$app/lib/$(uname -m)-linux-gnu" "$@" \
-        "$(tool launch-spawn)" 3 1 "$app/$LAUNCH_PYTHON" -c 'import pandas'
+
+# Imports of pandas, all of it below the path and warm, each beside a native one; and their processor time, which
+# waiting for a time slice does not add to.
+launch_import() {
+    local rung=$1 k ratios='[]' cpu='[]' us='[]' native='[]' served=$BENCH_TEMP/source/app app=$LAUNCH_NATIVE/app
+    has pandas || { row_null "$rung-import-pandas" ratio lower 1.03 'native tmpfs' 'python3-pandas is not installed'; return 0; }
+    for ((k = 0; k < (BENCH_QUICK ? 2 : 3); k++)); do
+        launch_turns native "$rung" env PYTHONHOME="$app" LD_LIBRARY_PATH="$app/lib/$(uname -m)-linux-gnu" \
+            "$(tool launch-spawn)" 7 1 "$app/$LAUNCH_PYTHON" -c 'import pandas' -- \
+            env PYTHONHOME="$served" LD_LIBRARY_PATH="$served/lib/$(uname -m)-linux-gnu" \
+            "$(tool launch-spawn)" 7 1 "$served/$LAUNCH_PYTHON" -c 'import pandas' || return 1
+        launch_push
+    done
+    row "$rung-import-pandas" ratio lower 1.03 'native tmpfs' "$ratios" "$(median <<<"$us" | jq -r '"\(. / 1000 | round) ms"')"
+    row "$rung-import-pandas-cpu" ratio lower null 'native tmpfs' "$cpu" 'user and system time'
 }
 
 # What an import of pandas touches, and a tree of small files and a large one; the same on tmpfs.
@@ -144,13 +194,19 @@ launch_none() {
     done
 }
 
-# With everything on one core, a supervisor is called by its program as a function is.
+# With everything on one core, a supervisor is called by its program as a function is. A static program's opens are all heard;
+# the floor: a supervisor that does nothing.
 launch_one_core() {
-    local rung=$1 k rates='[]'
+    local rung=$1 k fast='[]' heard='[]' floor='[]' ratios where=("tier=$BENCH_TEMP/source/files")
     for ((k = 0; k < SAMPLES; k++)); do
-        push rates "$(launch_in "$rung" taskset -c 0 "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" | jq '."open-close".tier' | median)"
+        push fast "$(launch_in "$rung" taskset -c 0 "$(tool fsbench)" rates 3 "${where[@]}" | jq '."open-close".tier' | median)"
+        push heard "$(launch_in "$rung" taskset -c 0 "$(tool fsbench-static)" rates 3 "${where[@]}" | jq '."open-close".tier' | median)"
+        push floor "$(launch_as taskset -c 0 "$(tool floor-calls)" "$(tool fsbench-static)" rates 3 "tier=$LAUNCH_NATIVE/files" | jq '."open-close".tier' | median)"
     done
-    row "$rung-open-close-one-core" per-s higher 130000 - "$rates" 'supervisor and program share a core'
+    row "$rung-open-close-one-core" per-s higher 130000 - "$fast" 'supervisor and program share a core'
+    ratios=$(pairs "$heard" "$floor")
+    row "$rung-open-close-one-core-static" per-s higher null - "$heard" "a static program: each open is a message; $(median <<<"$ratios" | jq '. * 100 | round / 100') of the floor"
+    row floor-calls-open-close-one-core per-s higher null - "$floor" 'a supervisor that lets each open go on and does nothing else'
 }
 
 bench_main() {
@@ -166,7 +222,8 @@ bench_main() {
         say "$rung"
         case $rung in
         bind) launch_rates bind '{"stat": 0.95, "missing": 0.95, "open-close": 0.95, "read-4k": 0.95, "read-128k": 0.95}' ;;
-        fuse) launch_rates fuse '{"stat": 0.9, "missing": 1.0, "open-close": 0.8, "read-4k": 0.85, "read-128k": 0.85}' ;;
+        fuse) launch_rates fuse '{"stat": 0.9, "missing": 1.0, "open-close": 0.8, "read-4k": 0.85, "read-128k": 0.85}' &&
+            launch_rates floor-fuse '{}' && launch_against_floor fuse ;;
         fault) launch_rates fault '{"stat": 0.95}' && launch_one_core fault ;;
         *) launch_rates "$rung" '{}' ;;
         esac || return 1

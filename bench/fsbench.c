@@ -3,7 +3,8 @@
  *
  *   fsbench make DIR                       2,000 files of 4 KiB in 20 directories, and 64 MiB in DIR/large
  *   fsbench rates ROUNDS NAME=DIR...       rates of each call in each DIR; the DIRs take turns in each round, and a round's rate
- *                                          is the median of its slices of a hundred calls or a MiB
+ *                                          is the median of its slices of a hundred calls or a MiB. With BENCH_TURNS (turns.h)
+ *                                          another fsbench measures in between
  *   fsbench stream FILE...                 seconds to read each FILE in pieces of 128 KiB, once
  *   fsbench touch FILE...                  seconds to read 4 KiB of each 256 KiB of each FILE, once, without read-ahead
  *   fsbench first DIR FIRST COUNT          microseconds of the first read of 4 KiB of DIR/f-FIRST and those after it
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/time.h"
+#include "turns.h"
 
 enum {
     DIRS = 20,
@@ -158,13 +160,17 @@ static double measure(int call, const char *dir)
     static const call_fn calls[] = {call_stat, call_missing, call_open};
     if (chdir(dir) != 0) /* how deep the place lies shall not count */
         die(dir);
-    return call < 3 ? rate_of(calls[call]) : read_rate(call == 3 ? SMALL : PIECE);
+    turns_take();
+    double rate = call < 3 ? rate_of(calls[call]) : read_rate(call == 3 ? SMALL : PIECE);
+    turns_give();
+    return rate;
 }
 
 static void rates(int rounds, int places, char **args)
 {
     static double got[CALLS][PLACES_MAX][ROUNDS_MAX];
     char *dirs[PLACES_MAX];
+    turns_begin();
     for (int p = 0; p < places; p++) {
         dirs[p] = strchr(args[p], '=');
         if (dirs[p] == NULL)
