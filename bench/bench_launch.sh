@@ -50,7 +50,7 @@ launch_in() {
 }
 
 # launch_turns A B PROGRAM... -- PROGRAM...: the first in place A and the second in B, which take turns in what they measure
-# (bench/turns.h), on one processor. Their results: $BENCH_TEMP/a and $BENCH_TEMP/b.
+# (test/lab/turns.h), on one processor. Their results: $BENCH_TEMP/a and $BENCH_TEMP/b.
 launch_turns() {
     local a=$1 b=$2 first=() pid on=(timeout 300 taskset -c $(($(nproc) - 1))) ways=$BENCH_TEMP/turn-a:$BENCH_TEMP/turn-b
     shift 2

@@ -3,7 +3,7 @@
  *
  *   fsbench make DIR                       2,000 files of 4 KiB in 20 directories, and 64 MiB in DIR/large
  *   fsbench rates ROUNDS NAME=DIR...       rates of each call in each DIR; the DIRs take turns in each round, and a round's rate
- *                                          is the median of its slices of a hundred calls or a MiB. With BENCH_TURNS (turns.h)
+ *                                          is the median of its slices of a hundred calls or a MiB. With BENCH_TURNS (test/lab/turns.h)
  *                                          another fsbench measures in between
  *   fsbench stream FILE...                 seconds to read each FILE in pieces of 128 KiB, once
  *   fsbench touch FILE...                  seconds to read 4 KiB of each 256 KiB of each FILE, once, without read-ahead
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "base/time.h"
-#include "turns.h"
+#include "lab/turns.h"
 
 enum {
     DIRS = 20,

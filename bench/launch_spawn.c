@@ -4,7 +4,7 @@
  *   launch-spawn ROUNDS COUNT PROGRAM [ARG]...     prints, as JSON, ROUNDS microseconds of one start each: "wall", what a tenth
  *                                                  of COUNT one after another stay below (who else uses the processor
  *                                                  makes the others wait for a time slice), and "cpu", user and system time, their
- *                                                  mean; one start before is not counted. With BENCH_TURNS (turns.h) another
+ *                                                  mean; one start before is not counted. With BENCH_TURNS (test/lab/turns.h) another
  *                                                  launch-spawn has its rounds in between
  *
  * What PROGRAM prints is thrown away. One that does not end with 0 ends this with 1. */
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "base/time.h"
-#include "turns.h"
+#include "lab/turns.h"
 
 #define COUNT_MAX  10000
 #define ROUNDS_MAX 100
