@@ -15,15 +15,24 @@ _tiercel()
             return
         done
     fi
+    local verbs=("$verb") # with the verb of a verb
+    if [ "$verb" = pool ] || [ "$verb" = cont ]; then
+        if [ "$COMP_CWORD" -eq 2 ]; then
+            mapfile -t COMPREPLY < <(compgen -W "$(tiercel "$verb" --help | sed -n 's/^  \([a-z]*\) .*/\1/p')" -- "$cur")
+            return
+        fi
+        verbs+=("${COMP_WORDS[2]}")
+    fi
     case $prev in
+    snap) mapfile -t COMPREPLY < <(compgen -W "create list destroy" -- "$cur") ;;
     timeline) mapfile -t COMPREPLY < <(compgen -W "start stop save" -- "$cur") ;;
     tree) mapfile -t COMPREPLY < <(compgen -W "fill list remove" -- "$cur") ;;
-    --hostfile | -f | --topology | --cache | -c | --runtime) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    --hostfile | -f | --topology | --cache | -c | --runtime | --from | --to) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     --roots | --arity) mapfile -t COMPREPLY < <(compgen -W "auto" -- "$cur") ;;
     --bulk) mapfile -t COMPREPLY < <(compgen -W "auto tcp" -- "$cur") ;;
     *)
         case $cur in
-        -*) mapfile -t COMPREPLY < <(compgen -W "$(tiercel "$verb" --help | grep -o -- '--[a-z-]*')" -- "$cur") ;;
+        -*) mapfile -t COMPREPLY < <(compgen -W "$(tiercel "${verbs[@]}" --help | grep -o -- '--[a-z-]*')" -- "$cur") ;;
         *) compopt -o filenames && mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
         esac
         ;;

@@ -287,7 +287,7 @@ TIERCEL_API int tiercel_list_akeys(struct tiercel_cont *cont, uint64_t epoch, st
                                    struct tiercel_bytes dkey, struct tiercel_anchor *anchor, void *buf, size_t room,
                                    struct tiercel_bytes *keys, unsigned *count,
                                    struct tiercel_event *ev) TIERCEL_MUST_CHECK;
-/* Which records of an array there are. record_size: 0 if there are none. */
+/* Which records of an array there are. record_size: 0 if there are none. -EINVAL: a single value. */
 TIERCEL_API int tiercel_list_extents(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid,
                                      struct tiercel_bytes dkey, struct tiercel_bytes akey,
                                      struct tiercel_anchor *anchor, struct tiercel_extent *extents, unsigned *count,

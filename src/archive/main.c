@@ -3,7 +3,9 @@
  *
  *     tiercel-archive publish --json|--text DIR [PATH]...
  *     tiercel-archive export --json|--text SOCKET ARCHIVE SOURCE PROFILE
- *     tiercel-archive import --json|--text ARCHIVE DIR ID              no DIR: the tier's shared memory */
+ *     tiercel-archive import --json|--text ARCHIVE DIR ID              no DIR: the tier's shared memory
+ *     tiercel-archive cont-export --json|--text POOL NAME ARCHIVE EPOCH snapshots|""
+ *     tiercel-archive cont-import --json|--text POOL NAME ARCHIVE      no ARCHIVE: standard output, standard input */
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -16,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "archive/cont.h"
 #include "archive/pack.h"
 #include "archive/publish.h"
 #include "archive/unpack.h"
@@ -176,6 +179,40 @@ static int import(bool json, char **args, struct tl_error *err)
     return 0;
 }
 
+/* ---- containers ---- */
+
+static void tell_cont(bool json, const char *name, const char *verb, const struct tl_cont_stats *s, FILE *to)
+{
+    if (json)
+        fprintf(to,
+                "{\"epochs\": %" PRIu64 ", \"objects\": %" PRIu64 ", \"values\": %" PRIu64 ", \"bytes\": %" PRIu64
+                "}\n",
+                s->epochs, s->objects, s->values, s->bytes);
+    else
+        fprintf(to,
+                "container %s %s: %" PRIu64 " epoch%s, %" PRIu64 " objects with %" PRIu64 " values, %" PRIu64
+                " bytes\n",
+                name, verb, s->epochs, s->epochs == 1 ? "" : "s", s->objects, s->values, s->bytes);
+}
+
+static int cont_export(bool json, char **args, struct tl_error *err)
+{
+    struct tl_cont_stats stats;
+    int rc = tl_cont_export(args[0], args[1], strtoull(args[3], NULL, 10), args[4][0] != '\0', args[2], &stats, err);
+    if (rc == 0)
+        tell_cont(json, args[1], "is exported", &stats, args[2][0] != '\0' ? stdout : stderr);
+    return rc;
+}
+
+static int cont_import(bool json, char **args, struct tl_error *err)
+{
+    struct tl_cont_stats stats;
+    int rc = tl_cont_import(args[0], args[1], args[2], &stats, err);
+    if (rc == 0)
+        tell_cont(json, args[1], "is imported", &stats, stdout);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     struct tl_error err = {0};
@@ -190,11 +227,21 @@ int main(int argc, char **argv)
         rc = export(json, argv + 3, &err);
     } else if (strcmp(verb, "import") == 0 && argc == 6) {
         rc = import(json, argv + 3, &err);
+    } else if (strcmp(verb, "cont-export") == 0 && argc == 8) {
+        rc = cont_export(json, argv + 3, &err);
+    } else if (strcmp(verb, "cont-import") == 0 && argc == 6) {
+        rc = cont_import(json, argv + 3, &err);
     } else {
-        fputs("tiercel-archive: run by `tiercel export` and `tiercel import`\n", stderr);
+        fputs("tiercel-archive: run by `tiercel export`, `tiercel import`, and those of `tiercel cont`\n", stderr);
         return 2;
     }
     if (rc != 0)
         fprintf(stderr, "tiercel: %s\n", err.msg);
+    if (rc != 0 && json) { /* as the command itself does */
+        const char *code = strerrorname_np(-rc);
+        fputs("{\"error\": ", stdout);
+        put_json(err.msg);
+        printf(", \"code\": \"%s\", \"errno\": %d}\n", code != NULL ? code : "EIO", -rc);
+    }
     return rc != 0 || fflush(stdout) != 0;
 }

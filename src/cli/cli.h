@@ -37,6 +37,8 @@ enum cli_kind {
     CLI_SIZE,    /* const char *: digits with K, M or G, checked and handed on as text */
     CLI_AUTO,    /* const char *: a whole number from 1, or "auto", handed on as text */
     CLI_SECONDS, /* int, ms; fractions allowed */
+    CLI_EPOCH,   /* uint64_t, a number from 1 */
+    CLI_BYTES,   /* uint64_t: digits, perhaps with K, M, G or T */
     CLI_LIST,    /* struct cli_list, one more item each time */
 };
 
@@ -71,9 +73,22 @@ struct cli_option {
  * --help, or CLI_USAGE after a sentence. At most operands_max operands are accepted (-1: any number). */
 int cli_parse(const struct cli_verb *self, const struct cli_option *options, size_t count, int *argc, char ***argv,
               int operands_max);
+/* The same with options anywhere, up to "--". */
+int cli_parse_mixed(const struct cli_verb *self, const struct cli_option *options, size_t count, int *argc,
+                    char ***argv, int operands_max);
+bool cli_number(const char *text, uint64_t *out); /* decimal digits, nothing else, below 2^64 */
 /* A usage error of a verb: prints `tiercel VERB: sentence` and where to read more. Returns CLI_USAGE. */
 int cli_usage(const struct cli_verb *self, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void cli_list_fini(struct cli_list *list);
+
+/* ---- tables of verbs (verbs.c) ---- */
+
+/* By name; of "cont create" only the last word counts. NULL: none. */
+const struct cli_verb *cli_verb_find(const struct cli_verb *verbs, size_t count, const char *name);
+/* Says so, and what was perhaps meant. of: "" or the verb that these belong to. Returns CLI_USAGE. */
+int cli_verb_unknown(const struct cli_verb *verbs, size_t count, const char *of, const char *name);
+/* A verb that has verbs: runs the one that argv names, or lists them for --help. */
+int cli_verb_group(const struct cli_verb *self, const struct cli_verb *verbs, size_t count, int argc, char **argv);
 
 /* ---- output (output.c) ---- */
 
@@ -108,6 +123,7 @@ struct cli_table *cli_table_new(const char *columns);
 /* As many strings as there are columns. Copied. */
 void cli_table_row(struct cli_table *t, ...);
 void cli_table_print(struct cli_table *t); /* and frees */
+void cli_table_free(struct cli_table *t);  /* without printing */
 
 /* ---- JSON (output.c) ---- */
 uint64_t cli_json_u64(const json_t *object, const char *key);     /* 0 if it is not there */
@@ -161,6 +177,12 @@ int cmd_export(const struct cli_verb *self, int argc, char **argv);
 int cmd_import(const struct cli_verb *self, int argc, char **argv);
 int cmd_sim(const struct cli_verb *self, int argc, char **argv);
 int cmd_cache(const struct cli_verb *self, int argc, char **argv);
+int cmd_pool(const struct cli_verb *self, int argc, char **argv);
+int cmd_cont(const struct cli_verb *self, int argc, char **argv);
+int cmd_put(const struct cli_verb *self, int argc, char **argv);
+int cmd_get(const struct cli_verb *self, int argc, char **argv);
+int cmd_ls(const struct cli_verb *self, int argc, char **argv);
+int cmd_rm(const struct cli_verb *self, int argc, char **argv);
 int cmd_call(const struct cli_verb *self, int argc, char **argv);
 
 #endif

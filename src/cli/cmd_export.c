@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* tiercel export, import: files for places that have no file system in common with this one. tiercel-archive does the work. */
+/* tiercel export, import: files for places that have no file system in common with this one; and tiercel cont export, import.
+ * tiercel-archive does the work. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/pools.h"
 #include "cli/profiles.h"
 #include "cli/tier.h"
 
@@ -160,4 +163,59 @@ int cmd_import(const struct cli_verb *self, int argc, char **argv)
         rc = add_new(&a, to, &err);
     cli_args_add(&a, "%s", id);
     return finish(&a, rc, &err, json);
+}
+
+/* ---- containers ---- */
+
+/* Splits CONTAINER, and goes to where the archive is meant: "" is standard output or input. */
+static int begin_cont(struct cli_args *a, const char *verb, const char *given, const char *archive, bool json,
+                      struct tiercel_error *err)
+{
+    struct cli_cont c = {.given = given};
+    int rc = begin(a, verb, json, err);
+    if (rc == 0)
+        rc = cli_cont_name(&c, given, err);
+    cli_args_add(a, "%s", c.uri);
+    cli_args_add(a, "%s", rc == 0 ? c.label : "");
+    if (rc == 0)
+        rc = add_new(a, strcmp(archive, "-") == 0 ? "" : archive, err);
+    return rc;
+}
+
+int cmd_cont_export(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false, snapshots = false;
+    uint64_t epoch = 0;
+    const struct cli_option options[] = {
+        {"epoch", 0, CLI_EPOCH, &epoch, "E", "as it was at epoch E (default: the last that is final for all)"},
+        {"snapshots", 0, CLI_FLAG, &snapshots, NULL, "all snapshots, too, each as a folder"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = cli_parse_mixed(self, options, 3, &argc, &argv, 2);
+    if (go != CLI_GO)
+        return go;
+    if (argc != 2)
+        return cli_usage(self, "wants a container and the archive's name");
+    if (snapshots && epoch != 0)
+        return cli_usage(self, "--epoch and --snapshots exclude each other");
+    struct tiercel_error err = {0};
+    struct cli_args a = {0};
+    int rc = begin_cont(&a, "cont-export", argv[0], argv[1], json, &err);
+    cli_args_add(&a, "%" PRIu64, epoch);
+    cli_args_add(&a, snapshots ? "snapshots" : "");
+    return finish(&a, rc, &err, json);
+}
+
+int cmd_cont_import(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false;
+    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
+    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 2);
+    if (go != CLI_GO)
+        return go;
+    if (argc != 2)
+        return cli_usage(self, "wants a container that is not there yet, and the archive's name");
+    struct tiercel_error err = {0};
+    struct cli_args a = {0};
+    return finish(&a, begin_cont(&a, "cont-import", argv[0], argv[1], json, &err), &err, json);
 }

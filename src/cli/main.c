@@ -8,6 +8,7 @@
 static const char group_tier[] = "a tier";
 static const char group_use[] = "using it";
 static const char group_look[] = "looking";
+static const char group_keep[] = "keeping data";
 
 static const struct cli_verb verbs[] = {
     {"up", group_tier, "[-N N | --hostfile FILE] [OPTION]...", "start a tier: here, over ssh, or in a Slurm or PBS job",
@@ -88,6 +89,26 @@ static const struct cli_verb verbs[] = {
      cmd_timeline},
     {"doctor", group_look, "[OPTION]...", "what this machine allows, and how `run` will serve", NULL, cmd_doctor},
     {"sim", group_look, "[ARGUMENT]...", "simulate a tier of any size (`tiercel sim --help`)", NULL, cmd_sim},
+    {"pool", group_keep, "VERB [OPTION]... [POOL]", "storage for containers: create, query, check, evict, destroy",
+     "A pool is a directory, given as a path or as file:///path. Where POOL may be left out, it is $TIERCEL_POOL.",
+     cmd_pool},
+    {"cont", group_keep, "VERB [OPTION]... CONTAINER [ARGUMENT]...",
+     "containers: epochs, snapshots, differences, export, import, ...",
+     "CONTAINER is POOL/LABEL or POOL/UUID; without a slash it is one of the pool $TIERCEL_POOL.\n"
+     "What is written belongs to an epoch, and shows to others once that is committed: as a whole or not at all.",
+     cmd_cont},
+    {"put", group_keep, "[OPTION]... CONTAINER OBJECT [KEY]",
+     "standard input into an object, or under a key of it, in one epoch",
+     "CONTAINER is POOL/LABEL, or a label in $TIERCEL_POOL. OBJECT is a number, decimal or 0x..., or two: HI.LO.\n"
+     "Without a KEY the object is an array of bytes, like a file, and becomes as long as the input. It is held,\n"
+     "written, flushed and committed; when that fails, or the command is interrupted, nothing was written.",
+     cmd_put},
+    {"get", group_keep, "[OPTION]... CONTAINER OBJECT [KEY]",
+     "what an object, or a key of it, holds, to standard output", NULL, cmd_get},
+    {"ls", group_keep, "[OPTION]... CONTAINER [OBJECT]", "the objects of a container, or the keys of one",
+     "Sizes are those of the values, not what they take on the disk.", cmd_ls},
+    {"rm", group_keep, "[OPTION]... CONTAINER OBJECT [KEY]", "take an object, or a key of it, away, in one epoch",
+     "Snapshots, and whoever reads at an earlier epoch, still have it.", cmd_rm},
     {"call", NULL, "[OPTION]... REQUEST [ARGUMENT]...", "send a control request to a daemon, print its JSON", NULL,
      cmd_call},
 };
@@ -95,9 +116,9 @@ static const struct cli_verb verbs[] = {
 
 static void print_help(void)
 {
-    printf(
-        "usage: tiercel VERB [OPTION]... [ARGUMENT]...\n\n"
-        "Tiercel serves files to the nodes of a job: each is read from storage once and passed from node to node.\n");
+    printf("usage: tiercel VERB [OPTION]... [ARGUMENT]...\n\n"
+           "Tiercel serves files to the nodes of a job: each is read from storage once and passed from node to node.\n"
+           "In pools it keeps data that is committed in epochs.\n");
     const char *group = NULL;
     for (size_t i = 0; i < VERB_COUNT; i++) {
         if (verbs[i].group == NULL)
@@ -111,54 +132,9 @@ static void print_help(void)
            "`tiercel VERB --help` tells the options of a verb, tiercel(1) everything.\n");
 }
 
-/* How many letters must be changed, added, taken away, or swapped with a neighbour, to turn a into b. */
-static size_t edit_distance(const char *a, const char *b)
+static bool is_group(const char *name)
 {
-    enum { LEN_MAX = 15 };
-    size_t d[LEN_MAX + 1][LEN_MAX + 1], la = strlen(a), lb = strlen(b);
-    if (la > LEN_MAX || lb > LEN_MAX)
-        return LEN_MAX;
-    for (size_t i = 0; i <= la; i++) {
-        for (size_t j = 0; j <= lb; j++) {
-            if (i == 0 || j == 0) {
-                d[i][j] = i + j;
-                continue;
-            }
-            size_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
-            best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
-            bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-            d[i][j] = swapped && d[i - 2][j - 2] + 1 < best ? d[i - 2][j - 2] + 1 : best;
-        }
-    }
-    return d[la][lb];
-}
-
-static int unknown_verb(const char *name)
-{
-    const char *near = NULL;
-    size_t least = 3; /* further away is no typing mistake */
-    for (size_t i = 0; i < VERB_COUNT; i++) {
-        size_t distance = edit_distance(name, verbs[i].name);
-        if (verbs[i].group != NULL && distance < least && distance < strlen(verbs[i].name)) {
-            least = distance;
-            near = verbs[i].name;
-        }
-    }
-    if (near != NULL)
-        cli_say("%s: no such verb; did you mean `tiercel %s`?", name, near);
-    else
-        cli_say("%s: no such verb; `tiercel --help` lists them", name);
-    return CLI_USAGE;
-}
-
-static const struct cli_verb *find_verb(const char *name)
-{
-    for (size_t i = 0; i < VERB_COUNT; i++) {
-        if (strcmp(verbs[i].name, name) == 0)
-            return &verbs[i];
-    }
-    return NULL;
+    return strcmp(name, "pool") == 0 || strcmp(name, "cont") == 0;
 }
 
 int main(int argc, char **argv)
@@ -177,12 +153,14 @@ int main(int argc, char **argv)
         print_help();
         return cli_finish();
     }
-    if (help) { /* `tiercel help up` */
+    if (help) { /* `tiercel help up`, `tiercel help cont create` */
         static char option[] = "--help";
+        bool group = argc > 3 && is_group(argv[2]);
         name = argv[2];
-        argv[2] = option;
-        argc = 3;
+        argv[2] = group ? argv[3] : option;
+        argv[3] = group ? option : NULL;
+        argc = group ? 4 : 3;
     }
-    const struct cli_verb *verb = find_verb(name);
-    return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(name);
+    const struct cli_verb *verb = cli_verb_find(verbs, VERB_COUNT, name);
+    return verb != NULL ? verb->run(verb, argc - 2, argv + 2) : cli_verb_unknown(verbs, VERB_COUNT, "", name);
 }

@@ -95,6 +95,41 @@ static bool parse_seconds(const char *text, int *out_ms)
     return true;
 }
 
+bool cli_number(const char *text, uint64_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0)
+        return false;
+    *out = n;
+    return true;
+}
+
+static bool parse_epoch(const char *text, uint64_t *out)
+{
+    uint64_t n;
+    if (!cli_number(text, &n) || n == 0 || n == UINT64_MAX)
+        return false;
+    *out = n;
+    return true;
+}
+
+static bool parse_bytes(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+    unsigned shift = unit != NULL ? 10u * (unsigned)(unit - units + 1) : 0;
+    if (!isdigit((unsigned char)text[0]) || errno != 0 || n > UINT64_MAX >> shift ||
+        (*end != '\0' && (unit == NULL || end[1] != '\0')))
+        return false;
+    *out = n << shift;
+    return *out != UINT64_MAX;
+}
+
 /* Stores the value; NULL, or what it should have been. */
 static const char *store(const struct cli_option *o, const char *text)
 {
@@ -106,6 +141,8 @@ static const char *store(const struct cli_option *o, const char *text)
     case CLI_SIZE: *(const char **)o->out = text; return is_size(text) ? NULL : "a size, like 512M or 4G";
     case CLI_AUTO: *(const char **)o->out = text; return is_auto(text) ? NULL : "a whole number from 1, or auto";
     case CLI_SECONDS: return parse_seconds(text, o->out) ? NULL : "seconds, like 30 or 1.5";
+    case CLI_EPOCH: return parse_epoch(text, o->out) ? NULL : "an epoch: a whole number from 1, below 2^64 - 1";
+    case CLI_BYTES: return parse_bytes(text, o->out) ? NULL : "bytes, like 4096 or 64K, below 2^64 - 1";
     case CLI_LIST: return list_add(o->out, text) == 0 ? NULL : "something that memory can hold";
     }
     return NULL;
@@ -179,4 +216,30 @@ int cli_parse(const struct cli_verb *self, const struct cli_option *options, siz
     /* People write options last, too: say what to do instead of a bare "too many". */
     const char *extra = (*argv)[operands_max];
     return cli_usage(self, "%s: one argument too many%s", extra, extra[0] == '-' ? "; options come first" : "");
+}
+
+int cli_parse_mixed(const struct cli_verb *self, const struct cli_option *options, size_t count, int *argc,
+                    char ***argv, int operands_max)
+{
+    int kept = 0;
+    bool plain = false; /* behind "--" */
+    for (int at = 0; at < *argc;) {
+        char *arg = (*argv)[at];
+        if (plain || arg[0] != '-' || arg[1] == '\0') {
+            (*argv)[kept++] = arg;
+            at++;
+        } else if (strcmp(arg, "--") == 0) {
+            plain = true;
+            at++;
+        } else {
+            int taken = parse_one(self, options, count, *argc - at, *argv + at);
+            if (taken <= 0)
+                return taken == 0 ? cli_finish() : CLI_USAGE;
+            at += taken;
+        }
+    }
+    *argc = kept;
+    if (operands_max < 0 || *argc <= operands_max)
+        return CLI_GO;
+    return cli_usage(self, "%s: one argument too many", (*argv)[operands_max]);
 }

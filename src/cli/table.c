@@ -73,6 +73,16 @@ void cli_table_row(struct cli_table *t, ...)
     va_end(args);
 }
 
+void cli_table_free(struct cli_table *t)
+{
+    if (t == NULL)
+        return;
+    for (size_t i = 0; i < t->rows * t->columns; i++)
+        free(t->cells[i]);
+    free(t->cells);
+    free(t);
+}
+
 void cli_table_print(struct cli_table *t)
 {
     if (t == NULL)

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+/* tiercel pool: storage for containers. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/pools.h"
+
+/* Reads --json, other options, and a pool: its place, or $TIERCEL_POOL unless `must` name it. */
+static int parse(const struct cli_verb *self, const struct cli_option *options, size_t count, bool must, int argc,
+                 char **argv, const char **pool)
+{
+    int go = cli_parse_mixed(self, options, count, &argc, &argv, 1);
+    *pool = go == CLI_GO && argc > 0 ? argv[0] : NULL;
+    return go == CLI_GO && *pool == NULL && must ? cli_usage(self, "name the pool's directory") : go;
+}
+
+static int run_create(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false;
+    const char *given;
+    struct tiercel_error err = {0};
+    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
+    int go = parse(self, options, 1, true, argc, argv, &given);
+    if (go != CLI_GO)
+        return go;
+    if (tiercel_pool_create(given, &err) < 0)
+        return cli_report(&err, json);
+    struct tiercel_pool *pool;
+    struct tiercel_pool_info info;
+    char uuid[CLI_UUID_SIZE];
+    int rc = tiercel_pool_connect(&pool, given, TIERCEL_RO, &err);
+    if (rc == 0) {
+        rc = tiercel_pool_query(pool, &info);
+        rc = rc < 0 ? cli_why(&err, rc, "%s", given) : 0;
+        tiercel_pool_disconnect(pool);
+    }
+    if (rc < 0)
+        return cli_report(&err, json);
+    if (json)
+        return cli_print_json(json_pack("{s:s, s:s}", "pool", info.uri, "uuid", cli_uuid(uuid, info.uuid)));
+    printf("pool %s is made; `tiercel cont create %s/LABEL` makes a container in it\n", given, given);
+    return cli_finish();
+}
+
+static int show(const struct tiercel_pool_info *p, bool json)
+{
+    char uuid[CLI_UUID_SIZE], used[CLI_UNIT_SIZE], free_text[CLI_UNIT_SIZE], total[CLI_UNIT_SIZE];
+    cli_uuid(uuid, p->uuid);
+    if (json)
+        return cli_print_json(json_pack(
+            "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "pool", p->uri, "uuid", uuid, "containers",
+            (json_int_t)p->containers, "used_bytes", (json_int_t)p->used_bytes, "free_bytes", (json_int_t)p->free_bytes,
+            "total_bytes", (json_int_t)p->total_bytes, "redundancy", (json_int_t)p->redundancy));
+    printf("pool %s\nuuid %s\n%" PRIu32 " container%s, %s used; %s of %s free\n", p->uri, uuid, p->containers,
+           p->containers == 1 ? "" : "s", cli_bytes(used, p->used_bytes), cli_bytes(free_text, p->free_bytes),
+           cli_bytes(total, p->total_bytes));
+    return cli_finish();
+}
+
+static int run_query(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false;
+    const char *given;
+    char uri[TIERCEL_PATH_SIZE];
+    struct tiercel_error err = {0};
+    struct tiercel_pool *pool = NULL;
+    struct tiercel_pool_info info;
+    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
+    int go = parse(self, options, 1, false, argc, argv, &given);
+    if (go != CLI_GO)
+        return go;
+    int rc = cli_pool_uri(given, uri, &err);
+    if (rc == 0)
+        rc = tiercel_pool_connect(&pool, uri, TIERCEL_RO, &err);
+    if (rc == 0) {
+        rc = tiercel_pool_query(pool, &info);
+        rc = rc < 0 ? cli_why(&err, rc, "%s", uri) : 0;
+        tiercel_pool_disconnect(pool);
+    }
+    return rc == 0 ? show(&info, json) : cli_report(&err, json);
+}
+
+static int run_destroy(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false, force = false;
+    const char *given;
+    struct tiercel_error err = {0};
+    const struct cli_option options[] = {
+        {"force", 0, CLI_FLAG, &force, NULL, "also when somebody is connected; they are evicted"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = parse(self, options, 2, true, argc, argv, &given);
+    if (go != CLI_GO)
+        return go;
+    if (tiercel_pool_destroy(given, force ? TIERCEL_FORCE : 0, &err) < 0)
+        return cli_report(&err, json);
+    if (json)
+        return cli_print_json(json_pack("{s:s}", "destroyed", given));
+    printf("pool %s is gone, with all that was in it\n", given);
+    return cli_finish();
+}
+
+static int run_evict(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false;
+    const char *given;
+    struct tiercel_error err = {0};
+    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
+    int go = parse(self, options, 1, true, argc, argv, &given);
+    if (go != CLI_GO)
+        return go;
+    if (tiercel_pool_evict(given, &err) < 0)
+        return cli_report(&err, json);
+    if (json)
+        return cli_print_json(json_pack("{s:s}", "evicted", given));
+    printf("pool %s: all connections have ended; what they had not committed is discarded\n", given);
+    return cli_finish();
+}
+
+/* ---- check ---- */
+
+static void tell(void *ctx, const char *finding)
+{
+    json_t *list = ctx;
+    cli_progress_end();
+    if (list != NULL)
+        json_array_append_new(list, json_string(finding));
+    else
+        puts(finding);
+}
+
+static int run_check(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false, repair = false;
+    const char *given;
+    char uri[TIERCEL_PATH_SIZE], used[CLI_UNIT_SIZE];
+    struct tiercel_error err = {0};
+    struct tiercel_pool *pool = NULL;
+    struct tiercel_pool_info info;
+    const struct cli_option options[] = {
+        {"repair", 0, CLI_FLAG, &repair, NULL, "give back space that nothing refers to; nobody else may be connected"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = parse(self, options, 2, false, argc, argv, &given);
+    if (go != CLI_GO)
+        return go;
+    json_t *list = json ? json_array() : NULL;
+    int rc = cli_pool_uri(given, uri, &err);
+    if (rc == 0)
+        rc = tiercel_pool_connect(&pool, uri, repair ? TIERCEL_EX : TIERCEL_RO, &err);
+    if (rc == 0) {
+        if (tiercel_pool_query(pool, &info) == 0)
+            cli_progress("reading %s of payloads", cli_bytes(used, info.used_bytes));
+        rc = tiercel_pool_check(pool, repair, tell, list);
+        cli_progress_end();
+        rc = rc < 0 ? cli_why(&err, rc, "%s: cannot be checked", uri) : rc;
+        tiercel_pool_disconnect(pool);
+    }
+    if (rc < 0) {
+        json_decref(list);
+        return cli_report(&err, json);
+    }
+    int code = CLI_OK;
+    if (json)
+        code = cli_print_json(json_pack("{s:s, s:i, s:o}", "pool", uri, "damaged", rc, "findings", list));
+    else if (rc == 0)
+        printf("pool %s: everything fits together, and every payload is what was written\n", uri);
+    else
+        printf("pool %s: %d finding%s of damage\n", uri, rc, rc == 1 ? "" : "s");
+    int end = cli_finish();
+    return rc > 0 ? CLI_FAILED : code != CLI_OK ? code : end;
+}
+
+static const struct cli_verb verbs[] = {
+    {"pool create", "", "[OPTION]... POOL", "make a pool in a directory, which need not be there", NULL, run_create},
+    {"pool query", "", "[OPTION]... [POOL]", "what is in it, how much it takes, how much is free", NULL, run_query},
+    {"pool check", "", "[OPTION]... [POOL]", "read everything and compare it with its checksums",
+     "Each finding is a line. Exits with 1 if something is damaged.", run_check},
+    {"pool evict", "", "[OPTION]... POOL", "end all connections; what is not committed is discarded",
+     "For programs that hang: those that have ended hold nothing.", run_evict},
+    {"pool destroy", "", "[OPTION]... POOL", "take it away, with all its containers", NULL, run_destroy},
+};
+
+int cmd_pool(const struct cli_verb *self, int argc, char **argv)
+{
+    return cli_verb_group(self, verbs, sizeof verbs / sizeof verbs[0], argc, argv);
+}
