@@ -131,7 +131,8 @@ TIERCEL_API int tiercel_cont_evict(struct tiercel_pool *pool, const char *name,
 /* An open handle, as others may see it. */
 struct tiercel_handle_info {
     struct tiercel_uuid uuid;
-    unsigned flags;         /* TIERCEL_RO or _RW, TIERCEL_NOSLIP */
+    unsigned flags; /* TIERCEL_RO or _RW, TIERCEL_NOSLIP */
+    int ended;      /* 1: its processes have all ended; whoever opens the container for writing, or waits, closes it */
     uint64_t hce, lhe, lre; /* as in struct tiercel_epochs */
     uint64_t reserved[4];
 };

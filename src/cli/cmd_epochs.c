@@ -19,16 +19,16 @@ static int add_handle(void *ctx, const struct tiercel_handle_info *h)
 {
     struct handles *a = ctx;
     char uuid[CLI_UUID_SIZE], hce[CLI_UNIT_SIZE], lhe[CLI_UNIT_SIZE], lre[CLI_UNIT_SIZE];
-    const char *mode = (h->flags & TIERCEL_RW) != 0 ? "rw" : "ro";
+    const char *mode = (h->flags & TIERCEL_RW) != 0 ? "rw" : "ro", *state = h->ended ? "its processes have ended" : "";
     bool noslip = (h->flags & TIERCEL_NOSLIP) != 0;
     cli_uuid(uuid, h->uuid);
     if (a->list != NULL)
-        json_array_append_new(a->list, json_pack("{s:s, s:s, s:b, s:o, s:o, s:o}", "uuid", uuid, "mode", mode, "noslip",
-                                                 noslip, "hce", cli_json_epoch(h->hce), "lhe", cli_json_epoch(h->lhe),
-                                                 "lre", cli_json_epoch(h->lre)));
+        json_array_append_new(a->list, json_pack("{s:s, s:s, s:b, s:b, s:o, s:o, s:o}", "uuid", uuid, "mode", mode,
+                                                 "ended", h->ended, "noslip", noslip, "hce", cli_json_epoch(h->hce),
+                                                 "lhe", cli_json_epoch(h->lhe), "lre", cli_json_epoch(h->lre)));
     else
         cli_table_row(a->table, uuid, noslip ? "rw, noslip" : mode, cli_epoch(hce, h->hce), cli_epoch(lhe, h->lhe),
-                      cli_epoch(lre, h->lre));
+                      cli_epoch(lre, h->lre), state);
     return 0;
 }
 
@@ -52,7 +52,7 @@ int cmd_cont_epochs(const struct cli_verb *self, int argc, char **argv)
     if (argc == 0)
         return cli_usage(self, "name the container, POOL/LABEL");
     struct handles h = {.list = json ? json_array() : NULL,
-                        .table = json ? NULL : cli_table_new("handle|mode|>HCE|>LHE|>LRE")};
+                        .table = json ? NULL : cli_table_new("handle|mode|>HCE|>LHE|>LRE|")};
     int rc = cli_cont_connect(&c, argv[0], TIERCEL_RO, &err);
     if (rc == 0)
         rc = cli_cont_info(&c, &info, &err);

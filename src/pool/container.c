@@ -33,18 +33,24 @@ static int close_one(struct tl_shared *s, const struct tl_store_id *id, struct t
     return rc == -EBADF ? 0 : rc; /* somebody was quicker */
 }
 
+int tl_handle_ended(struct tl_shared *s, const uint64_t *uuid)
+{
+    int claimed = s->store->ops->claimed(s->store, mark_of(uuid));
+    return claimed < 0 ? claimed : claimed == 0;
+}
+
 int tl_handles_close(struct tl_shared *s, const struct tl_store_id *id, bool dead)
 {
     struct tl_state now = {.epochs.handles = NULL}, next = {.epochs.handles = NULL};
     int closed = 0, rc = s->read_only ? -EROFS : tl_state_load(&now, s->store, id);
     for (uint32_t i = 0; rc == 0 && i < now.epochs.handle_count; i++) {
         const struct tl_epoch_handle *h = &now.epochs.handles[i];
-        int claimed = dead ? s->store->ops->claimed(s->store, mark_of(h->uuid)) : 0;
-        if (claimed < 0)
-            rc = claimed;
-        else if (claimed == 0)
+        int close = dead ? tl_handle_ended(s, h->uuid) : 1;
+        if (close < 0)
+            rc = close;
+        else if (close == 1)
             rc = close_one(s, id, &next, h->id);
-        closed += claimed == 0;
+        closed += close == 1;
     }
     tl_state_fini(&now);
     tl_state_fini(&next);

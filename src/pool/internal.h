@@ -118,6 +118,7 @@ int tl_cont_drop(struct tl_cont *c);
 int tl_cont_revoke(struct tl_cont *c);
 /* Closes the handles of a container, of all processes; dead: only those whose processes have ended. How many, -errno. */
 int tl_handles_close(struct tl_shared *s, const struct tl_store_id *id, bool dead);
+int tl_handle_ended(struct tl_shared *s, const uint64_t *uuid); /* 1: all processes that had it have ended; 0; -errno */
 /* Processes that may still write records of a handle (0: of none, for what else there is to be marked) have this mark. */
 uint64_t tl_writer_mark(const struct tl_cont *c, uint32_t handle);
 /* Sees to it that c->state is what other processes have made of it. 0; -EBADF: closed, evicted; -ENOENT: destroyed; -errno. */

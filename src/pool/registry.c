@@ -448,7 +448,8 @@ int tl_cont_list_handles(struct tl_pool *p, const char *name,
         info.flags = ((h->capas & TL_EPOCH_WRITE) != 0 ? TIERCEL_RW : TIERCEL_RO) |
                      ((h->capas & TL_EPOCH_NOSLIP) != 0 ? TIERCEL_NOSLIP : 0);
         memcpy(info.uuid.bytes, h->uuid, sizeof info.uuid.bytes);
-        rc = fn(ctx, &info);
+        info.ended = tl_handle_ended(p->shared, h->uuid);
+        rc = info.ended < 0 ? info.ended : fn(ctx, &info);
     }
     tl_state_fini(&state);
     return rc;

@@ -195,6 +195,8 @@ class Conts(Case):
         p.send_signal(signal.SIGKILL)
         p.wait(timeout=30)
         p.stdin.close()
+        for h in self.json("cont", "epochs", self.cont)["handles"]:  # it may not have got so far
+            self.assertTrue(h["ended"])
         self.assertEqual(self.ok("get", self.cont, "1").raw, b"before")
         self.assertEqual(self.json("put", self.cont, "1", data=b"after")["epoch"], 2)
         self.assertEqual(self.ok("get", self.cont, "1").raw, b"after")
