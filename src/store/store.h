@@ -146,4 +146,14 @@ int tl_store_embedded_open(struct tl_store **out, const char *directory, const s
 /* Takes a pool's files away, and the directory if nothing else is in it. -EBUSY: somebody has it open. */
 int tl_store_embedded_destroy(const char *directory, struct tl_error *err) TL_MUST_CHECK;
 
+/* A pool in a Ceph cluster: rados:///NAME?conf=FILE&user=NAME&pool=META&data=DATA&timeout=S&lease=S. NAME is a namespace; pool the
+ * replicated RADOS pool of state and index; data that of payloads, of any kind (create: else the same; open: known). conf: else
+ * librados' own search. user: else admin. timeout (60): the seconds in which every operation ends, with -ETIMEDOUT if it must. lease (30):
+ * seconds after which a process that says nothing any more has none of its marks and locks. Errors as above, and: -ENOTSUP: librados
+ * is not installed; -ENOTCONN, -ENOKEY, -EKEYREJECTED, -ETIMEDOUT: the cluster; -ENODEV: no such RADOS pool; -EOPNOTSUPP: `pool` is
+ * erasure-coded; -ENOSPC. */
+int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_store_config *config,
+                        struct tl_error *err) TL_MUST_CHECK;
+int tl_store_rados_destroy(const char *uri, struct tl_error *err) TL_MUST_CHECK;
+
 #endif

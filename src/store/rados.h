@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the files of the RADOS store share. A pool is a namespace in two RADOS pools: a replicated one (meta), and one of any kind for
+ * data. All names and keys below are in that namespace.
+ *
+ *   pool                 meta   what the pool is (xattrs), and a shared lock of each process that has it open
+ *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
+ *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it
+ *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
+ *   m.MARK               meta   a lock: a mark of processes
+ *   l.CONT.HASH          meta   a lock of a container, and its value (xattrs)
+ *   u.N                  meta   omap: bytes that records take, added up by flush and erase
+ *
+ * A record is in the shard that its first 16 bytes choose: with the keys of src/pool all records of an object are in one. What is read in
+ * order across objects is merged.
+ *
+ * Keys in omaps are escaped, so that librados' C functions, which end strings with a 0, can begin anywhere: 0 is 1 1, 1 is 1 2, and 1 ends
+ * the key. That keeps their order, and "behind the escaped key without its end" means "from this key on".
+ *
+ * librados is loaded when the first pool is opened; its headers are all that a build needs. */
+#ifndef TL_STORE_RADOS_H
+#define TL_STORE_RADOS_H
+
+#include <pthread.h>
+#include <rados/librados.h>
+#include <stdatomic.h>
+
+#include "base/hash.h"
+#include "store/store.h"
+
+#define TL_RADOS_INLINE   8192u /* bytes of a payload that is kept in the index */
+#define TL_RADOS_IN_PLACE 512u  /* bytes of those that are shown with the record, so that reading asks for nothing */
+#define TL_RADOS_CHECK    (64u << 10) /* bytes of a payload that have one checksum */
+#define TL_RADOS_NAME     96u         /* of an object, with its 0 */
+#define TL_RADOS_USED     8u          /* counters of bytes; more, so that writers do not queue for one */
+
+/* ---- rados_lib.c ---- */
+
+#define TL_RADOS_CALLS(X)                                                                                              \
+    X(create2)                                                                                                         \
+    X(shutdown)                                                                                                        \
+    X(conf_read_file)                                                                                                  \
+    X(conf_set)                                                                                                        \
+    X(connect)                                                                                                         \
+    X(cluster_stat)                                                                                                    \
+    X(ioctx_create)                                                                                                    \
+    X(ioctx_destroy)                                                                                                   \
+    X(ioctx_set_namespace)                                                                                             \
+    X(set_pool_full_try)                                                                                               \
+    X(create_write_op)                                                                                                 \
+    X(release_write_op)                                                                                                \
+    X(write_op_assert_exists)                                                                                          \
+    X(write_op_create)                                                                                                 \
+    X(write_op_cmpxattr)                                                                                               \
+    X(write_op_setxattr)                                                                                               \
+    X(write_op_omap_set2)                                                                                              \
+    X(write_op_omap_rm_keys2)                                                                                          \
+    X(write_op_exec)                                                                                                   \
+    X(write_op_remove)                                                                                                 \
+    X(write_op_operate2)                                                                                               \
+    X(aio_write_op_operate)                                                                                            \
+    X(create_read_op)                                                                                                  \
+    X(release_read_op)                                                                                                 \
+    X(read_op_getxattrs)                                                                                               \
+    X(read_op_omap_get_vals2)                                                                                          \
+    X(read_op_omap_get_vals_by_keys2)                                                                                  \
+    X(read_op_operate)                                                                                                 \
+    X(aio_read_op_operate)                                                                                             \
+    X(omap_get_next2)                                                                                                  \
+    X(omap_get_end)                                                                                                    \
+    X(getxattr)                                                                                                        \
+    X(getxattrs_next)                                                                                                  \
+    X(getxattrs_end)                                                                                                   \
+    X(setxattr)                                                                                                        \
+    X(read)                                                                                                            \
+    X(stat)                                                                                                            \
+    X(remove)                                                                                                          \
+    X(aio_create_completion2)                                                                                          \
+    X(aio_wait_for_complete)                                                                                           \
+    X(aio_get_return_value)                                                                                            \
+    X(aio_release)                                                                                                     \
+    X(aio_write_full)                                                                                                  \
+    X(aio_remove)                                                                                                      \
+    X(aio_notify)                                                                                                      \
+    X(notify_ack)                                                                                                      \
+    X(watch3)                                                                                                          \
+    X(watch_check)                                                                                                     \
+    X(unwatch2)                                                                                                        \
+    X(watch_flush)                                                                                                     \
+    X(lock_exclusive)                                                                                                  \
+    X(lock_shared)                                                                                                     \
+    X(unlock)                                                                                                          \
+    X(list_lockers)                                                                                                    \
+    X(nobjects_list_open)                                                                                              \
+    X(nobjects_list_next2)                                                                                             \
+    X(nobjects_list_close)
+
+#define TL_RADOS_POINTER(name) __typeof__(rados_##name) *name;
+struct tl_rados_lib {
+    TL_RADOS_CALLS(TL_RADOS_POINTER)
+};
+/* 0, -ENOTSUP: the sentence says what to install. */
+int tl_rados_lib_load(const struct tl_rados_lib **out, struct tl_error *err) TL_MUST_CHECK;
+
+/* ---- rados_uri.c ---- */
+
+struct tl_rados_where {
+    char conf[256], user[64], meta[64], data[64], space[128]; /* conf "": librados' own search */
+    unsigned timeout_s;                                       /* for every operation */
+    unsigned lease_s;                                         /* who does not say for so long that it lives, is dead */
+};
+int tl_rados_where_parse(struct tl_rados_where *out, const char *uri, struct tl_error *err) TL_MUST_CHECK;
+
+/* ---- rados_key.c: keys of omaps, values of the index, names of objects ---- */
+
+#define TL_RADOS_KEY (2u * TL_STORE_KEY_MAX + 2u) /* an escaped key, its end, and a 0 */
+
+/* With its end (end), or as the beginning of keys. Its length; there is a 0 behind. */
+size_t tl_rados_escape(char *out, struct tl_slice key, bool end);
+int tl_rados_unescape(uint8_t *out, size_t *len, const char *in, size_t in_len) TL_MUST_CHECK; /* 0, -EBADMSG */
+
+/* What an index says of a record. */
+struct tl_rados_value {
+    struct tl_slice meta;
+    uint32_t len; /* of the payload */
+    bool inlined;
+    struct tl_slice checks; /* 8 bytes for each TL_RADOS_CHECK bytes, at least one */
+    const uint8_t *bytes;   /* inlined */
+    uint64_t writer, seq;   /* not inlined */
+};
+#define TL_RADOS_VALUE (1u + TL_STORE_META_MAX + 1u + 4u + 16u * 8u + TL_RADOS_INLINE)
+size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writer, uint64_t seq);
+int tl_rados_value_get(struct tl_slice in, struct tl_rados_value *out) TL_MUST_CHECK; /* 0, -EBADMSG */
+uint64_t tl_rados_check(const void *bytes, size_t len);
+
+struct tl_rados_name {
+    char text[TL_RADOS_NAME];
+};
+struct tl_rados_name tl_rados_state_name(const struct tl_store_id *id);
+struct tl_rados_name tl_rados_index_name(const struct tl_store_id *id, uint32_t shard);
+struct tl_rados_name tl_rados_blob_name(const struct tl_store_id *id, uint64_t writer, uint64_t seq);
+
+/* ---- rados.c ---- */
+
+struct tl_rados_batch;
+struct tl_rados_base;
+
+/* A container that this process has looked at. Stays until the pool is closed. */
+struct tl_rados_cont {
+    struct tl_rados_cont *next;
+    struct tl_rados *r;
+    struct tl_store_id id;
+    struct tl_rados_name name;   /* of its state */
+    _Atomic uint64_t generation; /* the highest that was seen */
+    _Atomic uint32_t wakes;
+    bool watched; /* with the store's mutex */
+    _Atomic bool broken;
+    uint64_t cookie;
+    struct tl_rados_base *base; /* its state as it was last read; the owner's */
+};
+
+/* Something that a process has to say again and again that it still has: a lock of cls_lock with a duration. */
+struct tl_rados_lease {
+    struct tl_rados_lease *next;
+    struct tl_rados_name object;
+    char cookie[40];
+    bool exclusive;
+    bool again;        /* take it anew if it was lost; else it is lost for good */
+    _Atomic bool lost; /* somebody else may have had it */
+};
+
+struct tl_rados {
+    struct tl_store store;
+    const struct tl_rados_lib *lib;
+    struct tl_rados_where where;
+    bool read_only;
+    rados_t cluster;
+    rados_ioctx_t meta, data;
+    uint32_t shards;
+    uint64_t writer; /* tells this open store from all others */
+    uint64_t last_seq;
+
+    pthread_mutex_t mutex; /* of conts, of leases, and for changed */
+    pthread_cond_t changed;
+    struct tl_rados_cont *conts;
+    struct tl_rados_lease *leases;
+    struct tl_rados_lease open;
+    pthread_t keeper;
+    bool keeper_runs, closing;
+    _Atomic uint64_t cookies;
+    _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
+
+    struct tl_rados_batch *batch; /* what is written and not flushed yet; the owner's */
+};
+
+/* Errors of librados in our words. */
+int tl_rados_error(int rc);
+/* Operates and releases. 0, -errno. */
+int tl_rados_write_op(struct tl_rados *r, rados_write_op_t op, const char *object) TL_MUST_CHECK;
+int tl_rados_read_op(struct tl_rados *r, rados_read_op_t op, const char *object) TL_MUST_CHECK;
+struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id *id); /* NULL: no memory */
+/* Adds to what records take; then waits for it. It may fail: a check counts anew. */
+rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes);
+void tl_rados_counted(struct tl_rados *r, rados_completion_t completion);
+/* Each object of a pool's namespace until fn gives something else than 0. */
+int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),
+                         void *ctx) TL_MUST_CHECK;
+
+/* ---- rados_state.c ---- */
+
+int tl_rados_change(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
+int tl_rados_look(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
+void tl_rados_base_free(struct tl_rados *r, struct tl_rados_base *b);
+
+/* ---- rados_watch.c ---- */
+
+int tl_rados_changes(struct tl_store *s, const struct tl_store_id *id, uint32_t *out);
+int tl_rados_wait(struct tl_store *s, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms);
+void tl_rados_wake(struct tl_store *s, const struct tl_store_id *id);
+/* It is now of this generation, as this process knows. */
+void tl_rados_seen(struct tl_rados_cont *c, uint64_t generation);
+/* Who sleeps in this process looks again. */
+void tl_rados_announce(struct tl_rados *r);
+/* Tells those who watch an object; does not wait for them. */
+void tl_rados_tell(struct tl_rados *r, const char *object, const void *bytes, size_t len);
+void tl_rados_unwatch_all(struct tl_rados *r);
+
+/* ---- rados_write.c ---- */
+
+int tl_rados_write(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r);
+int tl_rados_flush(struct tl_store *s);
+int tl_rados_batch_new(struct tl_rados *r, uint32_t buffer_bytes) TL_MUST_CHECK;
+void tl_rados_batch_free(struct tl_rados *r);
+uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key);
+
+/* ---- rados_find.c ---- */
+
+/* Places that tl_found shows: the kind, then what reading needs. */
+enum tl_rados_place { TL_RADOS_PLACE_HERE = 1, TL_RADOS_PLACE_RECORD, TL_RADOS_PLACE_BLOB };
+
+int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
+                  int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
+int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+/* ---- rados_erase.c ---- */
+int tl_rados_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
+
+/* ---- rados_lease.c ---- */
+
+/* Keeps it until tl_rados_lease_end, or dies. 0, -EBUSY: somebody has it, -errno. */
+int tl_rados_lease_begin(struct tl_rados *r, struct tl_rados_lease *l) TL_MUST_CHECK;
+void tl_rados_lease_keep(struct tl_rados *r, struct tl_rados_lease *l); /* it was taken in another way */
+void tl_rados_lease_drop(struct tl_rados *r, struct tl_rados_lease *l); /* the same, and it is let go of so, too */
+void tl_rados_lease_end(struct tl_rados *r, struct tl_rados_lease *l);
+int tl_rados_keeper_start(struct tl_rados *r) TL_MUST_CHECK;
+void tl_rados_keeper_stop(struct tl_rados *r); /* lets go of all marks */
+int tl_rados_claim(struct tl_store *s, uint64_t mark, bool exclusive);
+void tl_rados_unclaim(struct tl_store *s, uint64_t mark);
+int tl_rados_claimed(struct tl_store *s, uint64_t mark);
+
+/* Arguments of the object class `lock`, as its methods decode them. */
+#define TL_RADOS_LOCK "tiercel" /* the name of every lock of ours: there is one an object */
+struct tl_rados_args {
+    uint8_t bytes[256];
+    size_t len;
+};
+struct tl_rados_args tl_rados_lock_args(const char *cookie, bool exclusive, unsigned lease_s, bool must_renew);
+struct tl_rados_args tl_rados_assert_args(const char *cookie, bool exclusive);
+struct tl_rados_args tl_rados_unlock_args(const char *cookie);
+
+/* ---- rados_locks.c ---- */
+
+int tl_rados_lock(struct tl_store *s, const struct tl_store_id *id, struct tl_slice name, bool exclusive,
+                  int timeout_ms, const _Atomic int *stop, struct tl_store_lock **out,
+                  struct tl_store_lock_value *value);
+int tl_rados_unlock(struct tl_store *s, struct tl_store_lock *lock, const struct tl_store_lock_value *value);
+
+/* ---- rados_check.c ---- */
+
+int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx);
+
+#endif

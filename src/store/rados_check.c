@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Looking whether all fits together: the payload of every record is read, and what no record names is counted. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "store/rados.h"
+
+struct checking {
+    struct tl_rados *r;
+    void (*tell)(void *ctx, const char *finding);
+    void *ctx;
+    int damage;
+    struct tl_store_id *ids; /* containers that have an index */
+    size_t id_count, id_room;
+    uint64_t *named; /* hashes of the names of payloads that records name */
+    size_t named_count, named_room;
+    const struct tl_store_id *id; /* that is being looked at */
+    uint8_t *payload;
+    uint64_t orphans;
+    bool repair;
+};
+
+static void say(struct checking *x, const char *text)
+{
+    x->tell(x->ctx, text);
+}
+
+static bool unhex(const char *text, uint8_t out[16])
+{
+    for (int i = 0; i < 16; i++) {
+        unsigned byte;
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            return false;
+        out[i] = (uint8_t)byte;
+    }
+    return true;
+}
+
+static int note_index(void *ctx, const char *name)
+{
+    struct checking *x = ctx;
+    struct tl_store_id id;
+    if (strncmp(name, "i.", 2) != 0 || strlen(name) < 35 || !unhex(name + 2, id.bytes))
+        return 0;
+    for (size_t i = 0; i < x->id_count; i++)
+        if (memcmp(x->ids[i].bytes, id.bytes, sizeof id.bytes) == 0)
+            return 0;
+    if (x->id_count == x->id_room) {
+        size_t room = x->id_room * 2 + 64;
+        struct tl_store_id *grown = reallocarray(x->ids, room, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        x->ids = grown;
+        x->id_room = room;
+    }
+    x->ids[x->id_count++] = id;
+    return 0;
+}
+
+static int note_named(struct checking *x, struct tl_rados_name name)
+{
+    if (x->named_count == x->named_room) {
+        size_t room = x->named_room * 2 + 1024;
+        uint64_t *grown = reallocarray(x->named, room, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        x->named = grown;
+        x->named_room = room;
+    }
+    x->named[x->named_count++] = tl_hash64(name.text, strlen(name.text), 0);
+    return 0;
+}
+
+static int check_record(void *ctx, const struct tl_found *f)
+{
+    struct checking *x = ctx;
+    char text[256];
+    const uint8_t *place = f->place.at;
+    int rc = 0, failed = tl_rados_read(&x->r->store, f->place, 0, x->payload, f->payload_len);
+    if (place[0] == TL_RADOS_PLACE_BLOB)
+        rc = note_named(x, tl_rados_blob_name(x->id, tl_get_u64(place + 21), tl_get_u64(place + 29)));
+    if (failed == -ETIMEDOUT)
+        return failed;
+    if (failed != 0) {
+        x->damage++;
+        snprintf(text, sizeof text, "container %s: a payload of %u bytes is %s", tl_rados_state_name(x->id).text + 2,
+                 f->payload_len,
+                 failed == -ENOENT    ? "lost"
+                 : failed == -EBADMSG ? "damaged"
+                                      : strerror(-failed));
+        say(x, text);
+    }
+    return rc;
+}
+
+static int check_index(struct checking *x, const struct tl_store_id *id)
+{
+    const struct tl_slice all = {"", 0};
+    char text[256];
+    x->id = id;
+    int rc = tl_rados_scan(&x->r->store, id, all, all, check_record, x);
+    if (rc != -EBADMSG)
+        return rc;
+    x->damage++;
+    snprintf(text, sizeof text, "container %s: its index is damaged", tl_rados_state_name(id).text + 2);
+    say(x, text);
+    return 0;
+}
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static int check_blob(void *ctx, const char *name)
+{
+    struct checking *x = ctx;
+    uint64_t hash = tl_hash64(name, strlen(name), 0);
+    if (strncmp(name, "d.", 2) != 0 ||
+        (x->named_count > 0 && bsearch(&hash, x->named, x->named_count, sizeof hash, compare) != NULL))
+        return 0;
+    x->orphans++;
+    int rc = x->repair ? tl_rados_error(x->r->lib->remove(x->r->data, name)) : 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int check_blobs(struct checking *x)
+{
+    char text[256];
+    if (x->named_count > 0)
+        qsort(x->named, x->named_count, sizeof *x->named, compare);
+    int rc = tl_rados_each_object(x->r, x->r->data, check_blob, x);
+    if (rc == 0 && x->orphans > 0) {
+        snprintf(text, sizeof text, "%llu payloads belong to no record: %s", (unsigned long long)x->orphans,
+                 x->repair ? "their space was given back"
+                           : "they were being written, or are left by processes that ended while they wrote");
+        say(x, text);
+    }
+    return rc;
+}
+
+/* Nobody else has it open: our lease becomes an exclusive one for as long. */
+static int be_alone(struct tl_rados *r, bool alone)
+{
+    tl_rados_lease_end(r, &r->open);
+    r->open.exclusive = alone;
+    int rc = tl_rados_lease_begin(r, &r->open);
+    if (rc == 0 || !alone)
+        return rc;
+    r->open.exclusive = false;
+    int back = tl_rados_lease_begin(r, &r->open);
+    return back != 0 ? back : rc;
+}
+
+int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct checking x = {.r = r, .tell = tell, .ctx = ctx, .repair = repair};
+    if (repair && r->read_only)
+        return -EROFS;
+    x.payload = malloc(TL_STORE_PAYLOAD_MAX);
+    if (x.payload == NULL)
+        return -ENOMEM;
+    int rc = repair ? be_alone(r, true) : 0;
+    bool alone = repair && rc == 0;
+    rc = rc == 0 ? tl_rados_each_object(r, r->meta, note_index, &x) : rc;
+    for (size_t i = 0; rc == 0 && i < x.id_count; i++)
+        rc = check_index(&x, &x.ids[i]);
+    rc = rc == 0 ? check_blobs(&x) : rc;
+    if (alone) {
+        int back = be_alone(r, false);
+        rc = rc == 0 ? back : rc;
+    }
+    free(x.payload);
+    free(x.ids);
+    free(x.named);
+    return rc == 0 ? x.damage : rc;
+}

@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Finding and reading records. A scan goes through one shard, if the prefix says which, or through all of them at once and merges.
+ *
+ * A place is: HERE, one checksum, the payload itself; RECORD, container, key: it is in the index, and too large to be shown; BLOB, container, length,
+ * writer, number, checksums. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "store/rados.h"
+
+#define SHARD_BYTES 16u
+#define FIRST_PAGE  16u /* records; most scans want the first one */
+#define PAGE_MAX    512u
+
+struct cursor {
+    struct tl_rados_name object;
+    rados_completion_t done;
+    rados_read_op_t op;
+    rados_omap_iter_t page;
+    unsigned char more;
+    int rc_page;
+    uint64_t size;                 /* of the next page */
+    char last[TL_RADOS_KEY];       /* the next page begins behind it */
+    uint8_t key[TL_STORE_KEY_MAX]; /* where it stands */
+    size_t key_len;
+    struct tl_slice value;
+    bool there; /* it stands on a record */
+};
+
+/* ---- pages ---- */
+
+static int ask(struct tl_rados *r, struct cursor *c, const char *prefix)
+{
+    c->op = r->lib->create_read_op();
+    r->lib->read_op_omap_get_vals2(c->op, c->last, prefix, c->size, &c->page, &c->more, &c->rc_page);
+    int rc = r->lib->aio_create_completion2(NULL, NULL, &c->done);
+    if (rc == 0 && (rc = r->lib->aio_read_op_operate(c->op, r->meta, c->done, c->object.text, 0)) != 0) {
+        r->lib->aio_release(c->done);
+        c->done = NULL;
+    }
+    c->size = c->size * 4 < PAGE_MAX ? c->size * 4 : PAGE_MAX;
+    return rc;
+}
+
+static void drop_page(struct tl_rados *r, struct cursor *c)
+{
+    if (c->done != NULL) {
+        r->lib->aio_wait_for_complete(c->done);
+        r->lib->aio_release(c->done);
+    }
+    if (c->page != NULL)
+        r->lib->omap_get_end(c->page);
+    if (c->op != NULL)
+        r->lib->release_read_op(c->op);
+    c->done = NULL;
+    c->page = NULL;
+    c->op = NULL;
+}
+
+static int answer(struct tl_rados *r, struct cursor *c)
+{
+    r->lib->aio_wait_for_complete(c->done);
+    int rc = tl_rados_error(r->lib->aio_get_return_value(c->done));
+    r->lib->aio_release(c->done);
+    c->done = NULL;
+    rc = rc >= 0 ? tl_rados_error(c->rc_page) : rc;
+    if (rc == -ENOENT) { /* nothing was ever written to this shard */
+        drop_page(r, c);
+        c->more = 0;
+        rc = 0;
+    }
+    return rc;
+}
+
+/* To the next record, with a new page if it must. 0, -errno. */
+static int step(struct tl_rados *r, struct cursor *c, const char *prefix)
+{
+    char *k = NULL, *v = NULL;
+    size_t klen = 0, vlen = 0;
+    for (;;) {
+        int rc = c->page != NULL ? r->lib->omap_get_next2(c->page, &k, &v, &klen, &vlen) : 0;
+        if (rc != 0 || k != NULL || c->more == 0) {
+            c->there = rc == 0 && k != NULL;
+            if (!c->there)
+                return rc;
+            break;
+        }
+        drop_page(r, c);
+        rc = ask(r, c, prefix);
+        rc = rc == 0 ? answer(r, c) : rc;
+        if (rc != 0)
+            return rc;
+    }
+    if (klen >= sizeof c->last)
+        return -EBADMSG;
+    memcpy(c->last, k, klen);
+    c->last[klen] = 0;
+    c->value = (struct tl_slice){v, vlen};
+    return tl_rados_unescape(c->key, &c->key_len, k, klen);
+}
+
+/* ---- scans ---- */
+
+static size_t make_place(uint8_t *out, const struct tl_store_id *id, const struct cursor *c,
+                         const struct tl_rados_value *v)
+{
+    if (v->inlined && v->len <= TL_RADOS_IN_PLACE) {
+        out[0] = TL_RADOS_PLACE_HERE;
+        memcpy(out + 1, v->checks.at, 8);
+        memcpy(out + 9, v->bytes, v->len);
+        return 9 + v->len;
+    }
+    memcpy(out + 1, id->bytes, 16);
+    if (v->inlined) {
+        out[0] = TL_RADOS_PLACE_RECORD;
+        memcpy(out + 17, c->key, c->key_len);
+        return 17 + c->key_len;
+    }
+    out[0] = TL_RADOS_PLACE_BLOB;
+    tl_put_u32(out + 17, v->len);
+    tl_put_u64(out + 21, v->writer);
+    tl_put_u64(out + 29, v->seq);
+    memcpy(out + 37, v->checks.at, v->checks.len);
+    return 37 + v->checks.len;
+}
+
+static int show(const struct tl_store_id *id, const struct cursor *c, int (*fn)(void *ctx, const struct tl_found *f),
+                void *ctx)
+{
+    uint8_t place[TL_STORE_PLACE_MAX];
+    struct tl_rados_value v;
+    int rc = tl_rados_value_get(c->value, &v);
+    if (rc != 0)
+        return rc;
+    const struct tl_found f = {.key = {c->key, c->key_len},
+                               .meta = v.meta,
+                               .payload_len = v.len,
+                               .place = {place, make_place(place, id, c, &v)}};
+    return fn(ctx, &f);
+}
+
+static struct cursor *lowest(struct cursor *list, uint32_t count)
+{
+    struct cursor *best = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        struct cursor *c = &list[i];
+        if (!c->there)
+            continue;
+        if (best != NULL) {
+            size_t len = c->key_len < best->key_len ? c->key_len : best->key_len;
+            int order = memcmp(c->key, best->key, len);
+            if (order > 0 || (order == 0 && c->key_len > best->key_len))
+                continue;
+        }
+        best = c;
+    }
+    return best;
+}
+
+/* Behind what comes first: of the prefix and `from`, the later one. */
+static void make_start(char *out, struct tl_slice prefix, struct tl_slice from)
+{
+    size_t len = prefix.len < from.len ? prefix.len : from.len;
+    int order = len > 0 ? memcmp(from.at, prefix.at, len) : 0;
+    (void)tl_rados_escape(out, order > 0 || (order == 0 && from.len > prefix.len) ? from : prefix, false);
+}
+
+int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
+                  int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    char escaped[TL_RADOS_KEY];
+    if (prefix.len > TL_STORE_KEY_MAX || from.len > TL_STORE_KEY_MAX)
+        return -EINVAL;
+    uint32_t count = prefix.len >= SHARD_BYTES ? 1 : r->shards;
+    struct cursor *list = calloc(count, sizeof *list);
+    if (list == NULL)
+        return -ENOMEM;
+    (void)tl_rados_escape(escaped, prefix, false);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++) { /* all at once */
+        list[i].object = tl_rados_index_name(id, count == 1 ? tl_rados_shard(r, prefix) : i);
+        list[i].size = FIRST_PAGE;
+        make_start(list[i].last, prefix, from);
+        rc = ask(r, &list[i], escaped);
+    }
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        rc = answer(r, &list[i]);
+        rc = rc == 0 ? step(r, &list[i], escaped) : rc;
+    }
+    for (struct cursor *c; rc == 0 && (c = lowest(list, count)) != NULL;) {
+        rc = show(id, c, fn, ctx);
+        rc = rc == 0 ? step(r, c, escaped) : rc;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        drop_page(r, &list[i]);
+    free(list);
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static int read_here(struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    const uint8_t *p = place.at;
+    size_t all = place.len - 9;
+    if (offset > all || len > all - offset)
+        return -EINVAL;
+    if (tl_rados_check(p + 9, all) != tl_get_u64(p + 1))
+        return -EBADMSG;
+    if (len > 0)
+        memcpy(out, p + 9 + offset, len);
+    return 0;
+}
+
+static int copy_value(struct tl_slice value, uint32_t offset, void *out, uint32_t len)
+{
+    struct tl_rados_value v;
+    int rc = tl_rados_value_get(value, &v);
+    if (rc != 0 || !v.inlined || tl_rados_check(v.bytes, v.len) != tl_get_u64(v.checks.at))
+        return -EBADMSG;
+    if (offset > v.len || len > v.len - offset)
+        return -EINVAL;
+    if (len > 0)
+        memcpy(out, v.bytes + offset, len);
+    return 0;
+}
+
+static int read_record(struct tl_rados *r, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    const uint8_t *p = place.at;
+    const struct tl_slice key = {p + 17, place.len - 17};
+    struct tl_store_id id;
+    char escaped[TL_RADOS_KEY], *k = NULL, *v = NULL;
+    const char *keys = escaped;
+    rados_omap_iter_t found = NULL;
+    size_t klen, vlen;
+    int rc_found = 0;
+    memcpy(id.bytes, p + 1, sizeof id.bytes);
+    size_t key_len = tl_rados_escape(escaped, key, true);
+    rados_read_op_t op = r->lib->create_read_op();
+    r->lib->read_op_omap_get_vals_by_keys2(op, &keys, 1, &key_len, &found, &rc_found);
+    int rc =
+        tl_rados_error(r->lib->read_op_operate(op, r->meta, tl_rados_index_name(&id, tl_rados_shard(r, key)).text, 0));
+    rc = rc == 0 ? tl_rados_error(rc_found) : rc;
+    rc = rc == 0 ? r->lib->omap_get_next2(found, &k, &v, &klen, &vlen) : rc;
+    if (rc == 0)
+        rc = k == NULL ? -ENOENT : copy_value((struct tl_slice){v, vlen}, offset, out, len);
+    if (found != NULL)
+        r->lib->omap_get_end(found);
+    r->lib->release_read_op(op);
+    return rc;
+}
+
+/* The checked pieces that the bytes lie in are read, and compared, whole. */
+static int read_blob(struct tl_rados *r, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    const uint8_t *p = place.at;
+    struct tl_store_id id;
+    memcpy(id.bytes, p + 1, sizeof id.bytes);
+    uint32_t all = tl_get_u32(p + 17);
+    struct tl_rados_name name = tl_rados_blob_name(&id, tl_get_u64(p + 21), tl_get_u64(p + 29));
+    if (offset > all || len > all - offset)
+        return -EINVAL;
+    if (len == 0)
+        return 0;
+    uint32_t from = offset / TL_RADOS_CHECK * TL_RADOS_CHECK, end = offset + len;
+    uint32_t to = (end + TL_RADOS_CHECK - 1) / TL_RADOS_CHECK * TL_RADOS_CHECK;
+    to = to < all ? to : all;
+    bool whole = from == offset && to == end;
+    char *into = whole ? out : malloc(to - from);
+    if (into == NULL)
+        return -ENOMEM;
+    int rc = tl_rados_error(r->lib->read(r->data, name.text, into, to - from, from));
+    rc = rc < 0 ? rc : rc == (int)(to - from) ? 0 : -EBADMSG;
+    for (uint32_t at = from; rc == 0 && at < to; at += TL_RADOS_CHECK) {
+        uint32_t part = to - at < TL_RADOS_CHECK ? to - at : TL_RADOS_CHECK;
+        if (tl_rados_check(into + (at - from), part) != tl_get_u64(p + 37 + 8ull * (at / TL_RADOS_CHECK)))
+            rc = -EBADMSG;
+    }
+    if (rc == 0 && !whole)
+        memcpy(out, into + (offset - from), len);
+    if (!whole)
+        free(into);
+    return rc;
+}
+
+int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    const uint8_t *p = place.at;
+    if (place.len >= 9 && p[0] == TL_RADOS_PLACE_HERE)
+        return read_here(place, offset, out, len);
+    if (place.len > 17 && place.len <= 17 + TL_STORE_KEY_MAX && p[0] == TL_RADOS_PLACE_RECORD)
+        return read_record(r, place, offset, out, len);
+    if (place.len < 45 || p[0] != TL_RADOS_PLACE_BLOB)
+        return -EBADMSG;
+    uint32_t all = tl_get_u32(p + 17), pieces = (all + TL_RADOS_CHECK - 1) / TL_RADOS_CHECK;
+    if (all > TL_STORE_PAYLOAD_MAX || place.len != 37 + 8ull * (pieces > 0 ? pieces : 1))
+        return -EBADMSG;
+    return read_blob(r, place, offset, out, len);
+}

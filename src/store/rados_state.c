@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Transactions of a container's state: read it (or know it from the last time), let the function change a copy, write what has changed
+ * on condition that the generation is still the same. One operation of RADOS for a change, if nobody else has changed it since. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/prng.h"
+#include "base/time.h"
+#include "store/rados.h"
+
+#define GENERATION "gen"
+#define PAGE       1024u /* entries that a read gives at most */
+
+struct entry {
+    struct tl_slice key, value; /* in memory of its own, key first; value.at NULL: deleted, in a transaction */
+};
+
+struct table { /* sorted */
+    struct entry *list;
+    size_t count, room;
+};
+
+struct tl_rados_base {
+    bool exists;
+    uint64_t generation;
+    struct table table;
+};
+
+struct transaction {
+    struct tl_store_tx tx;
+    const struct tl_rados_base *base;
+    struct table over; /* what differs from base */
+    bool writes;
+};
+
+/* ---- tables ---- */
+
+static int compare(struct tl_slice a, struct tl_slice b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int c = len > 0 ? memcmp(a.at, b.at, len) : 0;
+    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
+}
+
+/* The first that is not before key. */
+static size_t position(const struct table *t, struct tl_slice key)
+{
+    size_t low = 0, high = t->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (compare(t->list[middle].key, key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct entry *find(const struct table *t, struct tl_slice key)
+{
+    size_t at = position(t, key);
+    return at < t->count && compare(t->list[at].key, key) == 0 ? &t->list[at] : NULL;
+}
+
+static void entry_free(struct entry *e)
+{
+    free((void *)(uintptr_t)e->key.at);
+}
+
+static void table_free(struct table *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        entry_free(&t->list[i]);
+    free(t->list);
+    *t = (struct table){.list = NULL};
+}
+
+/* value.at NULL is kept as that. 0, -ENOMEM. */
+static int table_put(struct table *t, struct tl_slice key, struct tl_slice value)
+{
+    uint8_t *bytes = malloc(key.len + value.len + 1);
+    if (bytes != NULL && t->count == t->room) {
+        size_t room = t->room * 2 + 16;
+        struct entry *grown = reallocarray(t->list, room, sizeof *grown);
+        if (grown != NULL) {
+            t->list = grown;
+            t->room = room;
+        }
+    }
+    size_t at = position(t, key);
+    bool there = at < t->count && compare(t->list[at].key, key) == 0;
+    if (bytes == NULL || (!there && t->count == t->room)) {
+        free(bytes);
+        return -ENOMEM;
+    }
+    if (key.len > 0)
+        memcpy(bytes, key.at, key.len);
+    if (value.len > 0)
+        memcpy(bytes + key.len, value.at, value.len);
+    struct entry e = {{bytes, key.len}, {value.at == NULL ? NULL : bytes + key.len, value.len}};
+    if (there) {
+        entry_free(&t->list[at]);
+    } else {
+        memmove(t->list + at + 1, t->list + at, (t->count - at) * sizeof *t->list);
+        t->count++;
+    }
+    t->list[at] = e;
+    return 0;
+}
+
+static void table_remove(struct table *t, struct tl_slice key)
+{
+    struct entry *e = find(t, key);
+    if (e == NULL)
+        return;
+    entry_free(e);
+    t->count--;
+    memmove(e, e + 1, (size_t)(t->list + t->count - e) * sizeof *e);
+}
+
+void tl_rados_base_free(struct tl_rados *r, struct tl_rados_base *b)
+{
+    (void)r;
+    if (b == NULL)
+        return;
+    table_free(&b->table);
+    free(b);
+}
+
+/* ---- reading it ---- */
+
+/* 0 also if there is none: then it is 0. */
+static int read_generation(struct tl_rados *r, const struct tl_rados_cont *c, uint64_t *out)
+{
+    char bytes[8];
+    int rc = tl_rados_error(r->lib->getxattr(r->meta, c->name.text, GENERATION, bytes, sizeof bytes));
+    *out = rc == sizeof bytes ? tl_get_u64(bytes) : 0;
+    return rc == sizeof bytes || rc == -ENOENT ? 0 : rc < 0 ? rc : -EBADMSG;
+}
+
+static int take_generation(struct tl_rados *r, rados_xattrs_iter_t iter, uint64_t *out)
+{
+    const char *name, *value;
+    size_t len;
+    int rc = -EBADMSG;
+    while (r->lib->getxattrs_next(iter, &name, &value, &len) == 0 && name != NULL) {
+        if (strcmp(name, GENERATION) != 0 || len != 8)
+            continue;
+        *out = tl_get_u64(value);
+        rc = 0;
+    }
+    return rc;
+}
+
+static int take_page(struct tl_rados *r, rados_omap_iter_t iter, struct table *t, char *last)
+{
+    uint8_t key[TL_STORE_KEY_MAX];
+    char *k, *v;
+    size_t klen, vlen, len;
+    int rc = 0;
+    while (rc == 0 && (rc = r->lib->omap_get_next2(iter, &k, &v, &klen, &vlen)) == 0 && k != NULL) {
+        rc = klen < TL_RADOS_KEY ? tl_rados_unescape(key, &len, k, klen) : -EBADMSG;
+        rc = rc == 0 ? table_put(t, (struct tl_slice){key, len}, (struct tl_slice){vlen > 0 ? v : "", vlen}) : rc;
+        if (rc == 0) {
+            memcpy(last, k, klen);
+            last[klen] = 0;
+        }
+    }
+    return rc;
+}
+
+/* One page behind *last. -EAGAIN: the generation is another one than that of the pages before. */
+static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, struct tl_rados_base *b, char *last, bool *more)
+{
+    rados_xattrs_iter_t xattrs = NULL;
+    rados_omap_iter_t omap = NULL;
+    unsigned char has_more = 0;
+    int rc_xattrs = 0, rc_omap = 0;
+    uint64_t generation = 0;
+    rados_read_op_t op = r->lib->create_read_op();
+    r->lib->read_op_getxattrs(op, &xattrs, &rc_xattrs);
+    r->lib->read_op_omap_get_vals2(op, last, "", PAGE, &omap, &has_more, &rc_omap);
+    int rc = tl_rados_error(r->lib->read_op_operate(op, r->meta, c->name.text, 0));
+    rc = rc == 0 ? tl_rados_error(rc_xattrs != 0 ? rc_xattrs : rc_omap) : rc;
+    rc = rc == 0 ? take_generation(r, xattrs, &generation) : rc;
+    if (rc == 0 && b->exists && b->generation != generation)
+        rc = -EAGAIN;
+    if (rc == 0) {
+        b->exists = true;
+        b->generation = generation;
+        rc = take_page(r, omap, &b->table, last);
+        *more = has_more != 0;
+    }
+    if (xattrs != NULL)
+        r->lib->getxattrs_end(xattrs);
+    if (omap != NULL)
+        r->lib->omap_get_end(omap);
+    r->lib->release_read_op(op);
+    return rc;
+}
+
+static int load(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
+{
+    char last[TL_RADOS_KEY];
+    int rc;
+    do {
+        struct tl_rados_base *b = calloc(1, sizeof *b);
+        bool more = true;
+        last[0] = 0;
+        rc = b == NULL ? -ENOMEM : 0;
+        while (rc == 0 && more)
+            rc = load_page(r, c, b, last, &more);
+        rc = rc == -ENOENT && !b->exists ? 0 : rc == -ENOENT ? -EAGAIN : rc; /* not there is empty */
+        tl_rados_base_free(r, rc == 0 ? c->base : b);
+        if (rc == 0)
+            c->base = b;
+    } while (rc == -EAGAIN && tl_time_mono_ns() < end_ns);
+    return rc == -EAGAIN ? -ETIMEDOUT : rc;
+}
+
+/* What we know of it is what there is. */
+static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
+{
+    uint64_t now = 0;
+    if (c->base == NULL)
+        return load(r, c, end_ns);
+    int rc = read_generation(r, c, &now);
+    if (rc == 0 && now != c->base->generation)
+        rc = load(r, c, end_ns);
+    return rc;
+}
+
+/* ---- inside a transaction ---- */
+
+static int tx_get(struct tl_store_tx *tx, struct tl_slice key, struct tl_slice *value)
+{
+    struct transaction *t = (struct transaction *)tx;
+    struct entry *e = find(&t->over, key);
+    e = e == NULL ? find(&t->base->table, key) : e;
+    if (e == NULL || e->value.at == NULL)
+        return -ENOENT;
+    *value = e->value;
+    return 0;
+}
+
+static int tx_put(struct tl_store_tx *tx, struct tl_slice key, struct tl_slice value)
+{
+    struct transaction *t = (struct transaction *)tx;
+    if (!t->writes)
+        return -EROFS;
+    if (key.len > TL_STORE_KEY_MAX || value.len > TL_STORE_VALUE_MAX)
+        return -EINVAL;
+    return table_put(&t->over, key, value.len > 0 ? value : (struct tl_slice){"", 0});
+}
+
+static int tx_del(struct tl_store_tx *tx, struct tl_slice key)
+{
+    struct transaction *t = (struct transaction *)tx;
+    struct tl_slice before;
+    int rc = !t->writes ? -EROFS : tx_get(tx, key, &before);
+    return rc == 0 ? table_put(&t->over, key, (struct tl_slice){NULL, 0}) : rc;
+}
+
+static bool begins(struct tl_slice key, struct tl_slice prefix)
+{
+    return key.len >= prefix.len && (prefix.len == 0 || memcmp(key.at, prefix.at, prefix.len) == 0);
+}
+
+static int tx_each(struct tl_store_tx *tx, struct tl_slice prefix,
+                   int (*fn)(void *ctx, struct tl_slice key, struct tl_slice value), void *ctx)
+{
+    struct transaction *t = (struct transaction *)tx;
+    const struct table *under = &t->base->table, *over = &t->over;
+    size_t u = position(under, prefix), o = position(over, prefix);
+    int rc = 0;
+    while (rc == 0) {
+        const struct entry *a = u < under->count && begins(under->list[u].key, prefix) ? &under->list[u] : NULL;
+        const struct entry *b = o < over->count && begins(over->list[o].key, prefix) ? &over->list[o] : NULL;
+        if (a == NULL && b == NULL)
+            break;
+        int c = a == NULL ? 1 : b == NULL ? -1 : compare(a->key, b->key);
+        const struct entry *e = c < 0 ? a : b;
+        u += c <= 0;
+        o += c >= 0;
+        if (e->value.at != NULL)
+            rc = fn(ctx, e->key, e->value);
+    }
+    return rc;
+}
+
+static const struct tl_store_tx_ops tx_ops = {.get = tx_get, .put = tx_put, .del = tx_del, .each = tx_each};
+
+/* ---- writing it ---- */
+
+struct lists { /* of escaped keys, as librados takes them */
+    char *bytes;
+    const char **keys, **values;
+    size_t *key_lens, *value_lens;
+    size_t puts, dels; /* dels come behind puts */
+};
+
+static void lists_free(struct lists *l)
+{
+    free(l->bytes);
+    free(l->keys);
+    free(l->values);
+    free(l->key_lens);
+    free(l->value_lens);
+}
+
+static int lists_make(struct lists *l, const struct table *over)
+{
+    size_t n = over->count;
+    *l = (struct lists){.bytes = malloc(n * TL_RADOS_KEY),
+                        .keys = calloc(n, sizeof *l->keys),
+                        .values = calloc(n, sizeof *l->values),
+                        .key_lens = calloc(n, sizeof *l->key_lens),
+                        .value_lens = calloc(n, sizeof *l->value_lens)};
+    if (l->bytes == NULL || l->keys == NULL || l->values == NULL || l->key_lens == NULL || l->value_lens == NULL) {
+        lists_free(l);
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < n; i++)
+        l->puts += over->list[i].value.at != NULL;
+    l->dels = n - l->puts;
+    for (size_t i = 0, put = 0, del = l->puts; i < n; i++) {
+        const struct entry *e = &over->list[i];
+        size_t at = e->value.at != NULL ? put++ : del++;
+        char *key = l->bytes + i * TL_RADOS_KEY;
+        l->key_lens[at] = tl_rados_escape(key, e->key, true);
+        l->keys[at] = key;
+        l->values[at] = e->value.at;
+        l->value_lens[at] = e->value.len;
+    }
+    return 0;
+}
+
+/* One operation. -ECANCELED: somebody was faster. */
+static int write_changes(struct tl_rados *r, const struct tl_rados_cont *c, const struct table *over)
+{
+    const struct tl_rados_base *b = c->base;
+    char before[8], after[8];
+    struct lists l;
+    int rc = lists_make(&l, over);
+    if (rc != 0)
+        return rc;
+    tl_put_u64(before, b->generation);
+    tl_put_u64(after, b->generation + 1);
+    rados_write_op_t op = r->lib->create_write_op();
+    if (b->exists)
+        r->lib->write_op_cmpxattr(op, GENERATION, LIBRADOS_CMPXATTR_OP_EQ, before, sizeof before);
+    else
+        r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
+    r->lib->write_op_setxattr(op, GENERATION, after, sizeof after);
+    if (l.puts > 0)
+        r->lib->write_op_omap_set2(op, l.keys, l.values, l.key_lens, l.value_lens, l.puts);
+    if (l.dels > 0)
+        r->lib->write_op_omap_rm_keys2(op, l.keys + l.puts, l.key_lens + l.puts, l.dels);
+    rc = tl_rados_write_op(r, op, c->name.text);
+    lists_free(&l);
+    bool missed = rc == -EEXIST || (b->exists && rc == -ENOENT);
+    return missed ? -ECANCELED : rc;
+}
+
+/* What was written is what we know now; if there is no memory for it, we know nothing. */
+static void take_over(struct tl_rados *r, struct tl_rados_cont *c, const struct table *over)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < over->count; i++) {
+        const struct entry *e = &over->list[i];
+        if (e->value.at != NULL)
+            rc = table_put(&c->base->table, e->key, e->value);
+        else
+            table_remove(&c->base->table, e->key);
+    }
+    c->base->exists = true;
+    c->base->generation++;
+    tl_rados_seen(c, c->base->generation);
+    if (rc != 0) {
+        tl_rados_base_free(r, c->base);
+        c->base = NULL;
+    }
+}
+
+/* So that those who were too late do not come back all at once. */
+static void back_off(struct tl_rados *r, unsigned tries)
+{
+    uint64_t most = TL_NS_PER_MS << (tries < 5 ? tries : 5);
+    struct timespec t = {.tv_nsec = (long)tl_prng_scale(tl_prng_draw(r->writer, tries, tl_time_mono_ns(), 0, 0), most)};
+    if (tries > 1)
+        nanosleep(&t, NULL);
+}
+
+/* Tries once. *again: what we knew was old, and is known anew. */
+static int try(struct tl_rados *r, struct tl_rados_cont *c, bool fresh, uint64_t end_ns, tl_store_tx_fn fn, void *ctx,
+               bool *again)
+{
+    struct transaction t = {.tx = {&tx_ops}, .base = c->base, .writes = true};
+    uint64_t generation = c->base->generation;
+    int rc = fn(ctx, &t.tx), failed = 0;
+    *again = false;
+    if (rc == 0 && t.over.count > 0) {
+        rc = write_changes(r, c, &t.over);
+        *again = rc == -ECANCELED;
+        if (*again)
+            failed = load(r, c, end_ns);
+        else if (rc == 0)
+            take_over(r, c, &t.over);
+        else { /* it may have happened, or may still */
+            tl_rados_base_free(r, c->base);
+            c->base = NULL;
+        }
+    } else if (!fresh) {
+        failed = refresh(r, c, end_ns);
+        *again = failed == 0 && c->base->generation != generation;
+    }
+    table_free(&t.over);
+    *again = *again && failed == 0;
+    return failed != 0 ? failed : rc;
+}
+
+int tl_rados_change(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    uint64_t end_ns = tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S;
+    if (r->read_only)
+        return -EROFS;
+    struct tl_rados_cont *c = tl_rados_cont(r, id);
+    if (c == NULL)
+        return -ENOMEM;
+    bool fresh = c->base == NULL, again = true;
+    int rc = fresh ? load(r, c, end_ns) : 0;
+    if (rc != 0)
+        return rc;
+    uint64_t before = c->base->generation;
+    for (unsigned tries = 0; again; tries++) {
+        before = c->base->generation;
+        rc = try(r, c, fresh, end_ns, fn, ctx, &again);
+        if (again && tl_time_mono_ns() >= end_ns)
+            return -ETIMEDOUT;
+        fresh = true;
+        if (again)
+            back_off(r, tries);
+    }
+    if (rc == 0 && c->base != NULL && c->base->generation != before) {
+        uint8_t generation[8];
+        tl_put_u64(generation, c->base->generation);
+        tl_rados_tell(r, c->name.text, generation, sizeof generation);
+    }
+    return rc;
+}
+
+int tl_rados_look(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_cont *c = tl_rados_cont(r, id);
+    int rc = c == NULL ? -ENOMEM : refresh(r, c, tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S);
+    if (rc != 0)
+        return rc;
+    struct transaction t = {.tx = {&tx_ops}, .base = c->base};
+    return fn(ctx, &t.tx);
+}

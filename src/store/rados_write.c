@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Writing: a payload that is too large for the index goes to the cluster at once, as an object of its own; so many bytes may be on their
+ * way. Records wait here until a flush, which first waits for the payloads, then writes the index, all shards at the same
+ * time: so no record is ever found without its payload. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "store/rados.h"
+
+#define IN_FLIGHT       64u         /* operations */
+#define IN_FLIGHT_BYTES (16u << 20) /* the default */
+#define PENDING_BYTES   (32u << 20) /* of records that wait; then they are flushed early */
+#define OP_KEYS         1000u       /* of one operation on an index */
+#define OP_BYTES        (2u << 20)
+#define SHARD_BYTES     16u /* of a key, that choose its shard */
+
+struct pending {
+    struct tl_store_id id;
+    uint32_t shard;
+    uint32_t order;
+    uint32_t key_len, value_len;
+    char *bytes; /* escaped key, then value */
+};
+
+struct tl_rados_batch {
+    struct flight {
+        rados_completion_t done;
+        size_t bytes;
+    } flights[IN_FLIGHT]; /* a ring */
+    unsigned first, count;
+    size_t in_flight, limit;
+    struct pending *list;
+    uint32_t pending, room;
+    size_t pending_bytes;
+    int broken; /* a write failed: told by the next flush, too */
+    bool named; /* records of what waits may be in the index already */
+    uint8_t value[TL_RADOS_VALUE];
+};
+
+int tl_rados_batch_new(struct tl_rados *r, uint32_t buffer_bytes)
+{
+    r->batch = calloc(1, sizeof *r->batch);
+    if (r->batch == NULL)
+        return -ENOMEM;
+    r->batch->limit = buffer_bytes > 0 ? buffer_bytes : IN_FLIGHT_BYTES;
+    return 0;
+}
+
+uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key)
+{
+    return (uint32_t)(tl_hash64(key.at, key.len < SHARD_BYTES ? key.len : SHARD_BYTES, 0) % r->shards);
+}
+
+/* ---- operations on their way ---- */
+
+static void land_one(struct tl_rados *r)
+{
+    struct tl_rados_batch *b = r->batch;
+    struct flight *f = &b->flights[b->first];
+    r->lib->aio_wait_for_complete(f->done); /* it ends by itself: the timeout */
+    int rc = tl_rados_error(r->lib->aio_get_return_value(f->done));
+    r->lib->aio_release(f->done);
+    b->in_flight -= f->bytes;
+    b->first = (b->first + 1) % IN_FLIGHT;
+    b->count--;
+    if (rc < 0 && b->broken == 0)
+        b->broken = rc;
+}
+
+static void land_all(struct tl_rados *r)
+{
+    while (r->batch->count > 0)
+        land_one(r);
+}
+
+/* A completion for an operation with so many bytes, which is on its way from now on; NULL: no memory. */
+static rados_completion_t take_off(struct tl_rados *r, size_t bytes)
+{
+    struct tl_rados_batch *b = r->batch;
+    rados_completion_t done;
+    while (b->count == IN_FLIGHT || (b->count > 0 && b->in_flight + bytes > b->limit))
+        land_one(r);
+    if (r->lib->aio_create_completion2(NULL, NULL, &done) != 0)
+        return NULL;
+    b->flights[(b->first + b->count++) % IN_FLIGHT] = (struct flight){done, bytes};
+    b->in_flight += bytes;
+    return done;
+}
+
+/* It was refused at once: nothing is on its way. */
+static void call_off(struct tl_rados *r, int rc)
+{
+    struct tl_rados_batch *b = r->batch;
+    struct flight *f = &b->flights[(b->first + --b->count) % IN_FLIGHT];
+    r->lib->aio_release(f->done);
+    b->in_flight -= f->bytes;
+    b->broken = b->broken == 0 ? rc : b->broken;
+}
+
+static int operate(struct tl_rados *r, rados_write_op_t op, const char *object, size_t bytes)
+{
+    rados_completion_t done = take_off(r, bytes);
+    int rc = done == NULL ? -ENOMEM : r->lib->aio_write_op_operate(op, r->meta, done, object, NULL, 0);
+    if (rc != 0 && done != NULL)
+        call_off(r, rc);
+    r->lib->release_write_op(op);
+    return rc;
+}
+
+/* ---- writing ---- */
+
+static int add_pending(struct tl_rados *r, const struct tl_store_id *id, struct tl_slice key, size_t value_len)
+{
+    struct tl_rados_batch *b = r->batch;
+    char escaped[TL_RADOS_KEY];
+    if (b->pending == b->room) {
+        uint32_t room = b->room * 2 + 256;
+        struct pending *grown = reallocarray(b->list, room, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        b->list = grown;
+        b->room = room;
+    }
+    size_t key_len = tl_rados_escape(escaped, key, true);
+    char *bytes = malloc(key_len + value_len);
+    if (bytes == NULL)
+        return -ENOMEM;
+    memcpy(bytes, escaped, key_len);
+    memcpy(bytes + key_len, b->value, value_len);
+    b->list[b->pending] = (struct pending){.id = *id,
+                                           .shard = tl_rados_shard(r, key),
+                                           .order = b->pending,
+                                           .key_len = (uint32_t)key_len,
+                                           .value_len = (uint32_t)value_len,
+                                           .bytes = bytes};
+    b->pending++;
+    b->pending_bytes += key_len + value_len;
+    return 0;
+}
+
+static int write_blob(struct tl_rados *r, const struct tl_store_id *id, uint64_t seq, struct tl_slice payload)
+{
+    struct tl_rados_name name = tl_rados_blob_name(id, r->writer, seq);
+    rados_completion_t done = take_off(r, payload.len);
+    int rc = done == NULL ? -ENOMEM : r->lib->aio_write_full(r->data, name.text, done, payload.at, payload.len);
+    if (rc != 0 && done != NULL)
+        call_off(r, rc);
+    return rc;
+}
+
+static int flush_some(struct tl_rados *r);
+
+int tl_rados_write(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *rec)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_batch *b = r->batch;
+    if (r->read_only)
+        return -EROFS;
+    if (rec->key.len == 0 || rec->key.len > TL_STORE_KEY_MAX || rec->meta.len > TL_STORE_META_MAX ||
+        rec->payload.len > TL_STORE_PAYLOAD_MAX)
+        return -EINVAL;
+    if (b->broken != 0)
+        return b->broken;
+    uint64_t seq = ++r->last_seq;
+    size_t value_len = tl_rados_value_put(b->value, rec, r->writer, seq);
+    int rc = add_pending(r, id, rec->key, value_len);
+    if (rc == 0 && rec->payload.len > TL_RADOS_INLINE)
+        rc = write_blob(r, id, seq, rec->payload);
+    if (rc == 0 && b->pending_bytes > PENDING_BYTES)
+        rc = flush_some(r);
+    if (rc != 0)
+        b->broken = rc;
+    return rc;
+}
+
+/* ---- flushing ---- */
+
+static int compare(const void *a, const void *b)
+{
+    const struct pending *x = a, *y = b;
+    int c = memcmp(x->id.bytes, y->id.bytes, sizeof x->id.bytes);
+    if (c == 0)
+        c = x->shard < y->shard ? -1 : x->shard > y->shard;
+    return c != 0 ? c : x->order < y->order ? -1 : 1;
+}
+
+struct lists {
+    const char *keys[OP_KEYS], *values[OP_KEYS];
+    size_t key_lens[OP_KEYS], value_lens[OP_KEYS];
+};
+
+/* As many as go into one operation; how many, or -errno. */
+static int64_t put_some(struct tl_rados *r, const struct pending *p, uint32_t left, struct lists *l)
+{
+    uint32_t n = 0;
+    size_t bytes = 0;
+    for (; n < left && n < OP_KEYS && bytes < OP_BYTES; n++) {
+        if (p[n].shard != p->shard || memcmp(p[n].id.bytes, p->id.bytes, sizeof p->id.bytes) != 0)
+            break;
+        l->keys[n] = p[n].bytes;
+        l->key_lens[n] = p[n].key_len;
+        l->values[n] = p[n].bytes + p[n].key_len;
+        l->value_lens[n] = p[n].value_len;
+        bytes += p[n].key_len + p[n].value_len;
+    }
+    rados_write_op_t op = r->lib->create_write_op();
+    r->lib->write_op_omap_set2(op, l->keys, l->values, l->key_lens, l->value_lens, n);
+    int rc = operate(r, op, tl_rados_index_name(&p->id, p->shard).text, bytes);
+    return rc == 0 ? (int64_t)n : rc;
+}
+
+static int64_t bytes_of(const struct pending *p)
+{
+    struct tl_rados_value v;
+    check(tl_rados_value_get((struct tl_slice){p->bytes + p->key_len, p->value_len}, &v) == 0);
+    return (int64_t)p->key_len + p->value_len + (v.inlined ? 0 : v.len);
+}
+
+static void put_index(struct tl_rados *r)
+{
+    struct tl_rados_batch *b = r->batch;
+    struct lists *l = malloc(sizeof *l);
+    int64_t total = 0, n = l == NULL ? -ENOMEM : 0;
+    qsort(b->list, b->pending, sizeof *b->list, compare);
+    for (uint32_t i = 0; n >= 0 && i < b->pending; i += (uint32_t)n)
+        n = put_some(r, b->list + i, b->pending - i, l);
+    for (uint32_t i = 0; n >= 0 && i < b->pending; i++)
+        total += bytes_of(&b->list[i]);
+    rados_completion_t counted = n >= 0 ? tl_rados_count(r, total) : NULL;
+    if (n < 0 && b->broken == 0)
+        b->broken = (int)n;
+    land_all(r);
+    tl_rados_counted(r, counted);
+    free(l);
+}
+
+/* Payloads that no record will name; best effort, a check finds what is left. */
+static void take_back(struct tl_rados *r)
+{
+    struct tl_rados_batch *b = r->batch;
+    struct tl_rados_value v;
+    for (uint32_t i = 0; b->broken != -ETIMEDOUT && !b->named && i < b->pending; i++) {
+        const struct pending *p = &b->list[i];
+        if (tl_rados_value_get((struct tl_slice){p->bytes + p->key_len, p->value_len}, &v) != 0 || v.inlined)
+            continue;
+        struct tl_rados_name name = tl_rados_blob_name(&p->id, v.writer, v.seq);
+        rados_completion_t done = take_off(r, 0);
+        if (done != NULL && r->lib->aio_remove(r->data, name.text, done) != 0)
+            call_off(r, 0);
+    }
+    land_all(r);
+}
+
+static void forget_pending(struct tl_rados_batch *b)
+{
+    for (uint32_t i = 0; i < b->pending; i++)
+        free(b->list[i].bytes);
+    b->pending = 0;
+    b->pending_bytes = 0;
+}
+
+/* What waits is in the index, or `broken` says why not. */
+static int flush_some(struct tl_rados *r)
+{
+    struct tl_rados_batch *b = r->batch;
+    land_all(r);
+    if (b->broken != 0)
+        return b->broken;
+    if (b->pending > 0) {
+        b->named = true;
+        put_index(r);
+    }
+    if (b->broken == 0) {
+        forget_pending(b);
+        b->named = false;
+    }
+    return b->broken;
+}
+
+int tl_rados_flush(struct tl_store *s)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_batch *b = r->batch;
+    if (r->read_only)
+        return 0;
+    int rc = flush_some(r);
+    if (rc != 0) {
+        take_back(r);
+        forget_pending(b);
+    }
+    b->broken = 0;
+    b->named = false;
+    return rc;
+}
+
+void tl_rados_batch_free(struct tl_rados *r)
+{
+    struct tl_rados_batch *b = r->batch;
+    if (b == NULL)
+        return;
+    land_all(r);
+    forget_pending(b);
+    free(b->list);
+    free(b);
+    r->batch = NULL;
+}
