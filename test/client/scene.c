@@ -15,7 +15,10 @@ extern char **environ;
 
 static int setup(void **state, bool async)
 {
-    const char *base = getenv("TMPDIR");
+    const char *base =
+        getenv("TMPDIR"); /* memory, if there is a file system of it: disks are what the store's tests are about */
+    if (base == NULL && access("/dev/shm", W_OK) == 0)
+        base = "/dev/shm";
     struct scene *x = calloc(1, sizeof *x);
     struct tiercel_error err = {.code = 0};
     if (x == NULL)

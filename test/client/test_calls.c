@@ -445,9 +445,8 @@ static void locks_exclude_and_pass_their_value_on(void **state)
     assert_int_equal(tiercel_lock(x->cont, "l", TIERCEL_LOCK_SHARED, TIERCEL_FOREVER, &b, &v, &ev), 0);
     worker_is_here(x);
     nothing_has_completed(x);
-    v = (struct tiercel_lock_value){.valid = 1, .epoch = 42, .user = "hello"};
-    assert_int_equal(tiercel_unlock(a, &v), 0);
-    memset(&v, 0, sizeof v);
+    const struct tiercel_lock_value left = {.valid = 1, .epoch = 42, .user = "hello"};
+    assert_int_equal(tiercel_unlock(a, &left), 0);
     expect(x, &ev, 0);
     assert_true(v.valid && v.epoch == 42 && strcmp((char *)v.user, "hello") == 0);
     assert_int_equal(tiercel_lock(x->cont, "l", TIERCEL_LOCK_SHARED, 0, &a, NULL, NULL), 0); /* both */
