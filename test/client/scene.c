@@ -117,6 +117,60 @@ bool same_epochs(struct tiercel_epochs a, struct tiercel_epochs b)
     return memcmp(&a, &b, sizeof a) == 0;
 }
 
+void hold(struct scene *x, uint64_t epoch)
+{
+    assert_int_equal(ended(x, tiercel_epoch_hold(x->cont, &epoch, NULL, ev_of(x))), 0);
+}
+
+void commit(struct scene *x, uint64_t epoch)
+{
+    assert_int_equal(ended(x, tiercel_epoch_commit(x->cont, epoch, NULL, ev_of(x))), 0);
+}
+
+/* ---- events of the scene's queue ---- */
+
+void begin(struct scene *x, struct tiercel_event *ev)
+{
+    assert_int_equal(tiercel_event_init(ev, x->q, NULL), 0);
+}
+
+struct tiercel_event *next_event(struct scene *x)
+{
+    struct tiercel_event *ev = NULL;
+    assert_int_equal(tiercel_queue_poll(x->q, LONG_MS, &ev, 1), 1);
+    return ev;
+}
+
+void expect(struct scene *x, struct tiercel_event *ev, int error)
+{
+    struct tiercel_event *got_ev = next_event(x);
+    assert_ptr_equal(got_ev, ev);
+    if (ev->error != error)
+        fail_msg("%d instead of %d: %s", ev->error, error, tiercel_why(ev));
+    assert_int_equal(tiercel_event_fini(ev), 0);
+}
+
+void nothing_has_completed(struct scene *x)
+{
+    assert_int_equal(tiercel_queue_query(x->q, TIERCEL_EVENTS_COMPLETED, NULL, 0), 0);
+}
+
+void worker_is_here(struct scene *x)
+{
+    struct tiercel_event ev;
+    assert_int_equal(tiercel_event_init(&ev, NULL, NULL), 0);
+    assert_int_equal(tiercel_epoch_query(x->cont, NULL, &ev), 0);
+    assert_int_equal(tiercel_event_wait(&ev, LONG_MS), 1);
+    assert_int_equal(tiercel_event_fini(&ev), 0);
+}
+
+/* ---- objects ---- */
+
+struct tiercel_bytes text(const char *s)
+{
+    return (struct tiercel_bytes){.at = s, .len = strlen(s)};
+}
+
 int put(struct tiercel_cont *c, uint64_t epoch, uint64_t object, uint64_t number)
 {
     return tiercel_array_write(c, epoch, (struct tiercel_oid){1, object}, 0, &number, sizeof number, NULL);

@@ -41,6 +41,24 @@ void scene_create(struct scene *x, const char *name);
 struct tiercel_epochs epochs_of(struct tiercel_cont *c);
 bool same_epochs(struct tiercel_epochs a, struct tiercel_epochs b);
 
+/* Holds from this epoch on, and commits, through x->cont. */
+void hold(struct scene *x, uint64_t epoch);
+void commit(struct scene *x, uint64_t epoch);
+
+/* ---- events of the scene's queue ---- */
+
+#define LONG_MS 30000 /* never reached, unless something hangs */
+
+void begin(struct scene *x, struct tiercel_event *ev); /* init */
+struct tiercel_event *next_event(struct scene *x);
+void expect(struct scene *x, struct tiercel_event *ev, int error); /* it is the next, with this result; fini */
+void nothing_has_completed(struct scene *x);
+/* The pool's worker has come this far: all that was queued before is done, or waits for others. */
+void worker_is_here(struct scene *x);
+
+/* ---- objects ---- */
+
+struct tiercel_bytes text(const char *s);
 /* One number as the content of an object. */
 int put(struct tiercel_cont *c, uint64_t epoch, uint64_t object, uint64_t number) TIERCEL_MUST_CHECK;
 /* The number that is read, or -errno; 0 if there is none. */

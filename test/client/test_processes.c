@@ -3,12 +3,9 @@
 #include "client/scene.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define LONG_MS 30000
 
 static struct peer *connected(struct scene *x, unsigned flags)
 {
