@@ -108,7 +108,7 @@ static int parse_name(const uint8_t **at, const uint8_t *end, struct tl_name *ou
             *at = p + 2;
             return 0;
         }
-        if ((p[0] == 0 && p[1] != 255) || out->len == sizeof out->bytes)
+        if ((p[0] == 0 && p[1] != 255) || p - *at + (p[0] == 0) >= TIERCEL_KEY_MAX)
             return -EBADMSG;
         out->bytes[out->len++] = p[0];
         p += p[0] == 0 ? 2 : 1;
@@ -148,7 +148,9 @@ int tl_key_parse(struct tl_slice key, struct tl_key_view *out)
     int rc = out->tag == TL_TAG_OBJECT ? 0 : parse_name(&at, end, &out->dkey);
     if (rc == 0 && (out->tag == TL_TAG_RANGE || out->tag == TL_TAG_VALUE))
         rc = parse_name(&at, end, &out->akey);
-    if (rc == 0 && out->tag == TL_TAG_VALUE && end - at == 8) {
+    if (rc == 0 && out->tag == TL_TAG_VALUE) {
+        if (end - at != 8)
+            return -EBADMSG;
         out->chunk = u64_at(at);
         at += 8;
     }
