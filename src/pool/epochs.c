@@ -169,13 +169,21 @@ static uint64_t kind_hash(uint64_t akey, const struct tiercel_io *io)
     return tl_hash64("kind", 4, akey + (io->extents == NULL ? 0 : io->record_size)) | 1;
 }
 
+static uint64_t mixed_hash(uint64_t akey)
+{
+    return tl_hash64("mixed", 5, akey) | 1;
+}
+
 void tl_cont_wrote_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
                         const struct tiercel_io *io)
 {
-    uint64_t akey = akey_hash(oid, dkey, io->akey);
+    uint64_t akey = akey_hash(oid, dkey, io->akey), kind = kind_hash(akey, io);
+    if (is_unsettled(c, kind))
+        return;
+    if (is_unsettled(c, akey)) /* of several kinds: after a punch, or a single value in an array's place */
+        names_add(&c->unsettled, mixed_hash(akey));
     names_add(&c->unsettled, akey);
-    if (io->extents != NULL)
-        names_add(&c->unsettled, kind_hash(akey, io));
+    names_add(&c->unsettled, kind);
 }
 
 int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
@@ -184,7 +192,8 @@ int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tierce
     if (!c->pool->shared->unsettled)
         return 0;
     uint64_t akey = akey_hash(oid, dkey, io->akey);
-    return is_unsettled(c, akey) && !is_unsettled(c, kind_hash(akey, io)) ? tl_cont_settle(c) : 0;
+    bool other = is_unsettled(c, akey) && (!is_unsettled(c, kind_hash(akey, io)) || is_unsettled(c, mixed_hash(akey)));
+    return other ? tl_cont_settle(c) : 0;
 }
 
 /* After a transaction of the state that followed a flush, all that was flushed is found. */

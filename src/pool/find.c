@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is seen of an object at an epoch: of all versions that count, the newest at or below it, unless something newer has cleared it. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +147,22 @@ static bool is_dead(const struct tl_clears *x, const struct tl_version *v)
     return last != NULL && last->count == UINT64_MAX && tl_version_compare(v, &last->version) < 0;
 }
 
+/* All these records of this version were cleared. */
+static bool are_cleared(const struct tl_clears *x, const struct tl_version *v, uint64_t first, uint64_t count)
+{
+    uint64_t end = first + count < first ? UINT64_MAX : first + count;
+    for (unsigned i = 0; i < x->count && first < end; i++) {
+        const struct tl_clear *one = &x->list[i];
+        if (tl_version_compare(&one->version, v) < 0)
+            break;
+        if (one->first <= first && first - one->first < one->count) {
+            first = one->first + one->count;
+            i = UINT_MAX; /* the next one may be newer */
+        }
+    }
+    return first >= end;
+}
+
 /* ---- arrays ---- */
 
 struct span {
@@ -157,7 +174,7 @@ struct chunk_look {
     const struct tl_clears *clears;
     unsigned next_clear;
     uint32_t record_size;
-    uint64_t base; /* of the chunk */
+    uint64_t chunk;
     struct span *wanted;
     unsigned count, room;
     int (*fn)(void *ctx, const struct tl_piece *piece);
@@ -217,11 +234,14 @@ static int see_extent(void *ctx, const struct tl_found *f)
         return rc != 0 ? rc : 1;
     if (m.kind == TL_KIND_REST)
         return 0;
-    if (m.kind != TL_KIND_ARRAY || m.record_size != l->record_size)
+    if (m.kind != TL_KIND_ARRAY)
         return -EINVAL;
+    uint64_t base = l->chunk * tl_chunk_records(m.record_size);
+    if (m.record_size != l->record_size)
+        return are_cleared(l->clears, &v, base + m.first, m.count) ? 0 : -EINVAL;
     if (f->payload_len != m.count * m.record_size)
         return -EBADMSG;
-    rc = take(l, l->base + m.first, l->base + m.first + m.count, f, &v);
+    rc = take(l, base + m.first, base + m.first + m.count, f, &v);
     return rc != 0 ? rc : l->count == 0;
 }
 
@@ -237,7 +257,7 @@ int tl_chunk_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
     struct chunk_look l = {.c = c,
                            .clears = clears,
                            .record_size = record_size,
-                           .base = chunk * tl_chunk_records(record_size),
+                           .chunk = chunk,
                            .wanted = malloc(4 * sizeof *l.wanted),
                            .count = 1,
                            .room = 4,
@@ -274,7 +294,7 @@ static int see_single(void *ctx, const struct tl_found *f)
     if (is_dead(l->clears, &l->out->version))
         return -ENOENT;
     if (m.kind != TL_KIND_SINGLE)
-        return -EINVAL;
+        return are_cleared(l->clears, &l->out->version, m.first, m.count) ? 0 : -EINVAL;
     if (f->place.len > sizeof l->out->place || f->payload_len > m.size)
         return -EBADMSG;
     l->out->size = m.size;
@@ -343,14 +363,16 @@ int tl_next_chunk(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
         rc = s->ops->scan(s, &c->id, tl_key_slice(&prefix), tl_key_slice(&from), see_candidate, &l);
         if (rc <= 0)
             return rc == 0 ? -ENOENT : rc;
-        *chunk = l.at.chunk;
-        *record_size = l.meta.record_size;
-        if (l.meta.kind == TL_KIND_SINGLE)
+        any = l.meta.kind == TL_KIND_SINGLE;
+        uint64_t per = any ? 0 : tl_chunk_records(l.meta.record_size);
+        if (!any)
+            rc = tl_chunk_look(c, epoch, oid, dkey, akey, clears, l.meta.record_size, l.at.chunk * per, per, see_one,
+                               &any);
+        if (any || rc == -EINVAL) { /* of several kinds or sizes: then there is something, too */
+            *chunk = l.at.chunk;
+            *record_size = l.meta.record_size;
             return 0;
-        uint64_t per = tl_chunk_records(l.meta.record_size);
-        rc = tl_chunk_look(c, epoch, oid, dkey, akey, clears, l.meta.record_size, l.at.chunk * per, per, see_one, &any);
-        if (any)
-            return 0;
+        }
         if (l.at.chunk == UINT64_MAX)
             return -ENOENT;
     }

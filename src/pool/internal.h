@@ -133,7 +133,7 @@ int tl_cont_settle_for(struct tl_cont *c, uint64_t epoch, uint64_t thing) TL_MUS
 /* Something was written there; dkey NULL: anywhere in the object. */
 void tl_cont_wrote(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, const struct tiercel_bytes *dkey);
 /* What an akey is, an array of which record size or a single value: is written, and may be about to be changed. An array keeps the size of
- * its records; so what was written of an akey is found before it is written with another one. */
+ * its records; so what was written of an akey is found before it is written as an array of another one. */
 void tl_cont_wrote_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
                         const struct tiercel_io *io);
 int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Bugs that are planted below src/pool, to see that a test notices them: a store that does one thing wrong. */
+#ifndef TEST_POOL_PLANT_H
+#define TEST_POOL_PLANT_H
+
+#include "pool/internal.h"
+
+struct plant {
+    const char *what;
+    void (*in)(struct tl_shared *s); /* into a store that was just opened */
+};
+extern const struct plant plants[];
+extern const unsigned plant_count;
+
+#endif
