@@ -37,7 +37,7 @@ struct tiercel_key {
 enum tiercel_class {
     TIERCEL_ORDINARY,
     TIERCEL_VOLATILE, /* given up before all others */
-    TIERCEL_PINNED    /* never given up, within the quota for pins (half of the limit) */
+    TIERCEL_PINNED    /* never given up, within the quota for pins (half of the limit, and of the number of values) */
 };
 
 #define TIERCEL_CACHE_REPLACE 1u /* else a key that is there gives -EEXIST */

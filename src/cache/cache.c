@@ -259,6 +259,12 @@ static uint64_t pin_quota(const struct tl_cache *c)
     return c->config.pin_quota_bytes != 0 ? c->config.pin_quota_bytes : c->limit / 2;
 }
 
+bool tl_cache_may_pin(const struct tl_cache *c, uint64_t cost)
+{
+    const struct tl_cache_usage *pins = &c->stats.classes[TL_VALUE_PINNED];
+    return pins->cost_bytes + cost <= pin_quota(c) && pins->values < c->table.head->entries / 2;
+}
+
 int tl_cache_set_class(struct tl_cache *c, struct tl_hash key, enum tl_value_class class)
 {
     uint32_t entry = tl_table_find(&c->table, key);
@@ -269,7 +275,7 @@ int tl_cache_set_class(struct tl_cache *c, struct tl_hash key, enum tl_value_cla
     uint64_t cost = tl_cache_cost(c, &v, c->table.extras[entry].label_len);
     if (m.class == class)
         return 0;
-    if (class == TL_VALUE_PINNED && c->stats.classes[TL_VALUE_PINNED].cost_bytes + cost > pin_quota(c))
+    if (class == TL_VALUE_PINNED && !tl_cache_may_pin(c, cost))
         return -EDQUOT;
     tl_cache_count(c, entry, &v, false);
     m.class = class;

@@ -74,7 +74,6 @@ static int take_record(struct tl_cache *c, uint32_t owner, uint32_t len, uint64_
 /* May a value of this size be filled? */
 static int admit(struct tl_cache *c, const struct tl_cache_attr *a, uint64_t size)
 {
-    struct tl_cache_stats s;
     if (a->class > TL_VALUE_PINNED || a->job >= TL_VALUE_JOBS)
         return -EINVAL;
     if (!a->replace && tl_table_find(&c->table, a->key) != TL_ENTRY_NONE)
@@ -83,11 +82,8 @@ static int admit(struct tl_cache *c, const struct tl_cache_attr *a, uint64_t siz
         return -EALREADY;
     if (size >= tl_space_limit(c->space))
         return -EFBIG;
-    if (a->class == TL_VALUE_PINNED) {
-        tl_cache_stats(c, &s);
-        if (s.classes[TL_VALUE_PINNED].cost_bytes + size > s.pin_quota_bytes)
-            return -EDQUOT;
-    }
+    if (a->class == TL_VALUE_PINNED && !tl_cache_may_pin(c, size))
+        return -EDQUOT;
     return tl_cache_quota_room(c, a->job, size);
 }
 

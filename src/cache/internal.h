@@ -62,6 +62,8 @@ bool tl_cache_is_record(const struct tl_cache *c, uint64_t size); /* small value
 uint32_t tl_cache_list_of(struct tl_value_meta m);                /* of evict */
 /* Counts the entry, in or out. */
 void tl_cache_count(struct tl_cache *c, uint32_t entry, const struct tl_entry_view *v, bool in);
+/* One more may be pinned, at that cost: within the quota, and half of all entries, which are as many as the first limit was worth. */
+bool tl_cache_may_pin(const struct tl_cache *c, uint64_t cost);
 /* It is about to be evicted. */
 void tl_cache_tell_evicting(struct tl_cache *c, uint32_t entry);
 /* Takes the value out, and gives back what it has. */

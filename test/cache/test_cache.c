@@ -318,6 +318,43 @@ static void a_lowered_limit_is_reached_in_steps(void **state)
     tl_cache_free(c);
 }
 
+/* The directory has room for as many values as the first limit was worth: then more memory is no use to small values, and they go. */
+static void a_limit_that_grows_sixteen_fold_gives_up_values_when_the_directory_is_full(void **state)
+{
+    (void)state;
+    const struct tl_cache_config config = {.limit_bytes = 8 * MIB,
+                                           .limit_max_bytes = 128 * MIB,
+                                           .values_fd = -1,
+                                           .adopt_directory_fd = -1,
+                                           .adopt_uses_fd = -1,
+                                           .adopt_values_fd = -1};
+    const struct tl_cache_attr pin = {.class = TL_VALUE_PINNED};
+    struct tl_cache *c = NULL;
+    struct tl_cache_stats s;
+    struct tl_error err;
+    assert_int_equal(tl_cache_new(&c, &config, &err), 0);
+    assert_int_equal(tl_cache_set_limit(c, 128 * MIB, &err), 0);
+    uint64_t n = 0, pinned = 0;
+    for (; n < 20000; n++) {
+        assert_int_equal(put_as(c, n, 200 + n % 500, (struct tl_cache_attr){.label = "/a/label"}), 0);
+        assert_value(c, n, 200 + n % 500);
+    }
+    tl_cache_stats(c, &s);
+    assert_true(s.classes[TL_VALUE_ORDINARY].values + 64 > s.entries_max); /* two buckets may be full before all are */
+    assert_true(s.evictions > 15000 && s.refused == 0 && s.used_bytes < 16 * MIB);
+    while (put_as(c, n, 300, pin) == 0) /* values that can be given up stay possible */
+        n++, pinned++;
+    assert_int_equal(put_as(c, n, 300, pin), -EDQUOT);
+    assert_int_equal(pinned, s.entries_max / 2);
+    for (; n < 40000; n++)
+        assert_int_equal(put(c, n, 300), 0);
+    for (uint64_t k = 0; k < 3000; k++) /* and large ones have all of the memory */
+        assert_int_equal(put(c, 50000 + k, 100000), 0);
+    tl_cache_stats(c, &s);
+    assert_true(s.used_bytes > 120 * MIB && s.used_bytes <= 128 * MIB);
+    tl_cache_free(c);
+}
+
 static void limits_that_make_no_sense_are_refused(void **state)
 {
     (void)state;
@@ -486,6 +523,7 @@ int main(void)
         cmocka_unit_test(a_fill_is_seen_when_it_is_whole),
         cmocka_unit_test(a_fill_of_unknown_size_takes_what_it_needs),
         cmocka_unit_test(a_lowered_limit_is_reached_in_steps),
+        cmocka_unit_test(a_limit_that_grows_sixteen_fold_gives_up_values_when_the_directory_is_full),
         cmocka_unit_test(limits_that_make_no_sense_are_refused),
         cmocka_unit_test(labels_and_lists),
         cmocka_unit_test(notes_stay),
