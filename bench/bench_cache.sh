@@ -31,6 +31,7 @@ manager() {
         row "${what// /-}" 1/s higher "$([[ $what == 'put 4 KiB' ]] && echo 300000 || echo null)" - \
             "$(field "$what" per_s "$out")" 'full cache, in the owner'
     done
+    row put-4-KiB-while-60000-values-are-held 1/s higher null - "$(field 'put 4 KiB while 60,000 values are held' per_s "$out")" '60 clients hold 1,000 each'
     row put-4-KiB-of-cpu 1/s higher null - "$(field 'put 4 KiB' per_cpu_s "$out")" 'a second of processor time, its measuring included'
     row noise-longest-cpu us lower null - "$(field 'nothing but a copy of 4 KiB' max_cpu_us "$out")" 'the same watch on a copy of 4 KiB: the machine'
     row longest-operation-cpu us lower 1000 'CVMFS: 1,030,000 us' "$(over_all max_cpu_us max "$FULL" "$out")" "$mib MiB, full; processor time of one call"

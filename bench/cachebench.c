@@ -393,6 +393,36 @@ static void second_process(struct tl_cache *c, double seconds)
     tl_cache_remove_reader(c, id);
 }
 
+/* ---- many clients that hold much ---- */
+
+#define HOLDERS      60u
+#define HOLDS_OF_ONE 1000u
+
+/* Puts while values are held that are given up one after another: each piece of room is found by looking at all holds. */
+static void put_while_held(struct tl_cache *c, uint64_t count)
+{
+    static struct tl_holds holds[HOLDERS];
+    struct tl_reader readers[HOLDERS];
+    struct times t = {0};
+    uint32_t ids[HOLDERS];
+    uint64_t first = next_key;
+    puts_of(c, 4096, (uint64_t)HOLDERS * HOLDS_OF_ONE, &t);
+    for (uint32_t i = 0; i < HOLDERS; i++) {
+        const struct tl_reader *own = tl_cache_reader(c);
+        tl_reader_init(&readers[i], own->head, own->values, own->uses, &holds[i]);
+        must(tl_cache_add_reader(c, &holds[i], &ids[i]), "reader");
+        for (uint32_t k = 0; k < HOLDS_OF_ONE; k++) {
+            struct tl_value v;
+            (void)!tl_reader_get(&readers[i], key_of(first + i * HOLDS_OF_ONE + k), &v);
+        }
+    }
+    t = (struct times){0};
+    puts_of(c, 4096, count, &t);
+    show("put 4 KiB while 60,000 values are held", &t);
+    for (uint32_t i = 0; i < HOLDERS; i++)
+        tl_cache_remove_reader(c, ids[i]);
+}
+
 /* ---- one after another ---- */
 
 /* What the same watch says of a copy of 4 KiB: what this machine's other work and its host add to each figure. */
@@ -495,6 +525,8 @@ int main(int argc, char **argv)
     show("mixed", &t);
     printf("{\"what\": \"share of the limit that is values\", \"share\": %.4f}\n", share_used(c));
     second_process(c, seconds);
+    phase = "put 4 KiB while values are held";
+    put_while_held(c, 2 * n);
     phase = "half the limit";
     lower_the_limit(c, mib * MIB);
     show("nothing but copies, for as long", &machine.times);

@@ -176,6 +176,7 @@ void tl_cache_remove_reader(struct tl_cache *c, uint32_t id)
     check(id > 0 && id < TL_CACHE_READERS_MAX && c->readers[id] != NULL);
     c->readers[id] = NULL;
     c->limbo_left = 0; /* what it held can go at the next sweep */
+    c->sweep.again = c->sweep.on;
 }
 
 bool tl_cache_has(const struct tl_cache *c, struct tl_hash key)
@@ -365,9 +366,8 @@ bool tl_cache_tick(struct tl_cache *c)
 {
     struct tl_space_stats s;
     tl_space_stats(c->space, &s);
-    if (s.limbo > 0 && s.limbo_bytes > c->limbo_left)
-        tl_cache_sweep(c);
-    return shrink(c);
+    bool more = (c->sweep.on || (s.limbo > 0 && s.limbo_bytes > c->limbo_left)) && !tl_cache_sweep(c);
+    return shrink(c) || more;
 }
 
 /* ---- facts ---- */

@@ -34,6 +34,13 @@ struct tl_scrub {
     uint64_t turn, done;
 };
 
+/* Looking at what readers hold, in steps. */
+struct tl_sweep {
+    bool on, again;      /* again: a reader has gone meanwhile, whose holds may have been counted */
+    uint32_t reader, at; /* the next hold */
+    uint32_t held, seen; /* in this one so far, and in the last one */
+};
+
 struct tl_cache {
     struct tl_cache_config config;
     uint64_t limit; /* of all memory */
@@ -46,6 +53,7 @@ struct tl_cache {
     const struct tl_holds *readers[TL_CACHE_READERS_MAX];
     struct tl_fill fills[TL_CACHE_FILLS_MAX];
     uint32_t fill_count;
+    struct tl_sweep sweep;
     uint64_t limbo_left; /* bytes of limbo that the last sweep found held */
     uint64_t squeezed;   /* the space's limit while the system is short of memory; 0: it is not */
     bool dropping;       /* compaction gives values up rather than moving them */
@@ -76,7 +84,8 @@ void tl_cache_forget(struct tl_cache *c, uint32_t entry);
 int tl_cache_room(struct tl_cache *c, uint64_t bytes) TL_MUST_CHECK;
 /* The job has so much room in its quota. 0; -EAGAIN; -EDQUOT. */
 int tl_cache_quota_room(struct tl_cache *c, uint16_t job, uint64_t bytes) TL_MUST_CHECK;
-void tl_cache_sweep(struct tl_cache *c);
+/* A step of finding out what of limbo is not held any more, and giving it back. True: that was the last one. */
+bool tl_cache_sweep(struct tl_cache *c);
 /* The system has no memory for us, though we are below our limit: what we have is the limit, until this is over. */
 void tl_cache_squeeze(struct tl_cache *c, bool on);
 bool tl_cache_evict_one(struct tl_cache *c); /* false: there is nothing that may go */

@@ -10,6 +10,8 @@
 #define STEPS_BLIND 4u          /* evictions between two looks at the clock: memory that is touched first may be slow */
 #define STEPS_MAX   96u         /* evictions of one call */
 #define BATCH       (64u << 10) /* bytes that are evicted ahead, so that holds are looked at once for many */
+#define HOLD_WORTH  256u        /* such bytes for each hold, if there are many */
+#define SWEEP_STEP  1024u       /* holds, or slots in limbo, that one step looks at */
 #define COPY_STEP   (64u << 10) /* bytes that compaction copies at a time */
 #define COPIES_MAX  2u          /* such steps in one call */
 #define SHARE_WORTH 218u        /* of 256: a segment that lives less is worth compacting: 85 % */
@@ -46,23 +48,41 @@ void tl_cache_squeeze(struct tl_cache *c, bool on)
     tl_cache_fit(c, 0);
 }
 
-void tl_cache_sweep(struct tl_cache *c)
+bool tl_cache_sweep(struct tl_cache *c)
 {
     struct tl_space_stats s;
-    tl_space_sweep_begin(c->space);
-    for (uint32_t i = 0; i < TL_CACHE_READERS_MAX; i++) {
-        const struct tl_holds *h = c->readers[i];
+    struct tl_sweep *w = &c->sweep;
+    if (!w->on)
+        tl_space_sweep_begin(c->space);
+    w->on = true;
+    for (uint32_t n = 0; w->reader < TL_CACHE_READERS_MAX; w->reader++, w->at = 0) {
+        const struct tl_holds *h = c->readers[w->reader];
         uint32_t top = h == NULL ? 0 : atomic_load(&h->top);
         top = top > TL_HOLDS_MAX ? TL_HOLDS_MAX : top;
-        for (uint32_t k = 0; k < top; k++) {
-            uint64_t place = atomic_load(&h->place[k]);
-            if (place != 0)
-                tl_space_hold(c->space, place - 1);
+        for (; w->at < top; w->at++) {
+            if (n++ == SWEEP_STEP)
+                return false;
+            uint64_t place = atomic_load(&h->place[w->at]);
+            if (place == 0)
+                continue;
+            tl_space_hold(c->space, place - 1);
+            w->held++;
         }
     }
-    tl_space_sweep_end(c->space);
+    if (!tl_space_sweep_end(c->space, SWEEP_STEP))
+        return false;
     tl_space_stats(c->space, &s);
-    c->limbo_left = s.limbo_bytes;
+    c->limbo_left = w->again ? 0 : s.held_bytes;
+    *w = (struct tl_sweep){.seen = w->held};
+    return true;
+}
+
+/* Bytes that go into limbo before it is swept: the more is held, the more a sweep costs, and the more it is to bring. */
+static uint64_t batch_bytes(const struct tl_cache *c)
+{
+    uint64_t most = tl_space_limit(c->space) / 64, batch = c->sweep.seen * (uint64_t)HOLD_WORTH;
+    batch = batch > BATCH ? batch : BATCH;
+    return batch > most ? (most < BATCH ? 0 : most) : batch;
 }
 
 /* ---- compaction ---- */
@@ -182,18 +202,20 @@ int tl_cache_room(struct tl_cache *c, uint64_t bytes)
     if (free_bytes(c) >= bytes)
         return 0;
     struct tl_space_stats s;
-    uint64_t ahead = tl_space_limit(c->space) / 64 < BATCH ? 0 : BATCH;
+    uint64_t ahead = batch_bytes(c), least = ahead > BATCH ? ahead : 0;
     uint64_t end_ns = tl_time_mono_ns() + TL_SPACE_TIME_NS;
     uint32_t gone = 0, copies = 0;
-    bool swept = false, compactable = true, some = false; /* some: this call has made some room */
+    bool swept = false, compactable = true, some = false; /* some: this call has come nearer to more room */
     while (free_bytes(c) < bytes) {
         tl_space_stats(c->space, &s);
         uint64_t fresh = s.limbo_bytes > c->limbo_left ? s.limbo_bytes - c->limbo_left : 0;
-        if (some && tl_time_mono_ns() > end_ns) {
+        bool undecided =
+            gone > 0 || copies > 0 || !swept; /* after a sweep it is said whether there is more to be had */
+        if (some && undecided && tl_time_mono_ns() > end_ns) {
             return -EAGAIN;
-        } else if (free_bytes(c) + fresh >= bytes && fresh > 0) {
-            tl_cache_sweep(c);
-            swept = true;
+        } else if (c->sweep.on || (free_bytes(c) + fresh >= bytes + least && fresh > 0)) {
+            swept = tl_cache_sweep(c);
+            some = true;
         } else if (copies < COPIES_MAX && compactable && worth_compacting(c)) {
             compactable = tl_log_compact(c->log, COPY_STEP, SHARE_WORTH);
             some = some || compactable;
@@ -207,8 +229,8 @@ int tl_cache_room(struct tl_cache *c, uint64_t bytes)
             if (n > 0)
                 continue;
             if (!swept && s.limbo > 0) { /* readers may have let go of what the last sweep found held */
-                tl_cache_sweep(c);
-                swept = true;
+                swept = tl_cache_sweep(c);
+                some = true;
             } else if (drop_segment(c)) {
                 some = true;
                 copies++;

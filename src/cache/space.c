@@ -47,6 +47,7 @@ struct class
     struct slot *slots;
     uint32_t count, fresh;
     uint32_t warm, cold, limbo; /* heads of lists */
+    uint32_t swept;             /* of those of limbo that the sweep is about */
 };
 
 struct tl_space {
@@ -57,7 +58,8 @@ struct tl_space {
     struct class classes[TL_SPACE_CLASSES];
     uint32_t class_count;
     uint64_t warm_classes; /* bits */
-    uint32_t sweep;
+    uint32_t sweep, sweep_class;
+    uint64_t sweep_held;
     bool adopting;
     bool slow; /* the last pages were */
     struct tl_space_stats stats;
@@ -105,7 +107,8 @@ static bool lay_out_with(struct tl_space *s, const struct tl_space_config *c, ui
         count = count < least ? least : count;
         count = count > c->slots_max ? c->slots_max : count;
         at = (at + slot_bytes(s, k) - 1) & ~(slot_bytes(s, k) - 1);
-        s->classes[k] = (struct class){.at = at, .count = (uint32_t)count, .warm = NONE, .cold = NONE, .limbo = NONE};
+        s->classes[k] = (struct class){
+            .at = at, .count = (uint32_t)count, .warm = NONE, .cold = NONE, .limbo = NONE, .swept = NONE};
         at += count * slot_bytes(s, k);
         records += count;
         s->class_count = k + 1;
@@ -385,6 +388,14 @@ void tl_space_give(struct tl_space *s, uint64_t place, bool unseen)
 void tl_space_sweep_begin(struct tl_space *s)
 {
     s->sweep++;
+    s->sweep_class = 0;
+    s->sweep_held = 0;
+    for (uint32_t k = 0; k < s->class_count; k++) {
+        struct class *c = &s->classes[k];
+        check(c->swept == NONE); /* the one before has come to its end */
+        c->swept = c->limbo;
+        c->limbo = NONE;
+    }
 }
 
 void tl_space_hold(struct tl_space *s, uint64_t place)
@@ -394,23 +405,35 @@ void tl_space_hold(struct tl_space *s, uint64_t place)
         s->classes[k].slots[index].held = s->sweep;
 }
 
-void tl_space_sweep_end(struct tl_space *s)
+static void sweep_slot(struct tl_space *s, uint32_t k, uint32_t index)
 {
-    for (uint32_t k = 0; k < s->class_count; k++) {
-        struct class *c = &s->classes[k];
-        for (uint32_t *link = &c->limbo; *link != NONE;) {
-            uint32_t index = *link;
-            struct slot *slot = &c->slots[index];
-            if (slot->held == s->sweep) {
-                link = &slot->next;
-                continue;
-            }
-            *link = slot->next;
-            s->stats.limbo--;
-            s->stats.limbo_bytes -= page_bytes(s, slot);
-            push_free(s, k, index);
-        }
+    struct class *c = &s->classes[k];
+    struct slot *slot = &c->slots[index];
+    c->swept = slot->next;
+    if (slot->held == s->sweep) {
+        slot->next = c->limbo;
+        c->limbo = index;
+        s->sweep_held += page_bytes(s, slot);
+        return;
     }
+    s->stats.limbo--;
+    s->stats.limbo_bytes -= page_bytes(s, slot);
+    push_free(s, k, index);
+}
+
+bool tl_space_sweep_end(struct tl_space *s, uint32_t slots)
+{
+    for (uint32_t n = 0; s->sweep_class < s->class_count; n++) {
+        uint32_t k = s->sweep_class, index = s->classes[k].swept;
+        if (index == NONE)
+            s->sweep_class++;
+        else if (n >= slots)
+            return false;
+        else
+            sweep_slot(s, k, index);
+    }
+    s->stats.held_bytes = s->sweep_held;
+    return true;
 }
 
 /* Takes up to so many bytes from the end of the pages of the slot at the head of the pool. What came free. */

@@ -36,6 +36,7 @@ struct tl_space_stats {
     uint64_t used_bytes;  /* pages that are there */
     uint64_t pool_bytes;  /* of them in free slots */
     uint64_t limbo_bytes; /* of them in slots that were given back, and may be held */
+    uint64_t held_bytes;  /* of those: that the last sweep found to be held */
     uint32_t limbo;       /* slots */
 };
 
@@ -52,10 +53,12 @@ int tl_space_take(struct tl_space *s, uint64_t bytes, uint64_t *place) TL_MUST_C
 int tl_space_extend(struct tl_space *s, uint64_t place, uint64_t bytes) TL_MUST_CHECK;
 /* Gives a slot back: into limbo, or at once when nobody can have seen it. place: anywhere in the slot. */
 void tl_space_give(struct tl_space *s, uint64_t place, bool unseen);
-/* Which slots of limbo are held: between begin and end, one call for each place that a reader holds, as it says: any number. */
+/* Which slots of limbo are held: begin; then a call for each place that a reader holds, as it says, any number; then end, as often as
+ * it takes: it looks at up to `slots` of those that were in limbo at begin, and gives back what nobody holds. True: that was all. All
+ * of this may take its time: a reader that holds a slot of limbo has done so before it came there. */
 void tl_space_sweep_begin(struct tl_space *s);
 void tl_space_hold(struct tl_space *s, uint64_t place);
-void tl_space_sweep_end(struct tl_space *s);
+bool tl_space_sweep_end(struct tl_space *s, uint32_t slots);
 /* Punches up to this many bytes out of the pool, at most TL_SPACE_STEP. What came free. */
 uint64_t tl_space_shrink(struct tl_space *s, uint64_t bytes);
 
