@@ -74,7 +74,7 @@ wakes() {
     dir=$(mktemp -d "$CKPT_DIR/tiercel-ckpt.XXXXXX") || return 1
     "$(tool checkpoint)" wake "$dir" 200 >"$BENCH_TEMP/wake" || return 1
     rm -rf "$dir"
-    row waiting-consumer-wakes-after us lower 200 - "$(jq -c '.seconds | map(. * 1e6)' "$BENCH_TEMP/wake")" '200 commits; from the return of commit to the return of wait'
+    row waiting-consumer-wakes-after us lower 200 - "$(jq -c '.seconds | map(. * 1e6)' "$BENCH_TEMP/wake")" '200 commits; from the return of commit to the return of wait; below 0: woken before'
 }
 
 bench_main() {

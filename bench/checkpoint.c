@@ -34,7 +34,7 @@ enum { COUNT_MAX = 1000, PROCESSES_MAX = 64 };
 
 struct shared { /* by all processes */
     pthread_barrier_t barrier;
-    uint64_t whole_ns[COUNT_MAX], commit_ns[COUNT_MAX];
+    int64_t whole_ns[COUNT_MAX], commit_ns[COUNT_MAX];
     long rss_kb[PROCESSES_MAX];
     _Atomic uint64_t committed_ns;
     uint8_t handle[4096]; /* of the container */
@@ -165,8 +165,9 @@ static void run_rank(struct bench_rank *r, const struct bench_way *way, struct s
         if (r->rank == 0) {
             way == NULL ? tiercel_commit(r) : way->commit(r);
             if (i > 0) {
-                s->whole_ns[i - 1] = tl_time_mono_ns() - start;
-                s->commit_ns[i - 1] = tl_time_mono_ns() - written;
+                uint64_t now = tl_time_mono_ns();
+                s->whole_ns[i - 1] = (int64_t)(now - start);
+                s->commit_ns[i - 1] = (int64_t)(now - written);
             }
         }
     }
@@ -186,7 +187,7 @@ static void wait_for_all(unsigned processes)
     }
 }
 
-static void print_list(const char *name, const uint64_t *ns, unsigned count)
+static void print_list(const char *name, const int64_t *ns, unsigned count)
 {
     printf("\"%s\": [", name);
     for (unsigned i = 0; i < count; i++)
@@ -236,8 +237,8 @@ static void consume(const char *dir, struct shared *s, unsigned count)
         uint64_t now = tl_time_mono_ns();
         if (rc < 0)
             bench_die(tiercel_why(NULL), rc);
-        pthread_barrier_wait(&s->barrier); /* the producer has left its time */
-        s->whole_ns[i] = now > s->committed_ns ? now - s->committed_ns : 0;
+        pthread_barrier_wait(&s->barrier);                 /* the producer has left its time */
+        s->whole_ns[i] = (int64_t)(now - s->committed_ns); /* below 0: it was awake before commit had returned */
     }
 }
 
