@@ -521,8 +521,6 @@ int tl_cont_export(const char *uri, const char *name, uint64_t epoch, bool snaps
         rc = open_archive(&w, to_file ? fresh : NULL);
     if (rc == 0)
         rc = write_all(&w, epoch, snapshots);
-    if (w.out != NULL && rc != 0)
-        archive_write_fail(w.out); /* so that it does not look whole */
     if (w.out != NULL)
         archive_write_free(w.out);
     if (rc == 0 && to_file && rename(fresh, archive) != 0)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The bytes may come from anybody. Everything is written at its epoch, and nothing is committed until the end has come and all digests
- * have been compared; whatever happens before, closing the container discards it, and it is taken away. */
+ * have been compared; whatever happens before, closing the container discards it, and it is taken away. It gets its label last. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <ctype.h>
@@ -27,6 +27,7 @@ struct reader {
     struct tiercel_pool *pool;
     struct tiercel_cont *cont;
     const char *name, *archive; /* for sentences */
+    char uuid[40];              /* of the container; it has no label yet */
     struct tl_cont_digest digest;
     struct tl_cont_stats *stats;
     struct mark *marks;        /* what will come */
@@ -499,7 +500,7 @@ static int import_into(struct reader *r)
 {
     struct tiercel_error why = {0};
     uint64_t epoch = 1;
-    int rc = tiercel_cont_open(&r->cont, r->pool, r->name, TIERCEL_RW | TIERCEL_NOSLIP, &why);
+    int rc = tiercel_cont_open(&r->cont, r->pool, r->uuid, TIERCEL_RW | TIERCEL_NOSLIP, &why);
     if (rc < 0)
         return tl_error_set(r->err, rc, "%s", why.message);
     rc = tiercel_epoch_hold(r->cont, &epoch, NULL, NULL);
@@ -508,6 +509,37 @@ static int import_into(struct reader *r)
         rc = commit_all(r);
     tl_cont_progress("", 0, true);
     (void)tiercel_cont_close(r->cont);
+    return rc;
+}
+
+static bool is_label(const char *name)
+{
+    size_t len = strlen(name);
+    return len > 0 && len <= TIERCEL_LABEL_MAX &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:-") == len;
+}
+
+/* A container without a label, which nobody knows, until it is whole. */
+static int import_unseen(struct reader *r)
+{
+    struct tiercel_uuid uuid;
+    struct tiercel_error why = {0};
+    char label[TIERCEL_LABEL_MAX + 1];
+    if (!is_label(r->name))
+        return tl_error_set(r->err, -EINVAL, "\"%s\" is no label: 1 to %u letters, digits, or any of ._:-", r->name,
+                            TIERCEL_LABEL_MAX);
+    if (tiercel_cont_get_prop(r->pool, r->name, "label", label, sizeof label, NULL) == 0)
+        return tl_error_set(r->err, -EEXIST, "container %s is there already; choose another label", r->name);
+    int rc = tiercel_cont_create(r->pool, NULL, &uuid, &why);
+    if (rc < 0)
+        return tl_error_set(r->err, rc, "%s", why.message);
+    for (unsigned i = 0; i < 16; i++)
+        snprintf(r->uuid + strlen(r->uuid), 4, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid.bytes[i]);
+    rc = import_into(r);
+    if (rc == 0 && (rc = tiercel_cont_set_prop(r->pool, r->uuid, "label", r->name, &why)) < 0)
+        tl_error_set(r->err, rc, "%s", why.message);
+    if (rc < 0 && tiercel_cont_destroy(r->pool, r->uuid, TIERCEL_FORCE, NULL) < 0)
+        tl_error_wrap(r->err, "container %s is left, and has to be destroyed", r->uuid);
     return rc;
 }
 
@@ -525,12 +557,7 @@ int tl_cont_import(const char *uri, const char *name, const char *archive, struc
         sigaction(SIGINT, &action, NULL);
         sigaction(SIGTERM, &action, NULL);
         rc = tiercel_pool_connect(&r.pool, uri, TIERCEL_RW, &why);
-        if (rc == 0)
-            rc = tiercel_cont_create(r.pool, name, NULL, &why);
-        if (rc < 0)
-            tl_error_set(err, rc, "%s", why.message);
-        else if ((rc = import_into(&r)) < 0 && tiercel_cont_destroy(r.pool, name, TIERCEL_FORCE, &why) < 0)
-            tl_error_wrap(err, "%s is left empty, and has to be destroyed", name);
+        rc = rc < 0 ? tl_error_set(err, rc, "%s", why.message) : import_unseen(&r);
     }
     (void)tiercel_pool_disconnect(r.pool);
     if (r.in != NULL)

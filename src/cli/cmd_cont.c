@@ -268,6 +268,8 @@ static const struct cli_verb verbs[] = {
      cmd_cont_snap},
     {"cont diff", "", "[OPTION]... CONTAINER FROM [TO]", "what is different between two epochs",
      "Without TO: the epoch that is final for all now. Both must be readable.", cmd_cont_diff},
+    {"cont prop", "", "[OPTION]... CONTAINER [NAME [VALUE]]", "properties: show them, or set one",
+     "They are label, snapshots-max, redundancy, checksum and created; the first two may be set.", cmd_cont_prop},
     {"cont attr", "", "[OPTION]... CONTAINER [NAME [VALUE]]", "attributes: list them, show one, set or remove it",
      "They are the user's, and outside epochs. A VALUE of - is read from standard input.", cmd_cont_attr},
     {"cont evict", "", "[OPTION]... CONTAINER", "close all handles; what is not committed is discarded", NULL,

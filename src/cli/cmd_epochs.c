@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* tiercel cont epochs, snap, diff, attr. */
+/* tiercel cont epochs, snap, diff, prop, attr. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -235,6 +235,52 @@ int cmd_cont_diff(const struct cli_verb *self, int argc, char **argv)
         return cli_report(&err, json);
     printf("nothing is different between epochs %" PRIu64 " and %" PRIu64 "\n", from, to);
     return cli_finish();
+}
+
+/* ---- properties ---- */
+
+static int show_prop(struct cli_cont *c, const char *name, bool alone, json_t *object, struct tiercel_error *err)
+{
+    char value[TIERCEL_LABEL_MAX + 64];
+    int rc = tiercel_cont_get_prop(c->pool, c->label, name, value, sizeof value, err);
+    if (rc < 0)
+        return rc;
+    if (object != NULL)
+        json_object_set_new(object, name, json_string(value));
+    else if (alone)
+        printf("%s\n", value);
+    else
+        printf("%s %s\n", name, value);
+    return 0;
+}
+
+int cmd_cont_prop(const struct cli_verb *self, int argc, char **argv)
+{
+    static const char *const names[] = {"label", "snapshots-max", "redundancy", "checksum", "created"};
+    bool json = false;
+    struct cli_cont c;
+    struct tiercel_error err = {0};
+    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
+    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 3);
+    if (go != CLI_GO)
+        return go;
+    if (argc == 0)
+        return cli_usage(self, "name the container, POOL/LABEL");
+    json_t *object = json ? json_object() : NULL;
+    int rc = cli_cont_connect(&c, argv[0], argc == 3 ? TIERCEL_RW : TIERCEL_RO, &err);
+    if (rc == 0 && argc == 3)
+        rc = tiercel_cont_set_prop(c.pool, c.label, argv[1], argv[2], &err);
+    else if (rc == 0 && argc == 2)
+        rc = show_prop(&c, argv[1], true, object, &err);
+    for (size_t i = 0; rc == 0 && argc == 1 && i < sizeof names / sizeof names[0]; i++)
+        rc = show_prop(&c, names[i], false, object, &err);
+    cli_cont_close(&c);
+    if (rc == 0 && json && argc == 3)
+        json_object_set_new(object, argv[1], json_string(argv[2]));
+    if (rc == 0 && json)
+        return cli_print_json(object);
+    json_decref(object);
+    return rc == 0 ? cli_finish() : cli_report(&err, json);
 }
 
 /* ---- attributes ---- */

@@ -79,6 +79,7 @@ int cli_value_look(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid
 int cmd_cont_epochs(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_snap(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_diff(const struct cli_verb *self, int argc, char **argv);
+int cmd_cont_prop(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_attr(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_export(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_import(const struct cli_verb *self, int argc, char **argv);

@@ -243,6 +243,25 @@ class Conts(Case):
         self.bad(1, "cont", "attr", self.cont, "owner", says="owner")
         self.bad(1, "cont", "attr", self.cont, "big", "-", data=b"x" * (65 << 10), says="big")
 
+    def test_properties(self):
+        self.make()
+        p = self.json("cont", "prop", self.cont)
+        self.assertEqual((p["label"], p["snapshots-max"], p["redundancy"]), ("c", "0", "0"))
+        self.assertRegex(self.ok("cont", "prop", self.cont).out, r"(?m)^checksum \w+")
+        self.ok("put", self.cont, "1", data=b"x")
+        self.ok("cont", "prop", self.cont, "label", "renamed")
+        self.bad(1, "get", self.cont, "1", says="c")
+        self.cont = self.pool + "/renamed"
+        self.assertEqual(self.ok("get", self.cont, "1").raw, b"x")
+        self.assertEqual(self.ok("cont", "prop", self.cont, "label").out, "renamed\n")
+        self.assertEqual(self.json("cont", "prop", self.cont, "snapshots-max", "1"), {"snapshots-max": "1"})
+        self.ok("cont", "snap", "create", self.cont)
+        self.ok("put", self.cont, "1", data=b"y")
+        self.bad(1, "cont", "snap", "create", self.cont, says="2")
+        self.bad(1, "cont", "prop", self.cont, "label", "a b", says="a b")
+        self.bad(1, "cont", "prop", self.cont, "redundancy", "2", says="redundancy")
+        self.bad(1, "cont", "prop", self.cont, "frob", says="frob")
+
     def test_diff(self):
         self.make()
         self.ok("put", self.cont, "1", "k", data=b"one")
@@ -499,6 +518,7 @@ class Archives(Case):
                 self.assertEqual([c["label"] for c in self.json("cont", "list", self.pool)], ["c"])
         self.bad(1, "cont", "import", self.pool + "/d", self.dir + "/nowhere.tar", says="nowhere.tar")
         self.bad(1, "cont", "import", self.cont, self.dir + "/a.tar", says="c")
+        self.bad(1, "cont", "import", self.pool + "/a b", self.dir + "/a.tar", says="a b")
         self.bad(1, "cont", "export", self.pool + "/d", self.dir + "/b.tar", says="d")
         self.bad(1, "cont", "export", self.cont, self.dir + "/nowhere/b.tar", says="nowhere/b.tar")
         self.assertFalse([n for n in os.listdir(self.dir) if n.startswith("b.tar")])
