@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Programs under `tiercel-launch --how fault`, when files cannot be filled, are slow, or are to be changed: what the acceptance
  * suite cannot bring about. The daemon is a fake. As an ordinary user if root runs it. Argument: path of tiercel-launch. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -215,6 +217,90 @@ static void a_slow_file_keeps_nobody_waiting_for_another(void **state)
     scene_free(&s);
 }
 
+#define SLOW 20 /* more than there are threads at first */
+
+static void however_many_are_slow_others_are_not(void **state)
+{
+    (void)state;
+    struct scene s;
+    char out[OUTPUT_MAX], fifo[96], name[16], early[32] = "";
+    scene_new(&s);
+    for (int i = 0; i < SLOW; i++) {
+        snprintf(name, sizeof name, "slow-%d", i);
+        spill(s.source, name, "slow\n", 0644);
+    }
+    expect(&s, "cat \"$1/other\"", 0, "another\n");
+    atomic_store(&s.daemon.shared->halves, SLOW);
+    make_gate(&s, fifo);
+    struct program p =
+        start(&s, "for f in \"$1\"/slow-*; do cat \"$f\" & done; cat $BASE/fifo; cat \"$1/other\"; wait");
+    for (int i = 0; i < SLOW; i++)
+        tree_daemon_wait_half(&s.daemon);
+    open_gate(fifo);
+    for (size_t used = 0; used < 8;) {
+        ssize_t n = read(p.out, early + used, 8 - used);
+        check(n > 0);
+        used += (size_t)n;
+    }
+    assert_string_equal(early, "another\n");
+    for (int i = 0; i < SLOW; i++)
+        sem_post(&s.daemon.shared->go);
+    assert_int_equal(end(&p, out), 0);
+    assert_int_equal(strlen(out), SLOW * strlen("slow\n"));
+    scene_free(&s);
+}
+
+#if defined(__x86_64__)
+static bool is_supervisor_of(const struct scene *s, const char *pid)
+{
+    char path[300], text[OUTPUT_MAX];
+    snprintf(path, sizeof path, "/proc/%s/comm", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (n != 14 || memcmp(text, "tiercel-fault\n", 14) != 0)
+        return false;
+    snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd >= 0 ? read(fd, text, sizeof text) : -1;
+    if (fd >= 0)
+        close(fd);
+    return n > 0 && memmem(text, (size_t)n, s->base, strlen(s->base)) != NULL;
+}
+
+static void kill_supervisor(const struct scene *s)
+{
+    int killed = 0;
+    DIR *proc = opendir("/proc");
+    check(proc != NULL);
+    for (struct dirent *e; (e = readdir(proc)) != NULL;)
+        if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && is_supervisor_of(s, e->d_name))
+            killed += kill((pid_t)atoi(e->d_name), SIGKILL) == 0;
+    closedir(proc);
+    assert_int_equal(killed, 1);
+}
+
+/* With nobody there to hear, what is heard fails: what does not fail is not heard. */
+static void a_whole_file_is_opened_without_a_message(void **state)
+{
+    (void)state;
+    struct scene s;
+    char out[OUTPUT_MAX], fifo[96], word;
+    scene_new(&s);
+    make_gate(&s, fifo);
+    struct program p = start(&s, "cat \"$1/other\"; echo started; read x <$BASE/fifo; read x <\"$1/other\"; echo $x; "
+                                 "read y </etc/passwd && echo outside; (read z <\"$1/file\") 2>&- || echo heard");
+    for (const char *text = "another\nstarted\n"; *text != '\0'; text++)
+        check(read(p.out, &word, 1) == 1 && word == *text);
+    kill_supervisor(&s);
+    open_gate(fifo);
+    assert_int_equal(end(&p, out), 0);
+    assert_string_equal(out, "another\noutside\nheard\n");
+    scene_free(&s);
+}
+#endif
+
 static void a_tree_cannot_be_changed(void **state)
 {
     (void)state;
@@ -302,6 +388,10 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_cannot_be_filled_is_read_at_the_source),
         cmocka_unit_test(a_file_that_changed_is_read_as_it_is_now),
         cmocka_unit_test(a_slow_file_keeps_nobody_waiting_for_another),
+        cmocka_unit_test(however_many_are_slow_others_are_not),
+#if defined(__x86_64__)
+        cmocka_unit_test(a_whole_file_is_opened_without_a_message),
+#endif
         cmocka_unit_test(a_tree_cannot_be_changed),
         cmocka_unit_test(words_and_variables_lead_to_the_tree),
         cmocka_unit_test(a_full_file_system_sends_programs_to_the_source),
