@@ -154,6 +154,27 @@ static void row_fexecve(void)
     }
 }
 
+/* Programs that nobody has read, by descriptors that do not read them either. */
+static void row_opath_exec(void)
+{
+    static const char *const names[] = {"bin/unread-1", "bin/unread-2"};
+    for (int i = 0; i < 2; i++) {
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid == 0) {
+            char link[32];
+            int fd = open(in_tree(names[i]), O_PATH);
+            snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+            if (i == 0)
+                execve(link, ARGV("rows", "say", "by a link"), environ);
+            else
+                fexecve(fd, ARGV("rows", "say", "by a number"), environ);
+            _exit(126);
+        }
+        tell_child(pid);
+    }
+}
+
 static void row_exec_relative(void)
 {
     tell("chdir", chdir(tree()));
@@ -254,6 +275,7 @@ const struct row rows_exec[] = {{"exec", row_exec},
                                 {"envi-static", row_envi_static},
                                 {"system", row_system},
                                 {"fexecve", row_fexecve},
+                                {"opath-exec", row_opath_exec},
                                 {"proc-exe", row_exe},
 #ifndef ROWS_STATIC
                                 {"dlopen", row_dlopen},

@@ -252,6 +252,8 @@ def make_programs(source, seen, outside):
             program("gorows", place + "/gorows")
         program("linked", place + "/linked", place=seen + "/lib")
         program("interp", place + "/interp", place=seen + "/lib/ld.so")
+    for i in (1, 2):
+        program("rows", f"{source}/bin/unread-{i}")
     program("rows", outside + "/rows-0711", 0o711)
     program("libplugin.so", source + "/lib/libplugin.so")
     shutil.copy(loader(), source + "/lib/ld.so")

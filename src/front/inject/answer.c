@@ -266,8 +266,9 @@ static bool is_tree_path(const struct request *r, const char *path)
 /* A path in /proc: the kernel's links may lead into a tree, along the way or at the end. */
 static void fill_by_proc(struct request *r, const char *path)
 {
-    char start[PATH_MAX] = "/", text[PATH_MAX], proc_self[32];
+    char start[PATH_MAX], text[PATH_MAX], proc_self[32];
     bool in_tree;
+    memcpy(start, "/", 2);
     if (path[0] != '/' && !tl_inject_directory(r->in, r->pid, dir_of(r, r->call->dir), start, &in_tree))
         return;
     if (strncmp(path[0] == '/' ? path : start, "/proc", 5) != 0)
@@ -279,6 +280,18 @@ static void fill_by_proc(struct request *r, const char *path)
     text[n > 0 ? n : 0] = '\0';
     if (r->walk.pair != NULL || (n > 0 && tl_paths_match_tree(&r->in->paths, text) != NULL))
         fill(r, r->walk.pair != NULL ? r->walk.real : text);
+}
+
+/* A program that is started by a link of /proc, or by its descriptor: it may have been opened with O_PATH, which fills nothing. */
+static void fill_program(struct request *r, const char *path)
+{
+    char link[32];
+    if (path[0] == '\0' && (r->flags & AT_EMPTY_PATH) != 0) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", dir_of(r, r->call->dir));
+        path = link;
+    }
+    if (path[0] != '\0')
+        fill_by_proc(r, path);
 }
 
 struct tl_reply tl_inject_answer(void *ctx, const struct seccomp_notif *n)
@@ -295,8 +308,11 @@ struct tl_reply tl_inject_answer(void *ctx, const struct seccomp_notif *n)
         return go_on;
     if (n->data.nr == SYS_getcwd)
         return answer_getcwd(&r);
-    if (r.call == NULL || tl_memory_text(r.pid, argument(&r, r.call->path), path) != 0 || path[0] == '\0' ||
-        !read_flags(&r) || is_tree_path(&r, path))
+    if (r.call == NULL || tl_memory_text(r.pid, argument(&r, r.call->path), path) != 0 || !read_flags(&r))
+        return go_on;
+    if (r.call->kind == TL_PATH_EXEC)
+        fill_program(&r, path);
+    if (path[0] == '\0' || is_tree_path(&r, path))
         return go_on;
     if (r.call->kind == TL_PATH_EXEC)
         return tl_inject_exec(in, n, dir_of(&r, r.call->dir), path, tl_path_call_follows(r.call, r.flags));

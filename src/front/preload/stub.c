@@ -396,6 +396,18 @@ bool tl_stub_is_plain(const char *path, bool opens)
     return text == TL_TEXT_PLAIN && tl_paths_match(p, path) == NULL;
 }
 
+/* A path that is not looked at for what is served may be in a tree all the same: by the tree's name, or by a link of /proc. */
+static bool in_tree_by_name(const struct tl_paths *p, const char *path, char out[PATH_MAX])
+{
+    if (tl_find_is_tree(p, path)) {
+        tl_copy(out, path, tl_length(path) + 1);
+        return true;
+    }
+    long n = tl_find_is_proc(path) ? tl_raw4(SYS_readlinkat, AT_FDCWD, tl_arg(path), tl_arg(out), PATH_MAX - 1) : 0;
+    out[n > 0 ? n : 0] = '\0';
+    return n > 0 && tl_find_is_tree(p, out);
+}
+
 static int locate(int dir, const char *path, bool follow, bool careful, char out[PATH_MAX])
 {
     const struct tl_paths *p = tl_stub_paths();
@@ -411,8 +423,8 @@ static int locate(int dir, const char *path, bool follow, bool careful, char out
         there = tl_raw4(SYS_newfstatat, AT_FDCWD, tl_arg(f.real), tl_arg(&st), 0);
     if (there == 0 && f.place == TL_FOUND_IN_TREE && tl_ask_needed(&st))
         rc = tl_ask_fill(p, f.real);
-    else if (there == 0 && f.place == TL_FOUND_AS_IS && tl_find_is_tree(p, path) && tl_ask_needed(&st))
-        rc = tl_ask_fill(p, path);
+    else if (there == 0 && f.place == TL_FOUND_AS_IS && tl_ask_needed(&st) && in_tree_by_name(p, path, out))
+        rc = tl_ask_fill(p, out);
     if (f.place == TL_FOUND_AS_IS || rc != 0) /* what cannot be filled is tried by its own name */
         return 0;
     tl_copy(out, f.real, tl_length(f.real) + 1);

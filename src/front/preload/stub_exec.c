@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include "front/preload/ask.h"
 #include "front/preload/program.h"
 #include "front/preload/stub.h"
+#include "front/preload/stub_find.h"
 
 /* ---- the environment ---- */
 
@@ -122,6 +124,17 @@ static const char *keep(char *room, const char *text)
     return room;
 }
 
+/* A program that is started by its descriptor, which may have been opened with O_PATH: that fills nothing. */
+static void fill_descriptor(int fd)
+{
+    const struct tl_paths *p = tl_stub_paths();
+    char name[PATH_MAX], real[PATH_MAX];
+    bool in_tree = false;
+    const struct tl_path_pair *pair = tl_find_start(p, fd, name, &in_tree) && in_tree ? tl_paths_match(p, name) : NULL;
+    if (pair != NULL && tl_paths_map(pair, name, real))
+        (void)tl_ask_fill_if_needed(p, real);
+}
+
 long tl_stub_start(int dir, const char *path, char *const *argv, char *const *envp, int flags, tl_stub_go go, void *ctx)
 {
     char real[PATH_MAX];
@@ -133,6 +146,8 @@ long tl_stub_start(int dir, const char *path, char *const *argv, char *const *en
         write_env(envp, all, __builtin_alloca(env_text_max(envp)));
         envp = all;
     }
+    if (path[0] == '\0' && dir >= 0)
+        fill_descriptor(dir);
     for (int depth = 0; depth < TL_SCRIPTS_MAX && path[0] != '\0'; depth++) {
         bool served = tl_stub_locate_file(dir, path, (flags & AT_SYMLINK_NOFOLLOW) == 0, real) == 1;
         const char *file = served ? keep(__builtin_alloca(PATH_MAX), real) : path;
