@@ -3,14 +3,17 @@
  *
  * Every call of pool.h that may wait for a device or for another process takes an event as its last parameter. NULL: the call blocks, and its
  * result is what it returns. Otherwise it returns at once, 0 or an error that could be told without waiting; the result is in
- * event->error once the event has completed. All that was passed by pointer stays where it is until then. Calls on
- * one pool are carried out in the order in which they were made.
+ * event->error once the event has completed. All that was passed by pointer stays where it is until then.
+ *
+ * Calls with events on one pool are carried out one after the other, in the order in which they were made; one without an event comes after all that its own
+ * thread has made before. Calls that wait for others (tiercel_epoch_wait, _commit_in_order, tiercel_lock) let those behind them pass.
  *
  * An event with a parent completes like any other, but is not handed out by its queue; the parent is, once all its children have completed. Its
  * error is that of the first of them that failed.
  *
  * Threads: a queue may be used by any number of threads; an event by one at a time. Events are the caller's memory and do not move
- * between tiercel_event_init and tiercel_event_fini. Conventions as in tiercel.h. */
+ * between tiercel_event_init and tiercel_event_fini. The library has a thread for each pool with calls that have events, one for each container in
+ * which such calls wait for epochs, and one for each that waits for a lock; they take no signals. Conventions as in tiercel.h. */
 #ifndef TIERCEL_EVENT_H
 #define TIERCEL_EVENT_H
 

@@ -86,7 +86,7 @@ TIERCEL_API int tiercel_pool_evict(const char *uri, struct tiercel_error *err) T
 TIERCEL_API int tiercel_pool_destroy(const char *uri, unsigned flags, struct tiercel_error *err) TIERCEL_MUST_CHECK;
 
 /* Checks everything: every record's payload, every reference, every file. tell is called with a sentence for each finding. repair: gives back
- * space that nothing refers to. The number of findings that are damage; -errno. */
+ * space that nothing refers to. The number of findings that are damage; -errno. tell must not call the library: -EDEADLK. */
 TIERCEL_API int tiercel_pool_check(struct tiercel_pool *pool, int repair, void (*tell)(void *ctx, const char *finding),
                                    void *ctx) TIERCEL_MUST_CHECK;
 
@@ -201,7 +201,8 @@ TIERCEL_API int tiercel_epoch_discard(struct tiercel_cont *cont, uint64_t first,
 /* This handle reads nothing below any more. -EOVERFLOW. */
 TIERCEL_API int tiercel_epoch_slip(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_epochs *out,
                                    struct tiercel_event *ev) TIERCEL_MUST_CHECK;
-/* Until ghce >= epoch, whoever commits. -ECANCELED: closed meanwhile, or aborted; -ENOENT: the container was destroyed. */
+/* Until ghce >= epoch, whoever commits. -ECANCELED: closed meanwhile, or aborted; -ENOENT: the container was destroyed;
+ * -EOVERFLOW. */
 TIERCEL_API int tiercel_epoch_wait(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_epochs *out,
                                    struct tiercel_event *ev) TIERCEL_MUST_CHECK;
 
@@ -297,7 +298,8 @@ TIERCEL_API int tiercel_list_extents(struct tiercel_cont *cont, uint64_t epoch, 
 /* count numbers that no other call in this container gets: oids {0, *first} and so on. Outside epochs. */
 TIERCEL_API int tiercel_oid_allocate(struct tiercel_cont *cont, uint64_t count, uint64_t *first) TIERCEL_MUST_CHECK;
 
-/* What is different between two epochs: fn for each value, in order, until it returns something else than 0, which is returned. */
+/* What is different between two epochs: fn for each value, in order, until it returns something else than 0, which is returned. fn must not call
+ * the library (-EDEADLK): the functions of the other lists may. */
 struct tiercel_change {
     struct tiercel_oid oid;
     struct tiercel_bytes dkey, akey;

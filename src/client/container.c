@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "client/engine.h"
 
 #define ATTR_NAME_MAX 255u
@@ -233,7 +234,20 @@ int tiercel_cont_query(struct tiercel_cont *cont, struct tiercel_cont_info *out,
     return tl_call_make(&call, ev);
 }
 
-/* ---- sharing ---- */
+/* ---- sharing: the inner handle's bytes, and behind them the snapshot at which it was opened ---- */
+
+#define SNAPSHOT_BYTES 8u
+
+static int share(struct tiercel_cont *cont, uint8_t *buf, size_t *len)
+{
+    size_t room = *len > SNAPSHOT_BYTES ? *len - SNAPSHOT_BYTES : 0;
+    int rc = tl_cont_local2global(cont->inner, buf, &room);
+    if (rc == 0 || rc == -ENOBUFS)
+        *len = room + SNAPSHOT_BYTES;
+    if (rc == 0 && buf != NULL)
+        tl_put_u64(buf + room, cont->snapshot);
+    return rc;
+}
 
 int tiercel_cont_local2global(struct tiercel_cont *cont, void *buf, size_t *len)
 {
@@ -241,7 +255,7 @@ int tiercel_cont_local2global(struct tiercel_cont *cont, void *buf, size_t *len)
         return fail(NULL, TL_DO_SHARE, NULL, cont == NULL ? -EBADF : -EINVAL, NULL);
     int rc = tl_enter(cont->pool);
     if (rc == 0) {
-        rc = tl_cont_local2global(cont->inner, buf, len);
+        rc = share(cont, buf, len);
         tl_leave(cont->pool);
     }
     return rc == 0 ? 0 : fail(NULL, TL_DO_SHARE, tl_cont_name(cont->inner), rc, NULL);
@@ -252,14 +266,20 @@ int tiercel_cont_global2local(struct tiercel_cont **out, struct tiercel_pool *po
 {
     struct tl_error why = {.code = 0};
     struct tl_cont *inner = NULL;
-    if (pool == NULL || out == NULL || buf == NULL)
+    if (pool == NULL || out == NULL || buf == NULL || len < SNAPSHOT_BYTES)
         return fail(err, TL_DO_ATTACH, NULL, pool == NULL ? -EBADF : -EINVAL, NULL);
+    len -= SNAPSHOT_BYTES;
     int rc = tl_enter(pool);
     if (rc == 0) {
         rc = tl_cont_global2local(&inner, pool->inner, buf, len, &why);
         tl_leave(pool);
     }
-    return rc == 0 ? wrap(out, inner, pool, "from another process", err) : fail(err, TL_DO_ATTACH, NULL, rc, &why);
+    if (rc != 0)
+        return fail(err, TL_DO_ATTACH, NULL, rc, &why);
+    rc = wrap(out, inner, pool, "from another process", err);
+    if (rc == 0)
+        (*out)->snapshot = tl_get_u64((const uint8_t *)buf + len);
+    return rc;
 }
 
 /* ---- properties ---- */

@@ -177,8 +177,8 @@ static int wait_here(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_e
 
 int tiercel_epoch_wait(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_epochs *out, struct tiercel_event *ev)
 {
-    if (cont == NULL)
-        return fail(NULL, TL_DO_WAIT, epoch, 0, -EBADF);
+    if (cont == NULL || epoch == TIERCEL_EPOCH_MAX) /* which is never final */
+        return fail(cont, TL_DO_WAIT, epoch, 0, cont == NULL ? -EBADF : -EOVERFLOW);
     const struct tl_call call = {.running.wake = wake,
                                  .run = run_wait,
                                  .pool = cont->pool,

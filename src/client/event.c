@@ -126,9 +126,20 @@ static void init_condition(struct tiercel_queue *q)
     pthread_condattr_destroy(&attr);
 }
 
+/* In the child of a fork the events of the parent are of no concern, and whoever held the mutex is not there. */
+static void forget_nowhere(void)
+{
+    pthread_mutex_init(&nowhere.mutex, NULL);
+    init_condition(&nowhere);
+    nowhere.running = (struct list){.first = NULL};
+    nowhere.children = 0;
+    nowhere.sleepers = 0;
+}
+
 static void init_nowhere(void)
 {
     init_condition(&nowhere);
+    pthread_atfork(NULL, NULL, forget_nowhere); /* without memory for it, only such a child would be worse off */
 }
 
 /* ---- completing ---- */

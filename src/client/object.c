@@ -35,6 +35,8 @@ static int make(struct tl_call *call, struct tiercel_cont *cont, bool good, stru
     if (cont == NULL || !good)
         return fail(call, cont == NULL ? -EBADF : -EINVAL);
     call->pool = cont->pool;
+    if (call->epoch == TIERCEL_EPOCH_NOW && (call->verb == TL_DO_READ || call->verb == TL_DO_LIST))
+        call->epoch = cont->snapshot; /* if it was opened at one */
     return tl_call_make(call, ev);
 }
 
@@ -272,7 +274,7 @@ int tiercel_kv_list(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oi
 static int resolve(const struct tl_call *call, uint64_t *epoch)
 {
     struct tiercel_epochs now;
-    *epoch = call->epoch != TIERCEL_EPOCH_NOW ? call->epoch : call->cont->snapshot;
+    *epoch = call->epoch;
     if (*epoch != TIERCEL_EPOCH_NOW)
         return 0;
     int rc = tl_cont_epochs(call->cont->inner, &now);

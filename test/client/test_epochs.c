@@ -410,6 +410,13 @@ static void a_snapshot_is_opened_for_reading(void **state)
     assert_int_equal(got(at, TIERCEL_EPOCH_NOW, 1), 50);
     assert_int_equal(got(c, TIERCEL_EPOCH_NOW, 1), LAST);
     assert_int_equal(put(at, LAST + 1, 1, 1), -EACCES);
+    uint8_t bytes[512];
+    size_t len = sizeof bytes;
+    struct tiercel_cont *shared = NULL; /* the same for whoever gets it */
+    assert_int_equal(tiercel_cont_local2global(at, bytes, &len), 0);
+    assert_int_equal(tiercel_cont_global2local(&shared, x->pool, bytes, len, &err), 0);
+    assert_int_equal(got(shared, TIERCEL_EPOCH_NOW, 1), 50);
+    assert_int_equal(tiercel_cont_close(shared), 0);
     assert_int_equal(tiercel_cont_close(at), 0);
     assert_int_equal(tiercel_cont_close(c), 0);
 }

@@ -154,6 +154,7 @@ static void errors_have_their_codes(void **state)
         {"beyond 64 bits", tiercel_array_write(x->cont, 1, oid, UINT64_MAX, &byte, 1, NULL), -EOVERFLOW},
         {"at no epoch", tiercel_array_write(x->cont, MAX, oid, 0, &byte, 1, NULL), -EOVERFLOW},
         {"below the hold", tiercel_array_write(x->cont, 0, oid, 0, &byte, 1, NULL), -EROFS},
+        {"wait for ever", tiercel_epoch_wait(x->cont, MAX, NULL, NULL), -EOVERFLOW},
         {"slip nowhere", tiercel_epoch_slip(x->cont, MAX, NULL, NULL), -EOVERFLOW},
     };
     check_results(rows, sizeof rows / sizeof *rows);
