@@ -18,13 +18,18 @@
 #define SLICE_ITEMS 64u /* puts of one slice */
 #define SLICE_NS    (500 * TL_NS_PER_US)
 #define FILLS_MAX   64u /* of one session */
+#define WINDOW_STEP                                                                                                    \
+    (512u << 10) /* bytes of a window that are made in one turn: all of it takes more than a millisecond */
+
+_Static_assert(TL_VALUES_WINDOW_BYTES % WINDOW_STEP == 0, "windows are made in whole steps");
 
 struct tl_session {
     int fd;
     uint32_t reader, pid;
     struct tl_holds *holds;
     uint8_t *window;
-    int holds_fd;
+    int holds_fd, window_fd; /* window_fd: until its pages are made */
+    uint32_t window_made;
     bool kept; /* its holds are at the keeper's */
     uint16_t job;
     uint32_t fills[FILLS_MAX]; /* id + 1; 0: none */
@@ -44,14 +49,15 @@ struct tl_session {
 
 /* ---- life ---- */
 
-static int memory(const char *name, size_t size, void **out)
+/* The first `made` bytes with their pages. */
+static int memory(const char *name, size_t size, size_t made, void **out)
 {
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
     void *p = MAP_FAILED;
-    /* With its pages, and sealed: the client can neither make it shorter nor us fault. */
-    if (ftruncate(fd, (off_t)size) == 0 && fallocate(fd, 0, 0, (off_t)size) == 0 &&
+    /* Sealed: the client cannot make it shorter. And with its pages before we look at them, so that we do not fault. */
+    if (ftruncate(fd, (off_t)size) == 0 && (made == 0 || fallocate(fd, 0, 0, (off_t)made) == 0) &&
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
         p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (p == MAP_FAILED) {
@@ -109,9 +115,9 @@ static int equip(struct tl_daemon *d, struct tl_session *s, uint32_t index)
 {
     void *holds = NULL, *window = NULL;
     int fds[TL_VALUES_FDS] = {-1, -1, -1, -1, -1};
-    s->holds_fd = fds[3] = memory("tiercel-holds", TL_HOLDS_BYTES, &holds);
+    s->holds_fd = fds[3] = memory("tiercel-holds", TL_HOLDS_BYTES, TL_HOLDS_BYTES, &holds);
     s->holds = holds;
-    fds[4] = memory("tiercel-window", TL_VALUES_WINDOW_BYTES, &window);
+    s->window_fd = fds[4] = memory("tiercel-window", TL_VALUES_WINDOW_BYTES, 0, &window);
     s->window = window;
     fds[0] = read_only(tl_cache_directory_fd(d->values.cache));
     fds[1] = read_only(tl_cache_values_fd(d->values.cache));
@@ -123,7 +129,7 @@ static int equip(struct tl_daemon *d, struct tl_session *s, uint32_t index)
         rc = tl_cache_add_reader(d->values.cache, s->holds, &s->reader);
     if (rc == 0)
         rc = send_hello(s, index, fds);
-    const int own[] = {fds[0], fds[1], fds[4]};
+    const int own[] = {fds[0], fds[1]};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         if (own[i] >= 0)
             close(own[i]);
@@ -161,7 +167,7 @@ int tl_session_open(struct tl_daemon *d, int fd, struct tl_error *err)
         return tl_error_set(err, index < TL_SESSIONS_MAX ? -ENOMEM : -EMFILE,
                             "too many clients use the cache at once (at most %u)", TL_SESSIONS_MAX);
     }
-    *s = (struct tl_session){.fd = fd, .holds_fd = -1};
+    *s = (struct tl_session){.fd = fd, .holds_fd = -1, .window_fd = -1};
     d->values.sessions[index] = s;
     int rc = check_socket(s);
     if (rc == 0)
@@ -173,6 +179,7 @@ int tl_session_open(struct tl_daemon *d, int fd, struct tl_error *err)
         return tl_error_set(err, rc, "no session with the cache: %s", strerror(-rc));
     }
     keep_holds(d, s, index);
+    d->values.busy = true; /* its window is to be made */
     return (int)index;
 }
 
@@ -194,6 +201,8 @@ void tl_session_close(struct tl_daemon *d, uint32_t index)
         munmap(s->window, TL_VALUES_WINDOW_BYTES);
     if (s->holds_fd >= 0)
         close(s->holds_fd);
+    if (s->window_fd >= 0)
+        close(s->window_fd);
     tl_loop_unwatch(d, s->fd);
     close(s->fd);
     free(s);
@@ -417,9 +426,27 @@ static void listen_to(struct tl_daemon *d, struct tl_session *s, uint32_t index,
     s->deaf = !on;
 }
 
+/* The next pages of the window; requests wait until all are there. */
+static bool make_window(struct tl_daemon *d, struct tl_session *s, uint32_t index)
+{
+    if (fallocate(s->window_fd, 0, (off_t)s->window_made, WINDOW_STEP) != 0) {
+        if (errno != EINTR)
+            tl_session_close(d, index); /* no memory: the client sees that it is closed */
+        return errno == EINTR;
+    }
+    s->window_made += WINDOW_STEP;
+    if (s->window_made == TL_VALUES_WINDOW_BYTES) {
+        close(s->window_fd);
+        s->window_fd = -1;
+    }
+    return true;
+}
+
 bool tl_session_go_on(struct tl_daemon *d, uint32_t index)
 {
     struct tl_session *s = d->values.sessions[index];
+    if (s->window_made < TL_VALUES_WINDOW_BYTES)
+        return make_window(d, s, index);
     if (!s->busy || (s->waits && s->seen_ended == d->values.fills_ended))
         return false;
     int rc = carry_out(d, s, index);
