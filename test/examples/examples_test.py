@@ -4,8 +4,11 @@
 
     examples_test.py [CLASS[.test]]...
 
-Environment: MPIRUN, Open MPI's; EXAMPLE_CHECKPOINT and so on, the programs. SEED: another sequence of kills.
+Environment: MPIRUN, Open MPI's; EXAMPLE_CHECKPOINT and so on, the programs; EXAMPLES, their source folder; PYTHON and PYTHONPATH,
+for those in Python. SEED: another sequence of kills.
 """
+import array
+import math
 import os
 import random
 import re
@@ -49,6 +52,20 @@ class Case(unittest.TestCase):
         out = p.communicate(timeout=100)[0]
         self.assertEqual(p.returncode, 0, f"{name} {args}: exit code {p.returncode}\n{out}")
         return out
+
+    def python(self, *args):
+        """With `import tiercel`, if it was built."""
+        if "PYTHON" not in os.environ:
+            self.skipTest("Python's tiercel was not built: its headers are missing")
+        return subprocess.Popen([os.environ["PYTHON"], *map(str, args)], env=self.env, text=True,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def sound(self, pool):
+        """A check of everything that is stored finds no damage."""
+        if "PYTHON" in os.environ:
+            p = self.python("-c", f"import tiercel; print(*tiercel.connect({pool!r}).check(), sep='\\n')")
+            out = p.communicate(timeout=60)[0]
+            self.assertEqual((p.returncode, out.split("\n")[0]), (0, "0"), out)
 
     def result(self, name):
         with open(self.path(name), "rb") as f:
@@ -105,11 +122,27 @@ class Restarts(Case):
         self.assertTrue(self.result("pool.out") == self.result("calm.out"),
                         f"the result is not that of an undisturbed run; {again}")
         self.assertGreater(len(set(self.result("calm.out"))), 2, "heat has spread")
+        self.sound(pool)
 
 
 class Checkpoint(Restarts):
     def test_a_job_that_was_killed_goes_on_to_the_same_result(self):
         self.survive("checkpoint", 2)
+
+
+    def test_another_program_watches(self):
+        pool = self.path("pool")
+        self.run_example("checkpoint", pool, 1, 1)  # so that there is something to open
+        watch = self.python(os.path.join(os.environ["EXAMPLES"], "watch.py"), pool, 300)
+        self.addCleanup(watch.wait)
+        self.addCleanup(watch.kill)
+        first = watch.stdout.readline()
+        self.assertRegex(first, r"^epoch 1, step 1: ")
+        self.run_example("checkpoint", pool, 300, EVERY, self.path("out"))
+        seen = watch.communicate(timeout=60)[0].splitlines()
+        self.assertEqual(watch.returncode, 0, seen)
+        plate = array.array("d", self.result("out"))
+        self.assertRegex(seen[-1], r"^epoch \d+, step 300: " + f"{math.fsum(plate) / len(plate):.6f}")
 
 
 class NonBlocking(Restarts):
@@ -127,7 +160,9 @@ class Pipeline(Case):
 
 class Counter(Case):
     def test_no_update_is_lost_when_a_producer_dies_with_the_lock(self):
-        out = self.run_example("counter", self.path("pool"), 40, "victim")
+        pool = self.path("pool")
+        out = self.run_example("counter", pool, 40, "victim")
+        self.sound(pool)
         m = re.search(r"counter (\d+), sum (\d+), of the victim (\d+), inherited (\d+)", out)
         self.assertEqual([int(n) for n in m.groups()], [RANKS * 40 + 20, RANKS * 40 + 20, 20, 1], out)
 

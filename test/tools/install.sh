@@ -44,6 +44,32 @@ result "a C99 program builds by pkg-config"
 LD_LIBRARY_PATH=$(dirname "$(find "$tree" -name 'libtiercel.so.*' | head -n 1)") "$tree/user" >>"$tree/log" 2>&1
 result "and runs"
 
+libraries=$(dirname "$(find "$tree" -name 'libtiercel.so.*' | head -n 1)")
+if command -v mpicc.openmpi >/dev/null; then
+    # shellcheck disable=SC2046 # words, on purpose
+    mpicc.openmpi -D_GNU_SOURCE -Wall -Werror -o "$tree/counter" "$root/examples/counter.c" \
+        $(pkg-config --cflags --libs tiercel) >>"$tree/log" 2>&1 &&
+        OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 LD_LIBRARY_PATH=$libraries \
+            mpirun.openmpi --oversubscribe -n 2 "$tree/counter" "$tree/pool" 3 2>&1 | tee -a "$tree/log" | grep -q '^counter 6, sum 6'
+    result "an example builds and runs as its users would do it"
+fi
+package=$(find "$tree" -path '*/tiercel/__init__.py' | head -n 1)
+if [ -n "$package" ]; then
+    folder=${package%/tiercel/__init__.py}
+    LD_LIBRARY_PATH=$libraries PYTHONPATH=$folder PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - >>"$tree/log" 2>&1 <<END
+import site
+import tiercel
+assert "${folder#"$tree"}" in site.getsitepackages(), "Python does not look there"
+tiercel.create("$tree/python")
+with tiercel.connect("$tree/python") as pool:
+    pool.create("c")
+    with pool.open("c") as cont, cont.epoch() as e:
+        e.kv(1)["a"] = b"b"
+assert tiercel.__version__ in "$version"
+END
+    result "import tiercel"
+fi
+
 echo "1..${#results[@]}"
 printf '%s\n' "${results[@]}"
 printf '%s\n' "${results[@]}" | grep -q '^not ok' || exit 0

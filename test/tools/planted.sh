@@ -93,6 +93,13 @@ END
     fails "our header in angle brackets" src/cli/main.c base/hash.h check-layers "$tree"
     plant src/base/hash.c '#include <tiercel/tiercel.h>'
     fails "the public API, as its users write it, where it does not belong" src/base/hash.c tiercel.h check-layers "$tree"
+    plant examples/one.c "$licence" '#include "base/hash.h"'
+    fails "an example that uses our insides" examples/one.c base/hash.h check-layers "$tree"
+    plant python/ext/one.c "$licence" '#include <base/hash.h>'
+    fails "the extension that uses our insides" python/ext/one.c base/hash.h check-layers "$tree"
+    plant src/cli/main.c '#include <mpi.h>'
+    fails "MPI away from the examples" src/cli/main.c mpi.h check-layers "$tree"
+    plant examples/one.c "$licence" '#include <tiercel/tiercel.h>' '#include <mpi.h>' '#include "two.h"' && put examples/two.h "$licence"
     plant src/sim/world.c '#include "net/transport.h"' '#include "core/request.h"'
     plant src/cli/main.c '#include <tiercel/tiercel.h>' '#include "cli/cli.h"' && put src/cli/cli.h "$licence"
     plant test/core/test_x.c '#include "net/transport.h"' '#include "core/request.h"'
