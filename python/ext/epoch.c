@@ -153,6 +153,8 @@ static int run_lock(struct call *c, struct tiercel_event *ev)
 
 static PyObject *finish_lock(struct call *c)
 {
+    if (!c->lock)
+        return PyErr_Format(PyExc_RuntimeError, "the lock that this call has brought was taken already");
     PyObject *lock = lock_new(c->cont, c->lock, &c->value);
     if (lock)
         c->lock = NULL;

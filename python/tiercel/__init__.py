@@ -24,7 +24,7 @@ Errors are OSErrors with an errno and a sentence that says what is wrong and wha
 Threads may share everything here; blocking calls release the interpreter's lock. Calls that may take long have an
 ``_async`` twin for asyncio. After a fork the child has to connect and open anew (or use :meth:`Container.to_bytes`).
 """
-from ._containers import Attributes, Container, Epoch, Hold, Lock, Pool, View, connect, create, destroy, evict
+from ._containers import Attributes, Container, Epoch, Hold, Lock, Pool, View, Writer, connect, create, destroy, evict
 from ._errors import (Busy, Canceled, Closed, Damaged, Denied, Error, Exists, NoSpace, NotFound, NotHeld, Stale,
                       TimedOut)
 from ._objects import KV, Array
@@ -33,5 +33,5 @@ from ._tiercel import EPOCH_MAX, Change, ContainerInfo, Epochs, PoolInfo, versio
 __all__ = [
     "Array", "Attributes", "Busy", "Canceled", "Change", "Closed", "Container", "ContainerInfo", "Damaged", "Denied",
     "EPOCH_MAX", "Epoch", "Epochs", "Error", "Exists", "Hold", "KV", "Lock", "NoSpace", "NotFound", "NotHeld", "Pool",
-    "PoolInfo", "Stale", "TimedOut", "View", "connect", "create", "destroy", "evict",
+    "PoolInfo", "Stale", "TimedOut", "View", "Writer", "connect", "create", "destroy", "evict",
 ]

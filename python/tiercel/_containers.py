@@ -231,6 +231,31 @@ class Epoch(View):
             self._abandon()
 
 
+class Writer(View):
+    """A part of an epoch, of one of several processes that write through the same handle: ``with cont.writer(epoch) as w``.
+
+    At the end it is flushed. One of the processes, when all have done so, commits the epoch."""
+
+    __slots__ = ()
+
+    def _writable(self) -> int:
+        return self.epoch
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: _Type, value: _Value, trace: _Trace) -> None:
+        if kind is None:
+            self.container.flush(self.epoch)
+
+    async def __aenter__(self) -> Writer:
+        return self
+
+    async def __aexit__(self, kind: _Type, value: _Value, trace: _Trace) -> None:
+        if kind is None:
+            await self.container.flush_async(self.epoch)
+
+
 class Hold:
     """Epochs that are held: ``with cont.hold() as first``. All epochs in it follow each other; afterwards nothing is held."""
 
@@ -430,6 +455,11 @@ class Container(_tiercel.Container):
     def epoch(self) -> Epoch:
         """An epoch to write in: ``with cont.epoch() as e``."""
         return Epoch(self)
+
+    def writer(self, epoch: int) -> Writer:
+        """An epoch that the handle holds, to write this process's part of it: ``with cont.writer(epoch) as w``. It is flushed at
+        the end, and not committed."""
+        return Writer(self, epoch)
 
     def hold(self, epoch: int = 0) -> Hold:
         """Holds epochs from this one on (0: the first that nobody has committed), for all of a ``with``."""

@@ -220,7 +220,7 @@ class Array(_Object):
         if value.nbytes > 0:
             self.write(_as_bytes(_contiguous(value)), start * dtype.itemsize)
 
-    def __array__(self, dtype: Any = None) -> NDArray:
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray:
         array = self.load()
         return array if dtype is None else array.astype(dtype, copy=False)
 

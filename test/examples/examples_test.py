@@ -22,7 +22,7 @@ import unittest
 
 MPIRUN = os.environ["MPIRUN"]
 RANKS = 4
-STEPS, EVERY = 3000, 60  # of the plate: about a second
+STEPS, EVERY = 1200, 40  # of the plate: about half a second
 
 
 class Case(unittest.TestCase):
@@ -147,7 +147,7 @@ class Checkpoint(Restarts):
 
 class NonBlocking(Restarts):
     def test_a_job_that_was_killed_again_and_again_comes_to_the_same_result(self):
-        self.survive("checkpoint_nonblocking", 5)
+        self.survive("checkpoint_nonblocking", 4)
 
 
 class Pipeline(Case):
