@@ -134,11 +134,48 @@ static int tx_each(struct tl_store_tx *tx, struct tl_slice prefix,
 
 static const struct tl_store_tx_ops tx_ops = {.get = tx_get, .put = tx_put, .del = tx_del, .each = tx_each};
 
+static int take_idle(struct tl_embedded *e)
+{
+    if (e->idle != NULL)
+        return mdb_txn_renew(e->idle);
+    int rc = mdb_txn_begin(e->env, NULL, MDB_RDONLY, &e->idle);
+    if (rc == 0 && (rc = mdb_cursor_open(e->idle, e->index, &e->cursor)) != 0) {
+        mdb_txn_abort(e->idle);
+        e->idle = NULL;
+    }
+    return rc;
+}
+
 int tl_embedded_begin(struct tl_embedded *e, MDB_txn **out)
 {
     if (e->lockless && tl_page_has_writer(&e->access))
         return -EBUSY;
-    return tl_embedded_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, out));
+    if (e->idle_taken) /* by who calls us */
+        return tl_embedded_error(mdb_txn_begin(e->env, NULL, MDB_RDONLY, out));
+    int rc = take_idle(e);
+    if (rc == 0) {
+        e->idle_taken = true;
+        *out = e->idle;
+    }
+    return tl_embedded_error(rc);
+}
+
+int tl_embedded_cursor(struct tl_embedded *e, MDB_txn *txn, MDB_cursor **out)
+{
+    *out = e->cursor;
+    return tl_embedded_error(txn == e->idle ? mdb_cursor_renew(txn, e->cursor) : mdb_cursor_open(txn, e->index, out));
+}
+
+void tl_embedded_end(struct tl_embedded *e, MDB_txn *txn, MDB_cursor *cursor)
+{
+    if (cursor != NULL && cursor != e->cursor)
+        mdb_cursor_close(cursor);
+    if (txn != e->idle) {
+        mdb_txn_abort(txn);
+        return;
+    }
+    mdb_txn_reset(txn); /* keeps no page from being used again */
+    e->idle_taken = false;
 }
 
 static int transact(struct tl_embedded *e, const struct tl_store_id *id, bool writes, tl_store_tx_fn fn, void *ctx)
@@ -154,7 +191,7 @@ static int transact(struct tl_embedded *e, const struct tl_store_id *id, bool wr
     if (writes)
         rc = tl_embedded_finish(e, t.txn, rc);
     else
-        mdb_txn_abort(t.txn);
+        tl_embedded_end(e, t.txn, NULL);
     if (rc == 0 && t.changed)
         tl_page_wake(&e->access, tl_page_counter(e->page, id), UINT32_MAX);
     return rc;
@@ -243,6 +280,10 @@ static void embedded_close(struct tl_store *s)
 {
     struct tl_embedded *e = (struct tl_embedded *)s;
     tl_stream_close(e->stream);
+    if (e->idle != NULL) {
+        mdb_cursor_close(e->cursor);
+        mdb_txn_abort(e->idle);
+    }
     if (e->env != NULL)
         mdb_env_close(e->env);
     for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++)
@@ -251,6 +292,7 @@ static void embedded_close(struct tl_store *s)
     tl_locks_close(&e->locks);
     tl_owners_close(&e->owners);
     tl_page_close(&e->access);
+    free(e->scratch);
     free(e->pending);
     free(e->dead);
     free(e);

@@ -122,6 +122,22 @@ int tl_locks_unlock(struct tl_locks *l, struct tl_store_lock *lock, const struct
 /* Those who wait for locks of this container look at *stop. */
 void tl_locks_wake(struct tl_locks *l, const struct tl_store_id *id);
 
+/* ---- place.c: where a payload is ---- */
+
+struct tl_place_view {
+    bool inlined;
+    uint32_t len;
+    uint32_t file;
+    uint64_t offset;
+    const uint8_t *bytes;  /* inlined */
+    const uint8_t *checks; /* one of 8 bytes for each TL_EMBEDDED_CHECK, the last may be shorter; at least one */
+};
+
+/* Writes a place for a payload; out has TL_STORE_PLACE_MAX bytes. Its length. */
+size_t tl_place_put(uint8_t *out, const void *payload, uint32_t len, uint32_t file, uint64_t offset);
+int tl_place_get(struct tl_slice place, struct tl_place_view *out) TL_MUST_CHECK; /* 0, -EBADMSG */
+uint64_t tl_place_check(const void *bytes, size_t len);
+
 /* ---- embedded.c ---- */
 
 struct tl_embedded {
@@ -142,8 +158,15 @@ struct tl_embedded {
     uint8_t *pending; /* records for the next index block */
     size_t pending_len, pending_room;
     uint32_t pending_count;
-    int broken;      /* a write failed: told by the next flush, too */
-    char damage[64]; /* what the last read could not read */
+    int broken; /* a write failed: told by the next flush, too */
+    /* A snapshot that was let go, to be taken again, and its cursor: much cheaper than new ones. */
+    MDB_txn *idle;
+    MDB_cursor *cursor;
+    bool idle_taken;
+    uint8_t *scratch; /* TL_EMBEDDED_CHECK bytes of a payload of which not all are wanted; NULL: not needed yet */
+    char damage[64];  /* what the last read could not read, as a sentence; made of: */
+    struct tl_place_view read_place;
+    uint32_t read_offset;
     /* Segments that nobody refers to any more, to be given back when the transaction is over. */
     struct tl_dead {
         uint32_t file, segment;
@@ -156,8 +179,10 @@ int tl_embedded_error(int lmdb_error);                           /* as -errno */
 void tl_embedded_path(const struct tl_embedded *e, uint32_t file, char *out, size_t size);
 int tl_embedded_read_fd(struct tl_embedded *e, uint32_t file); /* or -errno */
 
-/* A transaction for reading. */
+/* A snapshot for reading; a cursor on its index; and the end of both (cursor may be NULL). */
 int tl_embedded_begin(struct tl_embedded *e, MDB_txn **out) TL_MUST_CHECK;
+int tl_embedded_cursor(struct tl_embedded *e, MDB_txn *txn, MDB_cursor **out) TL_MUST_CHECK;
+void tl_embedded_end(struct tl_embedded *e, MDB_txn *txn, MDB_cursor *cursor);
 
 /* ---- embedded_blocks.c: appending, index blocks, taking them over ---- */
 
@@ -210,21 +235,5 @@ int tl_embedded_erase(struct tl_store *s, const struct tl_store_id *id, const st
 /* LMDB's pages can all be read: 0, -EBADMSG, -errno. */
 int tl_embedded_walk(const struct tl_embedded *e) TL_MUST_CHECK;
 int tl_embedded_check(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx);
-
-/* ---- place.c: where a payload is ---- */
-
-struct tl_place_view {
-    bool inlined;
-    uint32_t len;
-    uint32_t file;
-    uint64_t offset;
-    const uint8_t *bytes;  /* inlined */
-    const uint8_t *checks; /* one of 8 bytes for each TL_EMBEDDED_CHECK, the last may be shorter; at least one */
-};
-
-/* Writes a place for a payload; out has TL_STORE_PLACE_MAX bytes. Its length. */
-size_t tl_place_put(uint8_t *out, const void *payload, uint32_t len, uint32_t file, uint64_t offset);
-int tl_place_get(struct tl_slice place, struct tl_place_view *out) TL_MUST_CHECK; /* 0, -EBADMSG */
-uint64_t tl_place_check(const void *bytes, size_t len);
 
 #endif

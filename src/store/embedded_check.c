@@ -127,7 +127,7 @@ static bool still_there(struct audit *a, const MDB_val *k, const MDB_val *v)
         return true;
     bool same = mdb_get(txn, a->e->index, &key, &now) == 0 && now.mv_size == v->mv_size &&
                 memcmp(now.mv_data, v->mv_data, v->mv_size) == 0;
-    mdb_txn_abort(txn);
+    tl_embedded_end(a->e, txn, NULL);
     return same;
 }
 
@@ -383,7 +383,7 @@ static int run(struct audit *a)
     if (rc != 0)
         return rc;
     rc = look_at_all(a);
-    mdb_txn_abort(a->txn);
+    tl_embedded_end(a->e, a->txn, NULL);
     if (rc == 0 && a->repair && a->counts_wrong && !a->unsure)
         rc = put_counts_right(a);
     if (rc == 0 && a->told > TOLD_MAX) {

@@ -60,20 +60,18 @@ int tl_embedded_scan(struct tl_store *s, const struct tl_store_id *id, struct tl
     int rc = tl_embedded_begin(e, &txn);
     if (rc != 0)
         return rc;
-    rc = tl_embedded_error(mdb_cursor_open(txn, e->index, &cursor));
+    rc = tl_embedded_cursor(e, txn, &cursor);
     MDB_val k = {begin->len, (void *)(uintptr_t)begin->bytes}, v;
     int found = rc == 0 ? mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE) : MDB_NOTFOUND;
     while (rc == 0 && found == 0 && begins_with(&k, &first)) {
         struct tl_found f;
         rc = tl_embedded_show(&k, &v, &f);
         rc = rc == 0 ? fn(ctx, &f) : rc;
-        found = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+        found = rc == 0 ? mdb_cursor_get(cursor, &k, &v, MDB_NEXT) : 0;
     }
     if (rc == 0 && found != 0 && found != MDB_NOTFOUND)
         rc = tl_embedded_error(found);
-    if (cursor != NULL)
-        mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    tl_embedded_end(e, txn, cursor);
     return rc;
 }
 
@@ -90,7 +88,7 @@ static int why_differs(struct tl_embedded *e, const struct tl_place_view *p)
     for (uint64_t segment = p->offset / TL_EMBEDDED_SEGMENT;
          live == 1 && segment <= (p->offset + p->len - 1) / TL_EMBEDDED_SEGMENT; segment++)
         live = tl_embedded_is_live(e, txn, p->file, segment);
-    mdb_txn_abort(txn);
+    tl_embedded_end(e, txn, NULL);
     return live < 0 ? live : live == 0 ? -ENOENT : -EBADMSG;
 }
 
@@ -120,38 +118,53 @@ static int read_piece(int fd, const struct tl_place_view *p, uint32_t piece, uin
 
 const char *tl_embedded_damage(struct tl_store *s)
 {
-    return ((struct tl_embedded *)s)->damage;
+    struct tl_embedded *e = (struct tl_embedded *)s;
+    const struct tl_place_view *p = &e->read_place;
+    if (p->inlined)
+        snprintf(e->damage, sizeof e->damage, "meta.mdb");
+    else
+        snprintf(e->damage, sizeof e->damage,
+                 tl_embedded_read_fd(e, p->file) < 0 ? "ext.%u, which is not there" : "ext.%u, offset %llu", p->file,
+                 (unsigned long long)p->offset + e->read_offset);
+    return e->damage;
+}
+
+static int read_pieces(struct tl_embedded *e, const struct tl_place_view *p, uint32_t offset, uint8_t *out,
+                       uint32_t len)
+{
+    int fd = tl_embedded_read_fd(e, p->file), rc = fd < 0 ? fd : 0;
+    if (e->scratch == NULL)
+        e->scratch = malloc(TL_EMBEDDED_CHECK);
+    if (e->scratch == NULL)
+        return -ENOMEM;
+    for (uint32_t done = 0; rc == 0 && done < len;) {
+        uint32_t at = offset + done, piece = at / TL_EMBEDDED_CHECK, from = at % TL_EMBEDDED_CHECK;
+        uint32_t to = TL_EMBEDDED_CHECK - from < len - done ? TL_EMBEDDED_CHECK : from + (len - done);
+        rc = read_piece(fd, p, piece, from, to, out + done, e->scratch);
+        done += to - from;
+    }
+    return rc;
 }
 
 int tl_embedded_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
 {
     struct tl_embedded *e = (struct tl_embedded *)s;
-    struct tl_place_view p;
-    int rc = tl_place_get(place, &p);
-    snprintf(e->damage, sizeof e->damage, "meta.mdb");
-    if (rc != 0 || offset > p.len || len > p.len - offset)
+    struct tl_place_view *p = &e->read_place;
+    int rc = tl_place_get(place, p);
+    if (rc != 0)
+        *p = (struct tl_place_view){.inlined = true};
+    if (rc != 0 || offset > p->len || len > p->len - offset)
         return rc != 0 ? rc : -EINVAL;
-    if (p.inlined) {
-        if (tl_place_check(p.bytes, p.len) != tl_get_u64(p.checks))
+    e->read_offset = offset;
+    if (p->inlined) {
+        if (tl_place_check(p->bytes, p->len) != tl_get_u64(p->checks))
             return -EBADMSG;
         if (len > 0)
-            memcpy(out, p.bytes + offset, len);
+            memcpy(out, p->bytes + offset, len);
         return 0;
     }
-    int fd = tl_embedded_read_fd(e, p.file);
-    snprintf(e->damage, sizeof e->damage, fd < 0 ? "ext.%u, which is not there" : "ext.%u, offset %llu", p.file,
-             (unsigned long long)p.offset + offset);
-    uint8_t *scratch = fd < 0 ? NULL : malloc(TL_EMBEDDED_CHECK);
-    if (scratch == NULL)
-        return fd < 0 ? fd : -ENOMEM;
-    for (uint32_t done = 0; rc == 0 && done < len;) {
-        uint32_t at = offset + done, piece = at / TL_EMBEDDED_CHECK, from = at % TL_EMBEDDED_CHECK;
-        uint32_t to = TL_EMBEDDED_CHECK - from < len - done ? TL_EMBEDDED_CHECK : from + (len - done);
-        rc = read_piece(fd, &p, piece, from, to, (uint8_t *)out + done, scratch);
-        done += to - from;
-    }
-    free(scratch);
-    return rc == -EBADMSG ? why_differs(e, &p) : rc;
+    rc = read_pieces(e, p, offset, out, len);
+    return rc == -EBADMSG ? why_differs(e, p) : rc;
 }
 
 /* ---- erasing ---- */
