@@ -128,22 +128,20 @@ static int append_pending(struct tl_embedded *e, const void *bytes, size_t len)
     return 0;
 }
 
-/* Appends an index block of what is pending; if that fails, it stays pending. */
+/* The index block begins with its header: room for it is kept where records are collected. */
 static int write_block(struct tl_embedded *e)
 {
-    uint8_t header[HEADER];
-    uint64_t at = tl_stream_align(e->stream), ignored;
+    uint64_t at;
+    uint8_t *header = e->pending;
+    size_t bytes = e->pending_len - HEADER;
     tl_put_u64(header, MAGIC);
     tl_put_u64(header + 8, e->last_block);
-    tl_put_u64(header + 16, e->pending_len);
+    tl_put_u64(header + 16, bytes);
     tl_put_u64(header + 24, e->pending_count);
-    tl_put_u64(header + 32, tl_place_check(header, 32) ^ tl_place_check(e->pending, e->pending_len));
-    int rc = tl_stream_append(e->stream, header, HEADER, &ignored);
-    check(rc != 0 || ignored == at);
-    if (rc == 0)
-        rc = tl_stream_append(e->stream, e->pending, e->pending_len, &ignored);
+    tl_put_u64(header + 32, tl_place_check(header, 32) ^ tl_place_check(header + HEADER, bytes));
+    int rc = tl_stream_append_cached(e->stream, e->pending, e->pending_len, &at);
     if (rc != 0)
-        return rc;
+        return rc; /* it stays pending */
     e->last_block = at;
     e->pending_len = e->pending_count = 0;
     return 0;
@@ -155,8 +153,10 @@ static int add_record(struct tl_embedded *e, const struct tl_store_id *id, const
     uint8_t lens[4], meta_len = (uint8_t)r->meta.len;
     tl_put_u16(lens, (uint16_t)(sizeof id->bytes + r->key.len));
     tl_put_u16(lens + 2, (uint16_t)(1 + r->meta.len + place_len));
+    static const uint8_t header[HEADER];
     size_t before = e->pending_len;
-    int rc = append_pending(e, lens, sizeof lens);
+    int rc = before == 0 ? append_pending(e, header, HEADER) : 0;
+    rc = rc == 0 ? append_pending(e, lens, sizeof lens) : rc;
     rc = rc == 0 ? append_pending(e, id->bytes, sizeof id->bytes) : rc;
     rc = rc == 0 ? append_pending(e, r->key.at, r->key.len) : rc;
     rc = rc == 0 ? append_pending(e, &meta_len, 1) : rc;

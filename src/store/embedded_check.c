@@ -22,6 +22,7 @@ struct part { /* what the records refer to in one ext.N */
     struct tl_taken taken;
     bool there;
     uint64_t size, used;
+    uint64_t end;   /* of the last byte that is referred to */
     uint32_t *live; /* bytes of each segment below taken.end */
 };
 
@@ -103,9 +104,9 @@ static void tell_of_missing_files(struct audit *a)
         const struct part *p = &a->parts[i];
         if (p->used > 0 && !p->there)
             found(a, true, "ext.%u is missing; records refer to %llu bytes of it", i, (unsigned long long)p->used);
-        else if (p->used > 0 && p->size < p->taken.end)
+        else if (p->size < p->end)
             found(a, true, "ext.%u was cut short: it has %llu of %llu bytes", i, (unsigned long long)p->size,
-                  (unsigned long long)p->taken.end);
+                  (unsigned long long)p->end);
     }
 }
 
@@ -134,6 +135,7 @@ static bool still_there(struct audit *a, const MDB_val *k, const MDB_val *v)
 static void count_bytes(struct part *part, const struct tl_place_view *p)
 {
     part->used += p->len;
+    part->end = part->end > p->offset + p->len ? part->end : p->offset + p->len;
     for (uint64_t at = p->offset, end = p->offset + p->len; at < end;) {
         uint64_t segment = at / TL_EMBEDDED_SEGMENT, next = (segment + 1) * TL_EMBEDDED_SEGMENT;
         uint64_t upto = next < end ? next : end;

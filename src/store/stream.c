@@ -26,6 +26,7 @@ struct buffer {
 
 struct tl_stream {
     int fd;
+    int cached_fd; /* the same file through the page cache */
     struct tl_stream_config config;
     struct buffer buffers[BUFFERS_MAX];
     uint32_t fill;
@@ -52,7 +53,8 @@ static int open_file(struct tl_stream *s, const char *path)
     s->stats.direct = s->fd >= 0;
     if (s->fd < 0 && (s->config.plain || errno == EINVAL))
         s->fd = open(path, flags, 0600);
-    return s->fd >= 0 ? 0 : -errno;
+    s->cached_fd = s->fd < 0 ? -1 : open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return s->cached_fd >= 0 ? 0 : -errno;
 }
 
 static int own_file(struct tl_stream *s)
@@ -87,7 +89,7 @@ int tl_stream_open(struct tl_stream **out, const char *path, uint64_t end, const
     struct tl_stream *s = calloc(1, sizeof *s);
     if (s == NULL)
         return tl_error_set(err, -ENOMEM, "%s: out of memory", path);
-    s->fd = -1;
+    s->fd = s->cached_fd = -1;
     s->config = *config;
     struct stat st;
     int rc = make_buffers(s);
@@ -113,17 +115,17 @@ int tl_stream_open(struct tl_stream **out, const char *path, uint64_t end, const
 /* ---- writing ---- */
 
 /* All of it, one call after the other. */
-static int write_plain(struct tl_stream *s, const uint8_t *bytes, uint32_t len, uint64_t offset)
+static int write_plain(int fd, const uint8_t *bytes, size_t len, uint64_t offset)
 {
     while (len > 0) {
-        ssize_t n = pwrite(s->fd, bytes, len, (off_t)offset);
+        ssize_t n = pwrite(fd, bytes, len, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
             return n < 0 ? -errno : -EIO;
         bytes += n;
         offset += (uint64_t)n;
-        len -= (uint32_t)n;
+        len -= (size_t)n;
     }
     return 0;
 }
@@ -131,7 +133,7 @@ static int write_plain(struct tl_stream *s, const uint8_t *bytes, uint32_t len, 
 static void ended(struct tl_stream *s, struct buffer *b, int result)
 {
     if (result >= 0 && (uint32_t)result < b->used) /* cut short: the rest at once */
-        result = write_plain(s, b->bytes + result, b->used - (uint32_t)result, b->offset + (uint32_t)result);
+        result = write_plain(s->fd, b->bytes + result, b->used - (uint32_t)result, b->offset + (uint32_t)result);
     if (result < 0 && s->error == 0)
         s->error = result;
     s->stats.written_bytes += b->used;
@@ -164,7 +166,7 @@ static void give_up_ring(struct tl_stream *s, uint32_t which)
         wait_one(s);
     io_uring_queue_exit(&s->ring);
     s->has_ring = s->stats.ring = false;
-    int rc = write_plain(s, b->bytes, b->used, b->offset);
+    int rc = write_plain(s->fd, b->bytes, b->used, b->offset);
     ended(s, b, rc == 0 ? (int)b->used : rc);
 }
 
@@ -176,7 +178,7 @@ static void write_buffer(struct tl_stream *s, uint32_t which)
     s->stats.writes++;
     struct io_uring_sqe *sqe = s->has_ring ? io_uring_get_sqe(&s->ring) : NULL;
     if (sqe == NULL) {
-        int rc = write_plain(s, b->bytes, b->used, b->offset);
+        int rc = write_plain(s->fd, b->bytes, b->used, b->offset);
         ended(s, b, rc == 0 ? (int)b->used : rc);
         return;
     }
@@ -257,6 +259,22 @@ int tl_stream_append(struct tl_stream *s, const void *bytes, size_t len, uint64_
     return s->error;
 }
 
+int tl_stream_append_cached(struct tl_stream *s, const void *bytes, size_t len, uint64_t *offset)
+{
+    uint64_t at = tl_stream_align(s);
+    int rc = s->error != 0 ? s->error : len > INT64_MAX - at - TL_STREAM_BLOCK ? -EFBIG : allocate(s, at + len);
+    if (rc != 0)
+        return rc;
+    send_off(s);
+    check(s->buffers[s->fill].offset == at && s->buffers[s->fill].used == 0);
+    if (s->error == 0)
+        s->error = write_plain(s->cached_fd, bytes, len, at);
+    s->buffers[s->fill].offset = (at + len + TL_STREAM_BLOCK - 1) / TL_STREAM_BLOCK * TL_STREAM_BLOCK;
+    s->stats.written_bytes += s->buffers[s->fill].offset - at;
+    *offset = at;
+    return s->error;
+}
+
 uint64_t tl_stream_align(struct tl_stream *s)
 {
     struct buffer *b = &s->buffers[s->fill];
@@ -317,5 +335,7 @@ void tl_stream_close(struct tl_stream *s)
             (void)!ftruncate(s->fd, (off_t)s->synced);
         close(s->fd);
     }
+    if (s->cached_fd >= 0)
+        close(s->cached_fd);
     free(s);
 }

@@ -48,6 +48,8 @@ void tl_stream_close(struct tl_stream *s);
 
 /* Appends a copy; *offset: where in the file. 0; -ENOSPC, -EDQUOT: nothing was appended; -EIO and others: see above. */
 int tl_stream_append(struct tl_stream *s, const void *bytes, size_t len, uint64_t *offset) TL_MUST_CHECK;
+/* The same at the start of a block, and through the page cache: for what other processes read soon. What follows begins at a block, too. */
+int tl_stream_append_cached(struct tl_stream *s, const void *bytes, size_t len, uint64_t *offset) TL_MUST_CHECK;
 /* The next byte that is appended lies at the start of a block: where. */
 uint64_t tl_stream_align(struct tl_stream *s);
 /* Where the next byte would be appended. */
