@@ -37,12 +37,13 @@ double raw_files(const char *directory, uint32_t ranks, size_t bytes);
 
 /* So many values in one transaction, in the order of their keys. */
 double raw_lmdb_put(const char *directory, uint32_t count, size_t value_len);
-/* Gets of values by keys at random, each copied out; a snapshot for all, or one for each (a read transaction renewed). */
+/* Gets of values by keys at random, each copied out: CPU time. A snapshot for all, or one for each (a read transaction renewed). */
 double raw_lmdb_get(const char *directory, uint32_t count, size_t value_len, uint32_t gets, bool snapshot_each);
 
 /* ---- the rest ---- */
 
 double raw_now(void);                      /* seconds */
+double raw_cpu(void);                      /* of this process: what needs no device takes as long, on an idle machine */
 double raw_median(double *at, size_t n);   /* sorts them */
 void raw_check(bool ok, const char *what); /* or ends the program, with errno */
 

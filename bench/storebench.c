@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* storebench DIRECTORY [ROUNDS]: the embedded store beside the same work done by hand (raw.h), in turns; medians. */
+/* storebench DIRECTORY [ROUNDS [values|small|large|get]]: the embedded store beside the same work done by hand (raw.h), in turns; medians. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,7 +100,7 @@ static double get_values(uint32_t gets)
     double start = 0;
     for (int warm = 1; warm >= 0; warm--) {
         tl_prng_init(&p, 2, 0);
-        start = raw_now();
+        start = raw_cpu();
         for (uint32_t i = 0; i < gets; i++) {
             snprintf(key, sizeof key, "key-%016u", (unsigned)tl_prng_below(&p, VALUES));
             struct tl_slice prefix = {key, 20};
@@ -108,7 +108,7 @@ static double get_values(uint32_t gets)
             ok(g.rc, "read");
         }
     }
-    double seconds = raw_now() - start;
+    double seconds = raw_cpu() - start;
     s->ops->close(s);
     destroy();
     free(value);
@@ -218,12 +218,19 @@ int main(int argc, char **argv)
 {
     uint32_t rounds = argc > 2 ? (uint32_t)atoi(argv[2]) : 5;
     if (argc < 2 || rounds == 0 || rounds > ROUNDS_MAX) {
-        fprintf(stderr, "storebench DIRECTORY [ROUNDS up to %u]\n", ROUNDS_MAX);
+        fprintf(stderr, "storebench DIRECTORY [ROUNDS up to %u [values|small|large|get]]\n", ROUNDS_MAX);
         return 2;
     }
     snprintf(pool, sizeof pool, "%s/pool", argv[1]);
-    compare_values(argv[1], rounds);
-    compare_checkpoints(argv[1], 1 << 20, rounds * 2);
-    compare_checkpoints(argv[1], 64 << 20, rounds);
+    const char *part = argc > 3 ? argv[3] : "all";
+    bool all = strcmp(part, "all") == 0;
+    if (all || strcmp(part, "values") == 0)
+        compare_values(argv[1], rounds);
+    if (all || strcmp(part, "small") == 0)
+        compare_checkpoints(argv[1], 1 << 20, rounds * 2 <= ROUNDS_MAX ? rounds * 2 : rounds);
+    if (all || strcmp(part, "large") == 0)
+        compare_checkpoints(argv[1], 64 << 20, rounds);
+    if (strcmp(part, "get") == 0)
+        printf("get: %.2f us\n", get_values(1000000));
     return 0;
 }
