@@ -125,6 +125,21 @@ struct rank {
 
 static size_t rank_bytes;
 
+static void work(void *ctx, uint32_t number, void *own)
+{
+    static unsigned times;
+    struct rank *r = own;
+    (void)ctx;
+    times++;
+    for (size_t at = 0; at < rank_bytes; at += 1 << 20) {
+        char key[32];
+        snprintf(key, sizeof key, "%u.%u.%zu", times, number, at);
+        struct tl_record record = {{key, strlen(key)}, {"", 0}, {r->data + at, 1 << 20}};
+        ok(r->s->ops->write(r->s, &id, &record), "write");
+    }
+    ok(r->s->ops->flush(r->s), "flush");
+}
+
 static void *begin(void *ctx, uint32_t number)
 {
     struct rank *r = calloc(1, sizeof *r);
@@ -133,25 +148,9 @@ static void *begin(void *ctx, uint32_t number)
     r->s = open_pool(false);
     r->data = raw_data(number, rank_bytes);
     r->number = number;
-    /* Its file is open, as it is for all checkpoints of a job but the first. */
-    struct tl_record record = {{"warm", 4}, {"", 0}, {"", 0}};
-    ok(r->s->ops->write(r->s, &id, &record), "write");
-    ok(r->s->ops->flush(r->s), "flush");
+    work(ctx, number, r); /* the first of many checkpoints is not timed: the next one finds its file open */
     ok(r->s->ops->change(r->s, &id, put_something, NULL), "change");
     return r;
-}
-
-static void work(void *ctx, uint32_t number, void *own)
-{
-    struct rank *r = own;
-    (void)ctx;
-    for (size_t at = 0; at < rank_bytes; at += 1 << 20) {
-        char key[32];
-        snprintf(key, sizeof key, "%u.%zu", number, at);
-        struct tl_record record = {{key, strlen(key)}, {"", 0}, {r->data + at, 1 << 20}};
-        ok(r->s->ops->write(r->s, &id, &record), "write");
-    }
-    ok(r->s->ops->flush(r->s), "flush");
 }
 
 static void commit(void *ctx, void *own)

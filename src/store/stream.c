@@ -10,10 +10,12 @@
 #include <liburing.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define BUFFERS_MAX 64u
+#define LARGE_PAGE  (2u << 20)
 
 enum state { EMPTY = 0, FILLING, WRITING };
 
@@ -30,11 +32,12 @@ struct tl_stream {
     struct tl_stream_config config;
     struct buffer buffers[BUFFERS_MAX];
     uint32_t fill;
-    uint32_t writing;   /* buffers under way */
-    uint64_t allocated; /* end of the space that is ours */
-    uint64_t synced;    /* all below is on the device */
+    uint32_t writing;    /* buffers under way */
+    uint64_t allocated;  /* end of the space that is ours */
+    uint64_t synced;     /* all below is on the device */
+    uint64_t last_burst; /* bytes between the last two syncs */
     int error;
-    bool has_ring;
+    bool has_ring, is_pinned;
     struct io_uring ring;
     struct tl_stream_stats stats;
 };
@@ -65,12 +68,27 @@ static int own_file(struct tl_stream *s)
     return errno == EAGAIN || errno == EACCES ? -EBUSY : -errno;
 }
 
+/* One after the other, in large pages where there are any: the kernel looks up less for each write. */
 static int make_buffers(struct tl_stream *s)
 {
+    size_t bytes = (size_t)s->config.buffers * s->config.buffer_bytes;
+    void *at;
+    if (posix_memalign(&at, bytes >= LARGE_PAGE ? LARGE_PAGE : TL_STREAM_BLOCK, bytes) != 0)
+        return -ENOMEM;
+    (void)!madvise(at, bytes, MADV_HUGEPAGE);
     for (uint32_t i = 0; i < s->config.buffers; i++)
-        if (posix_memalign((void **)&s->buffers[i].bytes, TL_STREAM_BLOCK, s->config.buffer_bytes) != 0)
-            return -ENOMEM;
+        s->buffers[i].bytes = (uint8_t *)at + (size_t)i * s->config.buffer_bytes;
     return 0;
+}
+
+/* Rings may be forbidden, or the kernel too old; and it may not let us pin our buffers, which only saves time. */
+static void make_ring(struct tl_stream *s)
+{
+    struct iovec parts[BUFFERS_MAX];
+    s->has_ring = s->stats.ring = !s->config.plain && io_uring_queue_init(BUFFERS_MAX, &s->ring, 0) == 0;
+    for (uint32_t i = 0; i < s->config.buffers; i++)
+        parts[i] = (struct iovec){s->buffers[i].bytes, s->config.buffer_bytes};
+    s->is_pinned = s->has_ring && io_uring_register_buffers(&s->ring, parts, s->config.buffers) == 0;
 }
 
 void tl_stream_begin_at(struct tl_stream *s, uint64_t end)
@@ -105,9 +123,7 @@ int tl_stream_open(struct tl_stream **out, const char *path, uint64_t end, const
                             rc == -EBUSY ? "another process does" : strerror(-rc));
     }
     tl_stream_begin_at(s, end);
-    s->has_ring =
-        !config->plain && io_uring_queue_init(BUFFERS_MAX, &s->ring, 0) == 0; /* else: forbidden, or too old */
-    s->stats.ring = s->has_ring;
+    make_ring(s);
     *out = s;
     return 0;
 }
@@ -182,7 +198,10 @@ static void write_buffer(struct tl_stream *s, uint32_t which)
         ended(s, b, rc == 0 ? (int)b->used : rc);
         return;
     }
-    io_uring_prep_write(sqe, s->fd, b->bytes, b->used, b->offset);
+    if (s->is_pinned)
+        io_uring_prep_write_fixed(sqe, s->fd, b->bytes, b->used, b->offset, (int)which);
+    else
+        io_uring_prep_write(sqe, s->fd, b->bytes, b->used, b->offset);
     io_uring_sqe_set_data64(sqe, which);
     int rc = -EINTR;
     for (int i = 0; i < 100 && (rc == -EINTR || rc == -EAGAIN || rc == -EBUSY); i++)
@@ -208,26 +227,34 @@ static void send_off(struct tl_stream *s)
     s->buffers[s->fill] = (struct buffer){.bytes = s->buffers[s->fill].bytes, .offset = next, .state = FILLING};
 }
 
-/* Space for what will end at `end`, so that writing it cannot fail for want of it. */
-static int allocate(struct tl_stream *s, uint64_t end)
+static int allocate_step(struct tl_stream *s, uint64_t step)
 {
-    end = (end + TL_STREAM_BLOCK - 1) / TL_STREAM_BLOCK * TL_STREAM_BLOCK;
-    if (end <= s->allocated)
-        return 0;
-    uint64_t more = end - s->allocated, step = s->config.step_bytes > more ? s->config.step_bytes : more;
     int rc;
     do
         rc = fallocate(s->fd, 0, (off_t)s->allocated, (off_t)step) == 0 ? 0 : -errno;
     while (rc == -EINTR);
-    if (rc == -ENOSPC && step > more) { /* the last that is left */
-        step = more;
-        rc = fallocate(s->fd, 0, (off_t)s->allocated, (off_t)step) == 0 ? 0 : -errno;
-    }
     if (rc == -EOPNOTSUPP) /* a file system that cannot: a full one is found when it is written to */
         rc = 0;
     if (rc == 0)
         s->allocated += step;
     return rc;
+}
+
+/* Space for what will end at `end`, so that writing it cannot fail for want of it. Allocating waits for all writes under way: so when
+ * there are none, as much is asked for as was appended between the last two syncs. */
+static int allocate(struct tl_stream *s, uint64_t end)
+{
+    end = (end + TL_STREAM_BLOCK - 1) / TL_STREAM_BLOCK * TL_STREAM_BLOCK;
+    bool first = s->writing == 0 && tl_stream_end(s) == s->synced;
+    uint64_t wanted = first ? end + s->last_burst : end;
+    if (wanted <= s->allocated)
+        return 0;
+    uint64_t more = wanted - s->allocated, step = s->config.step_bytes > more ? s->config.step_bytes : more;
+    int rc = allocate_step(s, step);
+    if (rc == -ENOSPC && end <= s->allocated)
+        return 0;
+    return rc == -ENOSPC && step > end - s->allocated ? allocate_step(s, end - s->allocated)
+                                                      : rc; /* the last that is left */
 }
 
 uint64_t tl_stream_end(const struct tl_stream *s)
@@ -301,8 +328,10 @@ int tl_stream_sync(struct tl_stream *s)
     s->stats.syncs++;
     if (fdatasync(s->fd) != 0)
         s->error = -errno; /* the kernel has dropped what it could not write: it is not to be tried again */
-    else
+    if (s->error == 0) {
+        s->last_burst = tl_stream_end(s) - s->synced;
         s->synced = tl_stream_end(s);
+    }
     return s->error;
 }
 
@@ -328,8 +357,7 @@ void tl_stream_close(struct tl_stream *s)
         wait_all(s);
         io_uring_queue_exit(&s->ring);
     }
-    for (uint32_t i = 0; i < s->config.buffers; i++)
-        free(s->buffers[i].bytes);
+    free(s->buffers[0].bytes);
     if (s->fd >= 0) {
         if (s->allocated > s->synced)
             (void)!ftruncate(s->fd, (off_t)s->synced);
