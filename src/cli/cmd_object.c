@@ -354,9 +354,14 @@ static int get_array(struct get *g, struct tiercel_error *err)
     int rc = tiercel_array_size(g->cont, g->epoch, g->t->oid, &size, NULL);
     if (rc < 0)
         return unreadable(g, rc, err);
-    if (size == 0) { /* empty, keys only, or not there */
+    if (size == 0) { /* keys only, or not there */
         rc = cli_each_key(g->cont, g->epoch, g->t->oid, NULL, any_key, NULL);
-        return rc < 0 ? unreadable(g, rc, err) : rc == 0 ? not_there(g, err) : 0;
+        if (rc <= 0)
+            return rc < 0 ? unreadable(g, rc, err) : not_there(g, err);
+        char what[128];
+        return cli_error(err, -ENOENT,
+                         "%s: %s: has keys, and no bytes of its own; name a key, as `tiercel ls` shows them",
+                         g->t->cont, name(g->t, what));
     }
     char *piece = malloc(PIECE);
     if (piece == NULL)

@@ -326,6 +326,7 @@ class Objects(Case):
         self.assertEqual(self.ok("get", self.cont, "20", "d", "--akey", "a").raw, b"two levels")
         self.assertEqual(self.ok("get", self.cont, "16", "name", "--epoch", "1").raw, b"ada")
         self.bad(1, "get", self.cont, "16", "big", "--epoch", "1", says=["key big", "not there"])
+        self.bad(1, "get", self.cont, "16", says="name a key")
         keys = self.json("ls", self.cont, "16")["keys"]
         self.assertEqual([(k["key"], k["kind"], k["bytes"]) for k in keys],
                          [("big", "value", 3 * MIB), ("name", "value", 3)])
