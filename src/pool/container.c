@@ -23,6 +23,13 @@ uint64_t tl_writer_mark(const struct tl_cont *c, uint32_t handle)
     return tl_hash64(c->id.bytes, sizeof c->id.bytes, handle);
 }
 
+/* What it was opened with. */
+static unsigned flags_of(const struct tl_epoch_handle *h)
+{
+    return ((h->capas & TL_EPOCH_WRITE) != 0 ? TIERCEL_RW : TIERCEL_RO) |
+           ((h->capas & TL_EPOCH_NOSLIP) != 0 ? TIERCEL_NOSLIP : 0);
+}
+
 /* ---- handles of all processes ---- */
 
 static int close_one(struct tl_shared *s, const struct tl_store_id *id, struct tl_state *state, uint32_t handle)
@@ -214,7 +221,11 @@ int tl_cont_revoke(struct tl_cont *c)
 int tl_cont_drop(struct tl_cont *c)
 {
     struct tl_shared *s = c->pool->shared;
+    if (c->attached && !c->closed)
+        (void)!tl_cont_refresh(c); /* whether it is gone */
     int rc = tl_cont_revoke(c);
+    if (c->gone && c->handle != 0 && (c->flags & TIERCEL_RW) != 0)
+        (void)!tl_registry_sweep(s, &c->id); /* else a check of the pool is needed to find that space */
     for (struct tl_cont **at = &s->conts; *at != NULL; at = &(*at)->next) {
         if (*at == c) {
             *at = c->next;
@@ -322,12 +333,33 @@ int tl_cont_local2global(struct tl_cont *c, void *buf, size_t *len)
     return 0;
 }
 
+/* Marks first, so that nobody takes the handle for one whose processes have ended; then a look whether it is still open. */
+static int attach(struct tl_cont *c)
+{
+    struct tl_shared *s = c->pool->shared;
+    int rc = tl_shared_claim(s, mark_of(c->uuid), false);
+    if (rc != 0)
+        return rc;
+    rc = tl_shared_claim(s, tl_writer_mark(c, c->handle), false);
+    if (rc == 0) {
+        rc = c->handle == 0 ? -EBADF : tl_cont_refresh(c);
+        const struct tl_epoch_handle *h = rc == 0 ? tl_epochs_handle(&c->state.epochs, c->handle) : NULL;
+        if (rc == 0 && (h->uuid[0] != c->uuid[0] || h->uuid[1] != c->uuid[1] || flags_of(h) != c->flags))
+            rc = -EBADF;
+        if (rc != 0)
+            tl_shared_unclaim(s, tl_writer_mark(c, c->handle));
+    }
+    if (rc != 0)
+        tl_shared_unclaim(s, mark_of(c->uuid));
+    return rc;
+}
+
 int tl_cont_global2local(struct tl_cont **out, struct tl_pool *p, const void *buf, size_t len, struct tl_error *err)
 {
     const uint8_t *b = buf;
     struct tl_store_id id;
     if (len < GLOBAL_HEAD + 2 || len > GLOBAL_HEAD + TIERCEL_LABEL_MAX + 1 || tl_get_u64(b) != GLOBAL_MAGIC ||
-        b[len - 1] != 0)
+        b[len - 1] != 0 || strlen((const char *)b + GLOBAL_HEAD) != len - GLOBAL_HEAD - 1)
         return tl_error_set(err, -EINVAL, "these bytes are no container's global handle");
     const char *name = (const char *)b + GLOBAL_HEAD;
     memcpy(id.bytes, b + 32, 16);
@@ -338,19 +370,8 @@ int tl_cont_global2local(struct tl_cont **out, struct tl_pool *p, const void *bu
     c->attached = true;
     c->uuid[0] = tl_get_u64(b + 16);
     c->uuid[1] = tl_get_u64(b + 24);
-    rc = tl_shared_claim(p->shared, mark_of(c->uuid), false);
-    if (rc == 0) {
-        c->handle = tl_get_u32(b + 12);
-        rc = tl_shared_claim(p->shared, tl_writer_mark(c, c->handle), false);
-        rc = rc == 0 ? tl_cont_refresh(c) : rc;
-        const struct tl_epoch_handle *h = rc == 0 ? tl_epochs_handle(&c->state.epochs, c->handle) : NULL;
-        if (rc == 0 && (h->uuid[0] != c->uuid[0] || h->uuid[1] != c->uuid[1]))
-            rc = -EBADF;
-        if (rc != 0) {
-            tl_shared_unclaim(p->shared, mark_of(c->uuid));
-            tl_shared_unclaim(p->shared, tl_writer_mark(c, c->handle));
-        }
-    }
+    c->handle = tl_get_u32(b + 12);
+    rc = attach(c);
     if (rc == 0) {
         enter(c);
         *out = c;

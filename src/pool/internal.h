@@ -79,6 +79,8 @@ int tl_cont_snapshots_max(struct tl_cont *c, uint32_t *out) TL_MUST_CHECK;
 void tl_cont_info_of(const struct tl_listed *l, const struct tl_epochs *e, struct tiercel_cont_info *out);
 /* Goes on with what a process that ended has left of destroyed containers. */
 int tl_registry_clean(struct tl_shared *s) TL_MUST_CHECK;
+/* Takes away what this process has written, perhaps after somebody has destroyed the container. */
+int tl_registry_sweep(struct tl_shared *s, const struct tl_store_id *id) TL_MUST_CHECK;
 void tl_uuid_text(const uint8_t *bytes, char out[37]);
 
 /* ---- containers ---- */

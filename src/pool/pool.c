@@ -157,6 +157,8 @@ static int connect_as(struct tl_pool **out, const char *uri, unsigned flags, boo
         free(p);
         return rc;
     }
+    if (!s->read_only && flags != TIERCEL_RO)
+        (void)!tl_registry_clean(s); /* if it fails, the next one does it */
     p->connected = true;
     p->refs = 1;
     pthread_mutex_unlock(&s->mutex);

@@ -257,6 +257,20 @@ int tl_registry_clean(struct tl_shared *s)
     return rc;
 }
 
+static int note_left(void *ctx, struct tl_store_tx *tx)
+{
+    struct name_key k;
+    return tx->ops->put(tx, key_of(&k, 'x', ctx, ID), (struct tl_slice){"", 0});
+}
+
+int tl_registry_sweep(struct tl_shared *s, const struct tl_store_id *id)
+{
+    struct tl_store_id gone = *id;
+    int rc = tl_shared_flush(s); /* what is on its way arrives, to be taken away */
+    rc = rc == 0 ? s->store->ops->change(s->store, &tl_pool_state, note_left, gone.bytes) : rc;
+    return rc == 0 ? tl_registry_clean(s) : rc;
+}
+
 /* ---- making ---- */
 
 struct making {
