@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -286,9 +287,12 @@ static void embedded_close(struct tl_store *s)
     }
     if (e->env != NULL)
         mdb_env_close(e->env);
-    for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++)
+    for (uint32_t i = 0; i < TL_EMBEDDED_FILES; i++) {
+        if (e->mapped[i].len > 0)
+            munmap((void *)(uintptr_t)e->mapped[i].at, e->mapped[i].len);
         if (e->read_fds[i] >= 0)
             close(e->read_fds[i]);
+    }
     tl_locks_close(&e->locks);
     tl_owners_close(&e->owners);
     tl_page_close(&e->access);

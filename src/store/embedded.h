@@ -28,6 +28,8 @@
 #define TL_EMBEDDED_INLINE  512u        /* bytes of a payload that is kept in the index itself */
 #define TL_EMBEDDED_CHECK   (64u << 10) /* bytes of a payload that have one checksum */
 
+#define TL_EMBEDDED_SMALL                                                                                              \
+    (16u << 10) /* bytes of a payload that is read from a mapping: larger ones are worth a system call */
 #define TL_EMBEDDED_TABLES 4u
 
 /* ---- page.c ---- */
@@ -152,8 +154,12 @@ struct tl_embedded {
     struct tl_owners owners;
     struct tl_locks locks;
     int read_fds[TL_EMBEDDED_FILES]; /* of ext.N, through the page cache; -1: not open yet */
-    struct tl_stream *stream;        /* ours to append to; NULL: nothing was written yet */
-    uint32_t file;                   /* its number */
+    struct tl_mapped {
+        const uint8_t *at;
+        uint64_t len, size;      /* that is mapped; that the file had when it was last looked at */
+    } mapped[TL_EMBEDDED_FILES]; /* for small payloads */
+    struct tl_stream *stream;    /* ours to append to; NULL: nothing was written yet */
+    uint32_t file;               /* its number */
     uint64_t last_block;
     uint8_t *pending; /* records for the next index block */
     size_t pending_len, pending_room;

@@ -4,10 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "store/embedded.h"
+
+#define MAP_MIN (64u << 20) /* bytes of a file that are mapped at first */
 
 struct whole_key {
     uint8_t bytes[16 + TL_STORE_KEY_MAX];
@@ -92,27 +96,72 @@ static int why_differs(struct tl_embedded *e, const struct tl_place_view *p)
     return live < 0 ? live : live == 0 ? -ENOENT : -EBADMSG;
 }
 
-/* One checked piece of the payload: its bytes from..to-1, relative to the piece, to out. */
-static int read_piece(int fd, const struct tl_place_view *p, uint32_t piece, uint32_t from, uint32_t to, uint8_t *out,
-                      uint8_t *scratch)
+/* These bytes of a file in memory; NULL: they cannot be had so. Only bytes that the file has are touched: what a file is cut short by
+ * while it is in use ends the process, as it does with the index. */
+static const uint8_t *map_bytes(struct tl_embedded *e, uint32_t file, int fd, uint64_t offset, uint32_t len)
 {
-    uint32_t start = piece * TL_EMBEDDED_CHECK,
-             len = p->len - start < TL_EMBEDDED_CHECK ? p->len - start : TL_EMBEDDED_CHECK;
-    uint8_t *into = from == 0 && to == len ? out : scratch;
+    struct tl_mapped *m = &e->mapped[file];
+    struct stat st;
+    if (offset + len <= m->size)
+        return m->at + offset;
+    if (fstat(fd, &st) != 0 || offset + len > (uint64_t)st.st_size)
+        return NULL;
+    if ((uint64_t)st.st_size > m->len) {
+        uint64_t room = m->len > 0 ? m->len : MAP_MIN;
+        while (room < (uint64_t)st.st_size)
+            room *= 2; /* addresses cost nothing */
+        void *at = mmap(NULL, room, PROT_READ, MAP_SHARED, fd, 0);
+        if (at == MAP_FAILED)
+            return NULL;
+        if (m->len > 0)
+            munmap((void *)(uintptr_t)m->at, m->len);
+        *m = (struct tl_mapped){.at = at, .len = room};
+    }
+    m->size = (uint64_t)st.st_size;
+    return m->at + offset;
+}
+
+static int read_bytes(int fd, uint8_t *out, uint32_t len, uint64_t offset)
+{
     for (uint32_t at = 0; at < len;) {
-        ssize_t n = pread(fd, into + at, len - at, (off_t)(p->offset + start + at));
+        ssize_t n = pread(fd, out + at, len - at, (off_t)(offset + at));
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return -errno;
-        if (n == 0)
-            return -EBADMSG; /* the file is shorter than it was */
+        if (n <= 0)
+            return n < 0 ? -errno : -EBADMSG; /* the file is shorter than it was */
         at += (uint32_t)n;
     }
-    if (tl_place_check(into, len) != tl_get_u64(p->checks + 8ull * piece))
-        return -EBADMSG;
-    if (into == scratch)
-        memcpy(out, scratch + from, to - from);
+    return 0;
+}
+
+struct piece { /* that has a checksum of its own */
+    uint64_t offset;
+    uint32_t len;
+    uint64_t check;
+};
+
+/* It is copied first, and checked then: who erases it may give its space back at any time. */
+static bool copy_piece(struct tl_embedded *e, uint32_t file, int fd, const struct piece *p, uint8_t *into)
+{
+    const uint8_t *from = map_bytes(e, file, fd, p->offset, p->len);
+    if (from == NULL)
+        return false;
+    memcpy(into, from, p->len);
+    return tl_place_check(into, p->len) == p->check;
+}
+
+/* Bytes from..to-1 of a piece. */
+static int read_piece(struct tl_embedded *e, uint32_t file, int fd, const struct piece *p, uint32_t from, uint32_t to,
+                      uint8_t *out)
+{
+    uint8_t *into = from == 0 && to == p->len ? out : e->scratch;
+    if (p->len > TL_EMBEDDED_SMALL || !copy_piece(e, file, fd, p, into)) {
+        int rc = read_bytes(fd, into, p->len, p->offset);
+        if (rc != 0 || tl_place_check(into, p->len) != p->check)
+            return rc != 0 ? rc : -EBADMSG;
+    }
+    if (into != out)
+        memcpy(out, into + from, to - from);
     return 0;
 }
 
@@ -138,9 +187,13 @@ static int read_pieces(struct tl_embedded *e, const struct tl_place_view *p, uin
     if (e->scratch == NULL)
         return -ENOMEM;
     for (uint32_t done = 0; rc == 0 && done < len;) {
-        uint32_t at = offset + done, piece = at / TL_EMBEDDED_CHECK, from = at % TL_EMBEDDED_CHECK;
-        uint32_t to = TL_EMBEDDED_CHECK - from < len - done ? TL_EMBEDDED_CHECK : from + (len - done);
-        rc = read_piece(fd, p, piece, from, to, out + done, e->scratch);
+        uint32_t at = offset + done, number = at / TL_EMBEDDED_CHECK, from = at % TL_EMBEDDED_CHECK;
+        uint32_t start = number * TL_EMBEDDED_CHECK;
+        struct piece piece = {.offset = p->offset + start,
+                              .len = p->len - start < TL_EMBEDDED_CHECK ? p->len - start : TL_EMBEDDED_CHECK,
+                              .check = tl_get_u64(p->checks + 8ull * number)};
+        uint32_t to = piece.len - from < len - done ? piece.len : from + (len - done);
+        rc = read_piece(e, p->file, fd, &piece, from, to, out + done);
         done += to - from;
     }
     return rc;

@@ -43,6 +43,40 @@ static void a_flipped_bit_is_noticed(void **state)
     pool_destroy(where);
 }
 
+/* Those are read from a mapping, which grows with the file, and ends where the file ends. */
+static void small_payloads_are_read_wherever_they_are(void **state)
+{
+    (void)state;
+    static uint8_t large[1 << 20], small[600], back[600];
+    char where[256], path[300];
+    pool_make(where, sizeof where);
+    struct tl_store *s = pool_open(where);
+    memset(small, 's', sizeof small);
+    write_and_flush(s, "a", small, sizeof small);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    assert_int_equal(read_one(s, "a", back, sizeof back), 0);
+    for (uint32_t i = 0; i < 66; i++)
+        assert_int_equal(write_one(s, "large", large, sizeof large), 0);
+    write_and_flush(s, "b", small, sizeof small);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    for (int opened = 0; opened < 2; opened++) {
+        assert_int_equal(read_one(s, "b", back, sizeof back), 0);
+        assert_memory_equal(back, small, sizeof back);
+        assert_int_equal(read_one(s, "a", back, 10), 0);
+        assert_memory_equal(back, small, 10);
+        s->ops->close(s);
+        s = pool_open(where);
+    }
+    s->ops->close(s);
+    snprintf(path, sizeof path, "%s/ext.0", where);
+    assert_int_equal(truncate(path, 40 << 20), 0);
+    s = pool_open(where);
+    assert_int_equal(read_one(s, "b", back, sizeof back), -EBADMSG);
+    assert_int_equal(read_one(s, "a", back, sizeof back), 0);
+    s->ops->close(s);
+    pool_destroy(where);
+}
+
 /* Flushed, and not taken over yet: a damaged index block must not pass for an empty one. */
 static void a_damaged_index_block_stops_transactions(void **state)
 {
@@ -276,6 +310,7 @@ int main(void)
     const struct suite_store embedded = {"embedded", pool_make, pool_open, pool_destroy};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flipped_bit_is_noticed),
+        cmocka_unit_test(small_payloads_are_read_wherever_they_are),
         cmocka_unit_test(a_damaged_index_block_stops_transactions),
         cmocka_unit_test(a_full_disk_is_told_by_the_flush_at_the_latest),
         cmocka_unit_test(what_is_no_pool_is_refused),
