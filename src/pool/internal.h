@@ -21,9 +21,9 @@ struct tl_shared {
     _Atomic unsigned refs;
     pthread_mutex_t mutex; /* of all that is in it, and of all pools and containers on it */
     struct tl_store *store;
-    uint64_t device, inode;
+    uint64_t device, inode; /* of a directory */
     bool read_only;
-    char path[4096];
+    char path[4096]; /* of a directory; else the uri */
     struct tl_mark *marks;
     unsigned mark_count, mark_room;
     unsigned exclusive; /* connections of this process that are */
@@ -39,6 +39,8 @@ struct tl_shared {
 int tl_shared_open(struct tl_shared **out, const char *uri, bool create, struct tl_error *err) TL_MUST_CHECK;
 /* Unlocks it, and closes it if that was the last use. */
 void tl_shared_release(struct tl_shared *s);
+/* What tl_shared.path of a store that is not open any more named is taken away. */
+int tl_shared_destroy(const char *path, struct tl_error *err) TL_MUST_CHECK;
 /* A mark as in store.h; a process may have one more than once. 0, -EBUSY, -errno. */
 int tl_shared_claim(struct tl_shared *s, uint64_t mark, bool exclusive) TL_MUST_CHECK;
 void tl_shared_unclaim(struct tl_shared *s, uint64_t mark);

@@ -312,7 +312,7 @@ int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
     if (rc == 0 && (flags & TIERCEL_FORCE) == 0 && s->store->ops->claimed(s->store, connection_mark(a.generation)) != 0)
         rc = tl_error_set(err, -EBUSY, "pool %s: somebody is connected to it; evict them with --force", uri);
     tl_shared_release(s);
-    return rc == 0 ? tl_store_embedded_destroy(path, err) : rc;
+    return rc == 0 ? tl_shared_destroy(path, err) : rc;
 }
 
 int tl_pool_query(struct tl_pool *p, struct tiercel_pool_info *out)
@@ -331,6 +331,7 @@ int tl_pool_query(struct tl_pool *p, struct tiercel_pool_info *out)
                                       .free_bytes = space.free_bytes,
                                       .used_bytes = space.used_bytes,
                                       .containers = count};
-    snprintf(out->uri, sizeof out->uri, "file://%.4080s", p->shared->path);
+    const char *scheme = p->shared->path[0] == '/' ? "file://" : "";
+    snprintf(out->uri, sizeof out->uri, "%s%.4080s", scheme, p->shared->path);
     return 0;
 }

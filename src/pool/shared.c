@@ -25,16 +25,21 @@ static void see_forks(void)
     pthread_atfork(NULL, NULL, in_child);
 }
 
-/* The directory that a uri names. */
-static int directory_of(const char *uri, char *out, size_t size, struct tl_error *err)
+static bool is_rados(const char *uri)
+{
+    return strncmp(uri, "rados:", 6) == 0;
+}
+
+/* What the store is opened by, and known by from then on: the directory that a uri names, or the uri itself. */
+static int place_of(const char *uri, char *out, size_t size, struct tl_error *err)
 {
     const char *path = uri, *scheme = strstr(uri, "://");
     if (scheme != NULL && strncmp(uri, "file://", 7) == 0)
         path = uri + 7;
-    else if (scheme != NULL)
+    else if (scheme != NULL && !is_rados(uri))
         return tl_error_set(err, -EOPNOTSUPP,
-                            "pool %s: there is no store of this kind; use a directory, or file:///path", uri);
-    if (*path == 0 || (scheme != NULL && *path != '/'))
+                            "pool %s: there is no store of this kind; use a directory, file:///path, or rados:///name?...", uri);
+    if (*path == 0 || (scheme != NULL && *path != '/' && !is_rados(uri)))
         return tl_error_set(err, -EINVAL, "pool %s: this names no directory; use a path, or file:///path", uri);
     if (snprintf(out, size, "%s", path) >= (int)size)
         return tl_error_set(err, -ENAMETOOLONG, "pool %.64s...: its path is too long", uri);
@@ -44,37 +49,62 @@ static int directory_of(const char *uri, char *out, size_t size, struct tl_error
 static struct tl_shared *find(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0)
+    if (!is_rados(path) && stat(path, &st) != 0)
         return NULL;
     for (struct tl_shared *s = all; s != NULL; s = s->next)
-        if (s->device == st.st_dev && s->inode == st.st_ino)
+        if (is_rados(path) ? strcmp(s->path, path) == 0 : s->device == st.st_dev && s->inode == st.st_ino)
             return s;
     return NULL;
+}
+
+static int open_store(struct tl_store **out, const char *path, const struct tl_store_config *config,
+                      struct tl_error *err)
+{
+    return is_rados(path) ? tl_store_rados_open(out, path, config, err)
+                          : tl_store_embedded_open(out, path, config, err);
+}
+
+int tl_shared_destroy(const char *path, struct tl_error *err)
+{
+    return is_rados(path) ? tl_store_rados_destroy(path, err) : tl_store_embedded_destroy(path, err);
+}
+
+/* By which another process, or a later connection, finds it. 0, -errno. */
+static int identify(struct tl_shared *s, const char *path)
+{
+    struct stat st;
+    if (getrandom(&s->writer, sizeof s->writer, 0) != sizeof s->writer)
+        return -errno;
+    if (is_rados(path)) {
+        snprintf(s->path, sizeof s->path, "%s", path);
+        return 0;
+    }
+    if (stat(path, &st) != 0 || realpath(path, s->path) == NULL)
+        return -errno;
+    s->device = st.st_dev;
+    s->inode = st.st_ino;
+    return 0;
 }
 
 static int open_new(struct tl_shared **out, const char *path, bool create, struct tl_error *err)
 {
     struct tl_store_config config = {.create = create};
     struct tl_shared *s = calloc(1, sizeof *s);
-    struct stat st;
     if (s == NULL)
         return tl_error_set(err, -ENOMEM, "pool %s: out of memory", path);
-    int rc = tl_store_embedded_open(&s->store, path, &config, err);
+    int rc = open_store(&s->store, path, &config, err);
     if ((rc == -EROFS || rc == -EACCES) && !create) { /* then what is there can be read at least */
         config.read_only = s->read_only = true;
-        rc = tl_store_embedded_open(&s->store, path, &config, err);
+        rc = open_store(&s->store, path, &config, err);
     }
-    if (rc == 0 && (stat(path, &st) != 0 || getrandom(&s->writer, sizeof s->writer, 0) != sizeof s->writer ||
-                    realpath(path, s->path) == NULL))
-        rc = tl_error_set(err, -errno, "pool %s: %s", path, strerror(errno));
+    if (rc == 0 && (rc = identify(s, path)) != 0)
+        tl_error_set(err, rc, "pool %s: %s", path, strerror(-rc));
     if (rc != 0) {
         if (s->store != NULL)
             s->store->ops->close(s->store);
         free(s);
         return rc;
     }
-    s->device = st.st_dev;
-    s->inode = st.st_ino;
     pthread_mutex_init(&s->mutex, NULL);
     s->next = all;
     all = s;
@@ -85,14 +115,14 @@ static int open_new(struct tl_shared **out, const char *path, bool create, struc
 int tl_shared_open(struct tl_shared **out, const char *uri, bool create, struct tl_error *err)
 {
     char path[4096];
-    int rc = directory_of(uri, path, sizeof path, err);
+    int rc = place_of(uri, path, sizeof path, err);
     if (rc != 0)
         return rc;
     pthread_once(&once, see_forks);
     pthread_mutex_lock(&all_mutex);
     struct tl_shared *s = find(path);
     if (s != NULL && create)
-        rc = tl_error_set(err, -EEXIST, "pool %s is there already; choose another directory", uri);
+        rc = tl_error_set(err, -EEXIST, "pool %s is there already; choose another place", uri);
     else if (s == NULL)
         rc = open_new(&s, path, create, err);
     if (rc == 0)

@@ -5,6 +5,7 @@
  * Two ways to fail a renewal: who may take it anew does so; who may not is told that it is lost, and what he does under it is
  * refused by the cluster, which compares (rados_locks.c) or counts generations (rados_state.c). */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -185,7 +186,11 @@ static void *keeper(void *arg)
 
 int tl_rados_keeper_start(struct tl_rados *r)
 {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* a program's signals are for its own threads, as librados has it for its */
     int rc = -pthread_create(&r->keeper, NULL, keeper, r);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     r->keeper_runs = rc == 0;
     return rc;
 }

@@ -13,20 +13,30 @@
 
 extern char **environ;
 
+/* TIERCEL_TEST_POOLS: uris of new pools, with %d for a number; else they are directories. */
+static int new_place(char *out, size_t size)
+{
+    static int number;
+    const char *base = getenv("TMPDIR"), *given = getenv("TIERCEL_TEST_POOLS"), *at;
+    if (base == NULL && access("/dev/shm", W_OK) == 0)
+        base = "/dev/shm"; /* memory, if there is a file system of it: disks are what the store's tests are about */
+    if (given == NULL || (at = strstr(given, "%d")) == NULL) {
+        snprintf(out, size, "%.60s/tl-client-XXXXXX", base != NULL ? base : "/tmp");
+        return mkdtemp(out) != NULL ? 0 : -1;
+    }
+    snprintf(out, size, "%.*s%d-%d%s", (int)(at - given), given, (int)getpid(), number++, at + 2);
+    return 0;
+}
+
 static int setup(void **state, bool async)
 {
-    const char *base =
-        getenv("TMPDIR"); /* memory, if there is a file system of it: disks are what the store's tests are about */
-    if (base == NULL && access("/dev/shm", W_OK) == 0)
-        base = "/dev/shm";
     struct scene *x = calloc(1, sizeof *x);
     struct tiercel_error err = {.code = 0};
     if (x == NULL)
         return -1;
     *state = x;
     x->async = async;
-    snprintf(x->where, sizeof x->where, "%.60s/tl-client-XXXXXX", base != NULL ? base : "/tmp");
-    if (mkdtemp(x->where) == NULL || tiercel_queue_create(&x->q) != 0)
+    if (new_place(x->where, sizeof x->where) != 0 || tiercel_queue_create(&x->q) != 0)
         return -1;
     if (tiercel_pool_create(x->where, &err) != 0 || tiercel_pool_connect(&x->pool, x->where, TIERCEL_RW, &err) != 0 ||
         tiercel_cont_create(x->pool, "c", NULL, &err) != 0 ||
@@ -256,8 +266,11 @@ static void gone(struct peer *p)
 
 void peer_kill(struct peer *p)
 {
+    const char *lease = getenv("TIERCEL_TEST_LEASE_S"); /* some stores learn of a death later */
     kill(p->pid, SIGKILL);
     gone(p);
+    if (lease != NULL)
+        sleep((unsigned)atoi(lease));
 }
 
 void peer_end(struct peer *p)
