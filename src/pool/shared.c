@@ -37,8 +37,9 @@ static int place_of(const char *uri, char *out, size_t size, struct tl_error *er
     if (scheme != NULL && strncmp(uri, "file://", 7) == 0)
         path = uri + 7;
     else if (scheme != NULL && !is_rados(uri))
-        return tl_error_set(err, -EOPNOTSUPP,
-                            "pool %s: there is no store of this kind; use a directory, file:///path, or rados:///name?...", uri);
+        return tl_error_set(
+            err, -EOPNOTSUPP,
+            "pool %s: there is no store of this kind; use a directory, file:///path, or rados:///name?...", uri);
     if (*path == 0 || (scheme != NULL && *path != '/' && !is_rados(uri)))
         return tl_error_set(err, -EINVAL, "pool %s: this names no directory; use a path, or file:///path", uri);
     if (snprintf(out, size, "%s", path) >= (int)size)

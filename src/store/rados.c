@@ -13,7 +13,7 @@
 #define FORMAT  "tiercel-rados 1"
 #define RUINED  "destroyed" /* as its format: what is there is waiting to be taken away */
 #define SHARDS  16u
-#define CONNECT "connect to the cluster of pool rados:///%s: "
+#define CONNECT "pool %s: the cluster cannot be reached: "
 
 int tl_rados_error(int rc)
 {
@@ -161,11 +161,11 @@ static int configure(struct tl_rados *r, struct tl_error *err)
     snprintf(seconds, sizeof seconds, "%u", r->where.timeout_s);
     int rc = r->lib->create2(&r->cluster, "ceph", name, 0);
     if (rc != 0)
-        return tl_error_set(err, rc, CONNECT "librados could not begin: %s", r->where.space, strerror(-rc));
+        return tl_error_set(err, rc, CONNECT "librados could not begin: %s", r->where.uri, strerror(-rc));
     rc = r->lib->conf_read_file(r->cluster, conf);
     if (rc != 0)
         return tl_error_set(err, rc == -ENOENT ? -ENOTCONN : rc,
-                            CONNECT "%s cannot be read: %s; name the cluster's ceph.conf with conf=", r->where.space,
+                            CONNECT "%s cannot be read: %s; name the cluster's ceph.conf with conf=", r->where.uri,
                             conf != NULL ? conf : "ceph.conf", strerror(-rc));
     const char *const options[][2] = {{"rados_osd_op_timeout", seconds},
                                       {"rados_mon_op_timeout", seconds},
@@ -202,24 +202,23 @@ static int refused(const struct tl_rados *r, int rc, struct tl_error *err)
     const struct tl_rados_where *w = &r->where;
     if (rc == -ETIMEDOUT)
         return tl_error_set(err, rc, CONNECT "no monitor has answered within %u s; is it up, and reachable from here?",
-                            w->space, w->timeout_s);
+                            w->uri, w->timeout_s);
     if (rc == -ENOENT)
-        return tl_error_set(err, -ENOKEY, CONNECT "there is no keyring for client.%s; look at keyring= in %s", w->space,
+        return tl_error_set(err, -ENOKEY, CONNECT "there is no keyring for client.%s; look at keyring= in %s", w->uri,
                             w->user, w->conf);
     if (rc == -EACCES || rc == -EPERM || rc == -EINVAL)
-        return tl_error_set(err, -EKEYREJECTED, CONNECT "the key of client.%s was refused (%s)", w->space, w->user,
+        return tl_error_set(err, -EKEYREJECTED, CONNECT "the key of client.%s was refused (%s)", w->uri, w->user,
                             strerror(-rc));
-    return tl_error_set(err, rc, CONNECT "%s", w->space, strerror(-rc));
+    return tl_error_set(err, rc, CONNECT "%s", w->uri, strerror(-rc));
 }
 
 static int open_rados_pool(struct tl_rados *r, const char *name, rados_ioctx_t *out, struct tl_error *err)
 {
     int rc = r->lib->ioctx_create(r->cluster, name, out);
     if (rc == -ENOENT)
-        return tl_error_set(err, -ENODEV, "pool rados:///%s: the cluster has no RADOS pool '%s'", r->where.space, name);
+        return tl_error_set(err, -ENODEV, "pool %s: the cluster has no RADOS pool '%s'", r->where.uri, name);
     if (rc != 0)
-        return tl_error_set(err, rc, "pool rados:///%s: RADOS pool '%s' cannot be used: %s", r->where.space, name,
-                            strerror(-rc));
+        return tl_error_set(err, rc, "pool %s: RADOS pool '%s' cannot be used: %s", r->where.uri, name, strerror(-rc));
     r->lib->ioctx_set_namespace(*out, r->where.space);
     r->lib->set_pool_full_try(*out); /* a full cluster refuses, instead of keeping us waiting for ever */
     return 0;
@@ -232,7 +231,7 @@ static void rados_close(struct tl_store *s)
         tl_rados_keeper_stop(r);
     tl_rados_batch_free(r);
     tl_rados_unwatch_all(r);
-    if (r->cluster != NULL)
+    if (r->meta != NULL)
         (void)r->lib->watch_flush(r->cluster);
     if (r->data != NULL)
         r->lib->ioctx_destroy(r->data);
@@ -330,15 +329,14 @@ static int make_pool(struct tl_rados *r, struct tl_error *err)
     r->lib->ioctx_destroy(r->data);
     r->data = NULL;
     if (rc == -EEXIST)
-        return tl_error_set(err, rc, "pool rados:///%s is there already in RADOS pool '%s'; choose another name",
-                            w->space, w->meta);
+        return tl_error_set(err, rc, "pool %s is there already in RADOS pool '%s'; choose another name", w->uri,
+                            w->meta);
     if (rc == -EOPNOTSUPP)
-        return tl_error_set(
-            err, rc,
-            "pool rados:///%s cannot be made: RADOS pool '%s' is erasure-coded, and cannot hold an index; "
-            "name a replicated one with pool=, and this one with data=",
-            w->space, w->meta);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "pool rados:///%s cannot be made: %s", w->space, strerror(-rc));
+        return tl_error_set(err, rc,
+                            "pool %s cannot be made: RADOS pool '%s' is erasure-coded, and cannot hold an index; "
+                            "name a replicated one with pool=, and this one with data=",
+                            w->uri, w->meta);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s cannot be made: %s", w->uri, strerror(-rc));
 }
 
 static int get_text(struct tl_rados *r, const char *name, char *out, size_t size)
@@ -355,25 +353,24 @@ static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
     int rc = get_text(r, "format", format, sizeof format);
     bool ruined = rc == 0 && strcmp(format, RUINED) == 0;
     if (rc == -ENOENT || (ruined && !to_destroy))
-        return tl_error_set(err, -ENOENT, "rados:///%s in RADOS pool '%s' is no pool%s", w->space, w->meta,
+        return tl_error_set(err, -ENOENT, "%s in RADOS pool '%s' is no pool%s", w->uri, w->meta,
                             ruined ? ": it was being destroyed; destroy it again"
                                    : "; make one with: tiercel pool create URI");
     if (rc == 0 && !ruined && strcmp(format, FORMAT) != 0)
-        return tl_error_set(
-            err, -EPROTO,
-            "pool rados:///%s has the format \"%s\", which this release does not know; it needs a newer "
-            "one",
-            w->space, format);
+        return tl_error_set(err, -EPROTO,
+                            "pool %s has the format \"%s\", which this release does not know; it needs a newer "
+                            "one",
+                            w->uri, format);
     rc = rc == 0 ? get_text(r, "shards", shards, sizeof shards) : rc;
     rc = rc == 0 ? get_text(r, "data", data, sizeof data) : rc;
     if (rc != 0)
-        return tl_error_set(err, rc, "pool rados:///%s cannot be read: %s", w->space, strerror(-rc));
+        return tl_error_set(err, rc, "pool %s cannot be read: %s", w->uri, strerror(-rc));
     r->shards = (uint32_t)strtoul(shards, NULL, 10);
     if (r->shards == 0 || r->shards > 1024)
-        return tl_error_set(err, -EBADMSG, "pool rados:///%s says that its index has %.8s shards", w->space, shards);
+        return tl_error_set(err, -EBADMSG, "pool %s says that its index has %.8s shards", w->uri, shards);
     if (w->data[0] != 0 && strcmp(w->data, data) != 0)
-        return tl_error_set(err, -EINVAL, "pool rados:///%s has its data in RADOS pool '%s', not in '%s'", w->space,
-                            data, w->data);
+        return tl_error_set(err, -EINVAL, "pool %s has its data in RADOS pool '%s', not in '%s'", w->uri, data,
+                            w->data);
     return open_rados_pool(r, data, &r->data, err);
 }
 
@@ -386,13 +383,13 @@ static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
         return 0;
     rc = rc == 0 ? tl_rados_keeper_start(r) : rc;
     if (rc == -EBUSY)
-        return tl_error_set(err, rc, "pool rados:///%s %s", r->where.space,
+        return tl_error_set(err, rc, "pool %s %s", r->where.uri,
                             exclusive ? "cannot be destroyed: a process has it open, or died less than its lease ago"
                                       : "is being destroyed, or repaired");
     if (rc == -EPERM || rc == -EACCES)
-        return tl_error_set(err, -EROFS, "pool rados:///%s: client.%s may not write to RADOS pool '%s'", r->where.space,
+        return tl_error_set(err, -EROFS, "pool %s: client.%s may not write to RADOS pool '%s'", r->where.uri,
                             r->where.user, r->where.meta);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "pool rados:///%s: %s", r->where.space, strerror(-rc));
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s: %s", r->where.uri, strerror(-rc));
 }
 
 int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_store_config *config,
@@ -442,7 +439,7 @@ int tl_store_rados_destroy(const char *uri, struct tl_error *err)
         rc = rc == 0 ? tl_rados_each_object(r, r->meta, remove_one, &meta) : rc;
         rc = rc == 0 ? tl_rados_error(r->lib->remove(r->meta, POOL)) : rc;
         if (rc != 0)
-            tl_error_set(err, rc, "pool rados:///%s was not destroyed to its end: %s; destroy it again", r->where.space,
+            tl_error_set(err, rc, "pool %s was not destroyed to its end: %s; destroy it again", r->where.uri,
                          strerror(-rc));
     }
     rados_close(&r->store);

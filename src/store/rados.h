@@ -104,6 +104,7 @@ int tl_rados_lib_load(const struct tl_rados_lib **out, struct tl_error *err) TL_
 /* ---- rados_uri.c ---- */
 
 struct tl_rados_where {
+    char uri[512];                                            /* for sentences */
     char conf[256], user[64], meta[64], data[64], space[128]; /* conf "": librados' own search */
     unsigned timeout_s;                                       /* for every operation */
     unsigned lease_s;                                         /* who does not say for so long that it lives, is dead */
@@ -186,6 +187,7 @@ struct tl_rados {
     struct tl_rados_lease open;
     pthread_t keeper;
     bool keeper_runs, closing;
+    unsigned telling; /* words that are on their way to watchers */
     _Atomic uint64_t cookies;
     _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
 

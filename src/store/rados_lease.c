@@ -188,7 +188,8 @@ int tl_rados_keeper_start(struct tl_rados *r)
 {
     sigset_t all, before;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* a program's signals are for its own threads, as librados has it for its */
+    pthread_sigmask(SIG_SETMASK, &all,
+                    &before); /* a program's signals are for its own threads, as librados has it for its */
     int rc = -pthread_create(&r->keeper, NULL, keeper, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     r->keeper_runs = rc == 0;

@@ -64,6 +64,7 @@ int tl_rados_where_parse(struct tl_rados_where *out, const char *uri, struct tl_
 {
     static const char scheme[] = "rados:///";
     *out = (struct tl_rados_where){.user = "admin", .timeout_s = TIMEOUT_S, .lease_s = LEASE_S};
+    snprintf(out->uri, sizeof out->uri, "%.256s", uri);
     if (strncmp(uri, scheme, strlen(scheme)) != 0)
         return tl_error_set(err, -EINVAL, "pool %.256s: use rados:///NAME?conf=/path/ceph.conf&pool=RADOS-POOL", uri);
     const char *name = uri + strlen(scheme);

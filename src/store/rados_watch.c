@@ -127,13 +127,42 @@ int tl_rados_wait(struct tl_store *s, const struct tl_store_id *id, uint32_t see
     }
 }
 
+static void on_told(rados_completion_t done, void *arg)
+{
+    struct tl_rados *r = arg;
+    (void)done;
+    pthread_mutex_lock(&r->mutex);
+    r->telling--;
+    pthread_cond_broadcast(&r->changed);
+    pthread_mutex_unlock(&r->mutex);
+}
+
+static void count_telling(struct tl_rados *r, unsigned change)
+{
+    pthread_mutex_lock(&r->mutex);
+    r->telling += change;
+    pthread_mutex_unlock(&r->mutex);
+}
+
 void tl_rados_tell(struct tl_rados *r, const char *object, const void *bytes, size_t len)
 {
     rados_completion_t done;
-    if (r->lib->aio_create_completion2(NULL, NULL, &done) != 0)
+    if (r->lib->aio_create_completion2(r, on_told, &done) != 0)
         return;
-    (void)r->lib->aio_notify(r->meta, object, done, bytes, (int)len, TELL_MS, NULL, NULL);
+    count_telling(r, 1);
+    if (r->lib->aio_notify(r->meta, object, done, bytes, (int)len, TELL_MS, NULL, NULL) != 0)
+        count_telling(r, -1u);
     r->lib->aio_release(done);
+}
+
+/* librados must not be shut down under them. */
+static void wait_for_told(struct tl_rados *r)
+{
+    struct timespec t = tl_time_to_timespec((int64_t)(tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S));
+    pthread_mutex_lock(&r->mutex);
+    while (r->telling > 0 && pthread_cond_timedwait(&r->changed, &r->mutex, &t) == 0)
+        ;
+    pthread_mutex_unlock(&r->mutex);
 }
 
 void tl_rados_wake(struct tl_store *s, const struct tl_store_id *id)
@@ -153,4 +182,5 @@ void tl_rados_unwatch_all(struct tl_rados *r)
     for (struct tl_rados_cont *c = r->conts; c != NULL; c = c->next)
         if (c->watched)
             (void)r->lib->unwatch2(r->meta, c->cookie);
+    wait_for_told(r);
 }

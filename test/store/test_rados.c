@@ -59,14 +59,262 @@ static void destroy(const char *where)
     assert_null(open_pool(where));
 }
 
+/* ---- what only a cluster can suffer ---- */
+
+static const struct tl_store_id id = {{1}};
+static const struct tl_slice none = {"", 0};
+
+/* A command of the shell, in which $NS is the pool's namespace. */
+static void sh(const char *where, const char *command)
+{
+    char space[64], text[1024];
+    snprintf(space, sizeof space, "%.*s", (int)strcspn(where + strlen("rados:///"), "?"), where + strlen("rados:///"));
+    snprintf(text, sizeof text, "NS=%s; set -e; %s", space, command);
+    int status = system(text); // NOLINT: a test's own words
+    if (status != 0)
+        fail_msg("%s: %d", text, status);
+}
+
+static int nothing(void *ctx, struct tl_store_tx *tx)
+{
+    (void)ctx, (void)tx;
+    return 0;
+}
+
+static int put_one(void *ctx, struct tl_store_tx *tx)
+{
+    return tx->ops->put(tx, (struct tl_slice){"k", 1}, (struct tl_slice){ctx, strlen(ctx)});
+}
+
+struct place {
+    uint8_t bytes[TL_STORE_PLACE_MAX];
+    size_t len;
+};
+
+static int keep_place(void *ctx, const struct tl_found *f)
+{
+    struct place *out = ctx;
+    memcpy(out->bytes, f->place.at, f->place.len);
+    out->len = f->place.len;
+    return 0;
+}
+
+static uint8_t bytes[200000], back[200000];
+
+static void write_one(struct tl_store *s, const char *key, size_t len)
+{
+    const struct tl_record r = {{key, strlen(key)}, none, {bytes, len}};
+    assert_int_equal(s->ops->write(s, &id, &r), 0);
+}
+
+static int read_one(struct tl_store *s)
+{
+    struct place p = {.len = 0};
+    assert_int_equal(s->ops->scan(s, &id, none, none, keep_place, &p), 0);
+    return s->ops->read(s, (struct tl_slice){p.bytes, p.len}, 0, back, sizeof back);
+}
+
+static void count_findings(void *ctx, const char *finding)
+{
+    assert_true(strlen(finding) > 20);
+    ++*(int *)ctx;
+}
+
+static void a_cluster_that_cannot_be_used_is_named_in_time(void **state)
+{
+    char dir[] = "/tmp/tl-rados-conf-XXXXXX", dead[64], other[64], keyless[64], text[768];
+    assert_non_null(mkdtemp(dir));
+    snprintf(dead, sizeof dead, "%s/dead.conf", dir);
+    snprintf(other, sizeof other, "%s/other.conf", dir);
+    snprintf(keyless, sizeof keyless, "%s/keyless.conf", dir);
+    snprintf(text, sizeof text,
+             "sed 's,^keyring.*,keyring = /nowhere,' $CEPH_CONF >%s;"
+             "{ grep -v 'mon host' $CEPH_CONF; echo '[global]'; echo 'mon host = v2:127.0.0.1:1'; } >%s;"
+             "{ grep -v '^keyring' $CEPH_CONF; echo '[global]'; echo 'keyring = %s/keyring'; } >%s;"
+             "ceph-authtool -C %s/keyring -g -n client.admin >/dev/null",
+             keyless, dead, dir, other, dir);
+    sh("rados:///x", text);
+    const struct {
+        const char *options, *conf;
+        int rc;
+        const char *word;
+    } cases[] = {
+        {"", "", -EINVAL, "pool="},
+        {"pool=meta&pol=x", "", -EINVAL, "pol=x"},
+        {"pool=meta&timeout=soon", "", -EINVAL, "timeout=soon"},
+        {"pool=meta&conf=/nowhere", "", -ENOTCONN, "/nowhere"},
+        {"pool=nosuch", "", -ENODEV, "'nosuch'"},
+        {"pool=meta&data=nosuch", "", -ENODEV, "'nosuch'"},
+        {"pool=ec21", "", -EOPNOTSUPP, "erasure-coded"},
+        {"pool=meta&user=nobody", "", -EKEYREJECTED, "client.nobody"},
+        {"pool=meta&timeout=5&conf=", keyless, -ENOKEY, "keyring="},
+        {"pool=meta&timeout=5&conf=", other, -EKEYREJECTED, "client.admin"},
+        {"pool=meta&timeout=2&conf=", dead, -ETIMEDOUT, "within 2 s"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct tl_store_config config = {.create = true};
+        struct tl_store *s = NULL;
+        struct tl_error err = {.code = 0};
+        uint64_t begin = tl_time_mono_ns();
+        snprintf(text, sizeof text, "rados:///bad?%s%s", cases[i].options, cases[i].conf);
+        int rc = tl_store_rados_open(&s, text, &config, &err);
+        if (rc != cases[i].rc || strstr(err.msg, cases[i].word) == NULL)
+            fail_msg("%s: %d: %s", text, rc, err.msg);
+        assert_true(tl_time_mono_ns() - begin < 10 * TL_NS_PER_S);
+        assert_null(s);
+    }
+    const struct tl_store_config config = {.create = false};
+    struct tl_error err;
+    struct tl_store *s;
+    for (int i = 0; i < 2; i++) /* nothing was half made */
+        assert_int_equal(
+            tl_store_rados_open(&s, i == 0 ? "rados:///bad?pool=meta" : "rados:///bad?pool=ec21", &config, &err),
+            -ENOENT);
+    snprintf(text, sizeof text, "rm -r %s", dir);
+    sh("rados:///x", text);
+}
+
+static void what_is_damaged_lost_or_left_is_found(void **state)
+{
+    (void)state;
+    char where[256];
+    int said = 0;
+    make_in(where, sizeof where, "ec21");
+    struct tl_store *s = open_pool(where);
+    write_one(s, "key", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), 0);
+    assert_int_equal(read_one(s), 0);
+    assert_int_equal((s->ops->check)(s, false, count_findings, &said), 0);
+    assert_int_equal(said, 0);
+    sh(where, "o=$(rados -p ec21 -N $NS ls); head -c 200000 /dev/urandom | rados -p ec21 -N $NS put $o -");
+    assert_int_equal(read_one(s), -EBADMSG);
+    assert_int_equal((s->ops->check)(s, false, count_findings, &said), 1);
+    sh(where, "o=$(rados -p ec21 -N $NS ls); rados -p ec21 -N $NS rm $o; echo x | rados -p ec21 -N $NS put d.left -");
+    assert_int_equal(read_one(s), -ENOENT);
+    said = 0;
+    assert_int_equal((s->ops->check)(s, false, count_findings, &said), 1);
+    assert_int_equal(said, 2);
+    struct tl_store *other = open_pool(where);
+    assert_int_equal((s->ops->check)(s, true, count_findings, &said), -EBUSY);
+    other->ops->close(other);
+    assert_int_equal((s->ops->check)(s, true, count_findings, &said), 1);
+    sh(where, "[ -z \"$(rados -p ec21 -N $NS ls)\" ]");
+    s->ops->close(s);
+    destroy(where);
+}
+
+static void a_full_cluster_refuses_at_once(void **state)
+{
+    (void)state;
+    char where[256];
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    struct tl_slice key = {"one", 3};
+    write_one(s, "one", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), 0);
+    sh(where, "printf 'osd set-nearfull-ratio 1e-6\nosd set-backfillfull-ratio 2e-6\nosd set-full-ratio 1e-5\n' | ceph "
+              ">/dev/null 2>&1");
+    uint64_t begin = tl_time_mono_ns();
+    const struct tl_record r = {{"two", 3}, none, {bytes, sizeof bytes}};
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < 400; i++) { /* until OSDs and this client have noticed */
+        rc = s->ops->write(s, &id, &r);
+        rc = rc == 0 ? s->ops->flush(s) : rc;
+        if (rc == 0)
+            usleep(50000);
+    }
+    assert_int_equal(rc, -ENOSPC);
+    (void)s->ops->flush(s);
+    assert_int_equal(s->ops->change(s, &id, put_one, "v"), -ENOSPC);
+    assert_int_equal(s->ops->erase(s, &id, &key, 1), 0); /* giving back goes */
+    assert_true(tl_time_mono_ns() - begin < 40 * TL_NS_PER_S);
+    sh(where, "printf 'osd set-full-ratio .95\nosd set-backfillfull-ratio .9\nosd set-nearfull-ratio .85\n' | ceph "
+              ">/dev/null 2>&1");
+    for (int i = 0; i < 400 && (rc = s->ops->change(s, &id, put_one, "v")) == -ENOSPC; i++)
+        usleep(50000);
+    assert_int_equal(rc, 0);
+    write_one(s, "three", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
+static void everything_ends_within_the_timeout(void **state)
+{
+    (void)state;
+    char where[256], quick[300];
+    uint32_t n;
+    make(where, sizeof where);
+    snprintf(quick, sizeof quick, "%.*stimeout=2&lease=%d", (int)(strstr(where, "timeout") - where), where, LEASE_S);
+    struct tl_store *s = open_pool(quick);
+    assert_int_equal(s->ops->change(s, &id, put_one, "before"), 0);
+    sh(where, "for i in 0 1 2; do $RADOS_TOOL stall $RADOS_DEV osd.$i; done");
+    uint64_t begin = tl_time_mono_ns();
+    write_one(s, "key", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), -ETIMEDOUT);
+    assert_int_equal(s->ops->change(s, &id, put_one, "during"), -ETIMEDOUT);
+    assert_int_equal(s->ops->changes(s, &id, &n), -ETIMEDOUT);
+    assert_int_equal(s->ops->scan(s, &id, none, none, keep_place, NULL), -ETIMEDOUT);
+    assert_true(tl_time_mono_ns() - begin < 20 * TL_NS_PER_S);
+    sh(where, "for i in 0 1 2; do $RADOS_TOOL cont $RADOS_DEV osd.$i; done");
+    int rc = -ETIMEDOUT;
+    for (int i = 0; i < 20 && rc == -ETIMEDOUT; i++)
+        rc = s->ops->change(s, &id, put_one, "after");
+    assert_int_equal(rc, 0);
+    write_one(s, "key", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), 0);
+    assert_int_equal(read_one(s), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* As if its lease had ended: it is told so, and its value is not taken. */
+static void who_lost_a_lock_writes_no_value(void **state)
+{
+    (void)state;
+    char where[256];
+    struct tl_store_lock *l, *m;
+    struct tl_store_lock_value v, w = {.valid = true, .epoch = 7};
+    const struct tl_slice name = {"l", 1};
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
+    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), 0);
+    sh(where, "o=$(rados -p meta -N $NS ls | grep ^l); i=$(rados -p meta -N $NS lock info $o tiercel);"
+              "rados -p meta -N $NS lock break $o tiercel $(echo \"$i\" | jq -r .lockers[0].name)"
+              " --lock-cookie $(echo \"$i\" | jq -r .lockers[0].cookie)");
+    assert_int_equal(s->ops->unlock(s, l, &w), -ESTALE);
+    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), 0);
+    assert_false(v.valid);
+    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &m, &v), -EAGAIN);
+    assert_int_equal(s->ops->unlock(s, l, &w), 0);
+    assert_int_equal(s->ops->lock(s, &id, name, false, 0, NULL, &l, &v), 0);
+    assert_true(v.valid && v.epoch == 7);
+    assert_int_equal(s->ops->unlock(s, l, NULL), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* `test_store_rados suite`: what every store must do; `test_store_rados own`: the rest; without: all. A second word names a test. */
 int main(int argc, char **argv)
 {
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
     const struct suite_store rados = {"rados", make, open_pool, destroy};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cluster_that_cannot_be_used_is_named_in_time),
+        cmocka_unit_test(what_is_damaged_lost_or_left_is_found),
+        cmocka_unit_test(who_lost_a_lock_writes_no_value),
+        cmocka_unit_test(a_full_cluster_refuses_at_once),
+        cmocka_unit_test(everything_ends_within_the_timeout),
+    };
     if (getenv("CEPH_CONF") == NULL) {
         puts("no cluster: run by tools/rados-dev");
         return 77;
     }
-    return suite_run(&rados);
+    if (argc > 2)
+        cmocka_set_test_filter(argv[2]);
+    int failed = argc < 2 || strcmp(argv[1], "own") != 0 ? suite_run(&rados) : 0;
+    if (argc < 2 || strcmp(argv[1], "suite") != 0)
+        failed += cmocka_run_group_tests(tests, NULL, NULL);
+    return failed;
 }
