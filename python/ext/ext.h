@@ -36,7 +36,7 @@ struct queue_object {
 };
 
 extern PyTypeObject pool_type, cont_type, queue_type, call_type, lock_type;
-extern PyTypeObject *epochs_type, *pool_info_type, *cont_info_type, *change_type;
+extern PyTypeObject *epochs_type, *pool_info_type, *cont_info_type, *handle_info_type, *change_type;
 
 /* ---- errors: module.c. All return NULL, for `return`. ---- */
 
@@ -56,6 +56,7 @@ PyObject *uuid_new(const struct tiercel_uuid *uuid);
 PyObject *epochs_new(const struct tiercel_epochs *epochs);
 PyObject *pool_info_new(const struct tiercel_pool_info *info);
 PyObject *cont_info_new(const struct tiercel_cont_info *info);
+PyObject *handle_info_new(const struct tiercel_handle_info *info);
 PyObject *change_new(const struct tiercel_change *change);
 PyObject *bytes_new(struct tiercel_bytes bytes);
 int values_ready(PyObject *module);

@@ -167,6 +167,68 @@ static PyObject *pool_cont_list(PyObject *self, PyObject *Py_UNUSED(none))
     return rc < 0 ? raise_why(rc) : NULL;
 }
 
+/* Called without the GIL. */
+static int list_handle(void *list, const struct tiercel_handle_info *info)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    int rc = append(list, handle_info_new(info)) < 0;
+    PyGILState_Release(gil);
+    return rc;
+}
+
+static PyObject *pool_handles(PyObject *self, PyObject *args)
+{
+    const char *name;
+    int rc;
+    if (!PyArg_ParseTuple(args, "s:cont_list_handles", &name))
+        return NULL;
+    PyObject *list = PyList_New(0);
+    struct tiercel_pool *pool = list ? pool_begin((struct pool_object *)self) : NULL;
+    if (!pool) {
+        Py_XDECREF(list);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_list_handles(pool, name, list_handle, list);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    if (rc == 0)
+        return list;
+    Py_DECREF(list);
+    return rc < 0 ? raise_why(rc) : NULL;
+}
+
+static PyObject *pool_get_prop(PyObject *self, PyObject *args)
+{
+    struct tiercel_error err = {0};
+    const char *name, *prop;
+    char value[256];
+    int rc;
+    if (!PyArg_ParseTuple(args, "ss:cont_get_prop", &name, &prop))
+        return NULL;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_get_prop(pool, name, prop, value, sizeof value, &err);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    return rc < 0 ? raise_struct(rc, &err) : PyUnicode_FromString(value);
+}
+
+static PyObject *pool_set_prop(PyObject *self, PyObject *args)
+{
+    struct tiercel_error err = {0};
+    const char *name, *prop, *value;
+    int rc;
+    if (!PyArg_ParseTuple(args, "sss:cont_set_prop", &name, &prop, &value))
+        return NULL;
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_set_prop(pool, name, prop, value, &err);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)self);
+    if (rc < 0)
+        return raise_struct(rc, &err);
+    Py_RETURN_NONE;
+}
+
 static void tell_one(void *list, const char *finding)
 {
     PyGILState_STATE gil = PyGILState_Ensure();
@@ -222,6 +284,9 @@ static PyMethodDef pool_methods[] = {{"close", pool_close, METH_NOARGS, "Disconn
                                      {"cont_destroy", pool_cont_destroy, METH_VARARGS, "Remove a container."},
                                      {"cont_evict", pool_cont_evict, METH_VARARGS, "Close a container for all."},
                                      {"cont_list", pool_cont_list, METH_NOARGS, "A list of ContainerInfo."},
+                                     {"cont_list_handles", pool_handles, METH_VARARGS, "A list of HandleInfo."},
+                                     {"cont_get_prop", pool_get_prop, METH_VARARGS, "(container, property)"},
+                                     {"cont_set_prop", pool_set_prop, METH_VARARGS, "(container, property, value)"},
                                      {"check", pool_check, METH_VARARGS, "(damaged, [sentences])"},
                                      {"to_bytes", pool_to_bytes, METH_NOARGS, "The connection, for another process."},
                                      {0}};

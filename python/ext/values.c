@@ -2,7 +2,7 @@
 // Values of the public interface as values of Python, and back. See ext.h.
 #include "ext.h"
 
-PyTypeObject *epochs_type, *pool_info_type, *cont_info_type, *change_type;
+PyTypeObject *epochs_type, *pool_info_type, *cont_info_type, *handle_info_type, *change_type;
 
 int parse_u64(PyObject *value, void *u64)
 {
@@ -118,6 +118,18 @@ PyObject *cont_info_new(const struct tiercel_cont_info *info)
     return sequence_of(cont_info_type, values, 9);
 }
 
+PyObject *handle_info_new(const struct tiercel_handle_info *info)
+{
+    PyObject *values[] = {uuid_new(&info->uuid),
+                          PyBool_FromLong((info->flags & TIERCEL_RW) != 0),
+                          PyBool_FromLong((info->flags & TIERCEL_NOSLIP) != 0),
+                          PyBool_FromLong(info->ended),
+                          u64(info->hce),
+                          u64(info->lre),
+                          u64(info->lhe)};
+    return sequence_of(handle_info_type, values, 7);
+}
+
 PyObject *change_new(const struct tiercel_change *c)
 {
     PyObject *extent = c->array ? Py_BuildValue("(KK)", c->extent.first, c->extent.count) : Py_NewRef(Py_None);
@@ -156,6 +168,15 @@ static PyStructSequence_Field cont_fields[] = {
     {"snapshots", "how many"},
     {0}};
 
+static PyStructSequence_Field handle_fields[] = {{"uuid", "its name"},
+                                                 {"writes", "whether it was opened for writing"},
+                                                 {"noslip", "whether what it refers to stays when it commits"},
+                                                 {"ended", "whether its processes have all ended"},
+                                                 {"hce", "highest epoch that it has committed"},
+                                                 {"lre", "lowest epoch that it refers to"},
+                                                 {"lhe", "lowest epoch that it holds; EPOCH_MAX: nothing"},
+                                                 {0}};
+
 static PyStructSequence_Field change_fields[] = {{"oid", "the object"},
                                                  {"dkey", "its first key"},
                                                  {"akey", "its second key"},
@@ -170,10 +191,11 @@ int values_ready(PyObject *module)
         {"tiercel.Epochs", "The epochs of a container, as one of its handles sees them.", epochs_fields, 6},
         {"tiercel.PoolInfo", "What a pool says of itself.", pool_fields, 7},
         {"tiercel.ContainerInfo", "What a container says of itself.", cont_fields, 9},
+        {"tiercel.HandleInfo", "An open handle of a container, of whichever process.", handle_fields, 7},
         {"tiercel.Change", "A value that is different in two epochs.", change_fields, 6}};
-    PyTypeObject **types[] = {&epochs_type, &pool_info_type, &cont_info_type, &change_type};
-    static const char *const names[] = {"Epochs", "PoolInfo", "ContainerInfo", "Change"};
-    for (int i = 0; i < 4; i++) {
+    PyTypeObject **types[] = {&epochs_type, &pool_info_type, &cont_info_type, &handle_info_type, &change_type};
+    static const char *const names[] = {"Epochs", "PoolInfo", "ContainerInfo", "HandleInfo", "Change"};
+    for (int i = 0; i < 5; i++) {
         *types[i] = PyStructSequence_NewType(&descs[i]);
         if (!*types[i] || PyModule_AddObjectRef(module, names[i], (PyObject *)*types[i]) < 0)
             return -1;

@@ -11,7 +11,7 @@ from . import _aio, _tiercel
 from ._errors import Canceled
 from ._objects import KV, Array
 from ._tiercel import (EPOCH_MAX, EX, FORCE, LOCK_EXCLUSIVE, LOCK_SHARED, NOSLIP, RO, RW, Change, ContainerInfo, Epochs,
-                       HeldLock, PoolInfo)
+                       HandleInfo, HeldLock, PoolInfo)
 
 if TYPE_CHECKING:
     from ._tiercel import Buffer
@@ -98,6 +98,14 @@ class Pool(_tiercel.Pool):
     def destroy(self, name: str, force: bool = False) -> None:
         """Removes a container. :class:`Busy`: somebody has it open; with `force` they are evicted."""
         self.cont_destroy(name, FORCE if force else 0)
+
+    def rename(self, name: str, label: str) -> None:
+        """Gives a container another label; "": none. Other properties: ``cont_get_prop``, ``cont_set_prop``."""
+        self.cont_set_prop(name, "label", label)
+
+    def handles(self, name: str) -> list[HandleInfo]:
+        """All handles of a container, of all processes."""
+        return self.cont_list_handles(name)
 
     def evict(self, name: str) -> int:
         """Closes all handles of a container, of all processes. How many there were."""
@@ -321,11 +329,13 @@ class Lock:
         return self._has(self._container.lock_acquire(self.name.encode(), self._mode, self._timeout_ms))
 
     async def acquire_async(self) -> Lock:
+        """:meth:`acquire`, without waiting in this thread."""
         self._check()
         name, mode, timeout = self.name.encode(), self._mode, self._timeout_ms
         return self._has(await _aio.run(lambda q: self._container.lock_acquire(name, mode, timeout, q)))
 
     def release(self) -> None:
+        """Lets go of it; the next holder is shown what was assigned to `epoch` and `user`."""
         held, self._held = self._held, None
         if held is None:
             raise RuntimeError("this lock is not held")
@@ -490,17 +500,19 @@ class Container(_tiercel.Container):
         return await _aio.run(lambda q: self.epoch_hold(epoch, q))
 
     async def flush_async(self, epoch: int) -> Epochs:
+        """:meth:`flush`, without waiting in this thread."""
         return await _aio.run(lambda q: self.epoch_flush(epoch, q))
 
     async def commit_async(self, epoch: int) -> Epochs:
+        """:meth:`commit`, without waiting in this thread."""
         return await _aio.run(lambda q: self.epoch_commit(epoch, q))
 
     async def commit_in_order_async(self, epoch: int) -> Epochs:
-        """The same, once all held epochs below have been committed."""
+        """:meth:`commit`, once all held epochs below have been committed."""
         return await _aio.run(lambda q: self.epoch_commit_in_order(epoch, q))
 
     async def wait_async(self, epoch: int) -> Epochs:
-        """The same as :meth:`wait`; use asyncio.timeout."""
+        """:meth:`wait`, without waiting in this thread; limit it by asyncio.timeout."""
         return await _aio.run(lambda q: self.epoch_wait(epoch, -1, q))
 
     async def committed(self, after: int | None = None) -> AsyncIterator[int]:
@@ -539,6 +551,7 @@ class Container(_tiercel.Container):
         return self.cont_aggregate()
 
     async def aggregate_async(self) -> tuple[int, int, int]:
+        """:meth:`aggregate`, without waiting in this thread."""
         return await _aio.run(self.cont_aggregate)
 
     def diff(self, old: int, new: int) -> list[Change]:

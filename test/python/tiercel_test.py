@@ -110,6 +110,16 @@ class Objects(Case):
         with pool.open(unnamed) as cont:
             self.assertEqual((cont.info.uuid, cont.info.handles), (unnamed, 1))
             self.assertIs(cont.pool, pool)
+            cont.epoch_hold(3)
+            handle, = pool.handles(unnamed)
+            self.assertEqual((handle.writes, handle.noslip, handle.ended, handle.hce, handle.lre, handle.lhe),
+                             (True, False, False, 0, 0, 3))
+        self.assertEqual(pool.handles(unnamed), [])
+        pool.rename("one", "two")
+        self.assertEqual(pool.cont_get_prop(uuid, "label"), "two")
+        with self.assertRaises(tiercel.Exists):
+            pool.rename(unnamed, "two")
+        pool.rename("two", "one")
         pool.destroy("one")
         self.assertEqual([info.uuid for info in pool.containers], [unnamed])
         damaged, findings = pool.check(True)
