@@ -150,6 +150,8 @@ static void run_rank(struct bench_rank *r, const struct bench_way *way, struct s
     r->bytes = mmap(NULL, r->len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (r->bytes == MAP_FAILED)
         bench_die("memory", errno);
+    (void)!madvise(r->bytes, r->len,
+                   MADV_HUGEPAGE); /* raw is twice as fast with it here: fewer, larger parts for the device */
     for (size_t i = 0; i + 8 <= r->len; i += 8) {
         uint64_t word = tl_prng_next(&prng);
         memcpy(r->bytes + i, &word, 8);

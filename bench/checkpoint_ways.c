@@ -17,10 +17,12 @@
 #include <sqlite3.h>
 #endif
 
-#define PIECE (1u << 20)
-#define DEPTH 8u
-#define STEP  (256ull << 20) /* space is allocated in steps of it, as the store does */
-#define MAP   (64ull << 30)
+#define PIECE (1u << 20) /* of values and of writes */
+/* Of those tried (2 to 32 writes of 256 KiB to 4 MiB), the fastest on the machine of docs/benchmarks.md. */
+#define RAW_PIECE (4u << 20)
+#define DEPTH     4u
+#define STEP      (256ull << 20) /* space is allocated in steps of it, as the store does */
+#define MAP       (64ull << 30)
 
 void bench_with_parent(void)
 {
@@ -81,9 +83,9 @@ static void raw_write(struct bench_rank *r)
             bench_die("raw file", errno);
         raw_allocated += more;
     }
-    for (size_t at = 0; at < whole; at += PIECE) {
+    for (size_t at = 0; at < whole; at += RAW_PIECE) {
         struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
-        io_uring_prep_write(sqe, raw_fd, r->bytes + at, whole - at < PIECE ? (unsigned)(whole - at) : PIECE,
+        io_uring_prep_write(sqe, raw_fd, r->bytes + at, whole - at < RAW_PIECE ? (unsigned)(whole - at) : RAW_PIECE,
                             raw_end + at);
         io_uring_submit(&ring);
         if (++under_way == DEPTH) {
