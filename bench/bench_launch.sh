@@ -197,15 +197,17 @@ launch_none() {
 # With everything on one core, a supervisor is called by its program as a function is. A static program's opens are all heard;
 # the floor: a supervisor that does nothing.
 launch_one_core() {
-    local rung=$1 k fast='[]' heard='[]' floor='[]' ratios where=("tier=$BENCH_TEMP/source/files")
+    local rung=$1 k fast='[]' heard='[]' floor='[]' versus on=(launch_as taskset -c 0)
+    local run=("$(lab_find src/cli/tiercel)" run --how "$rung" --strict --no-profile --cache "$BENCH_TEMP/source" --)
     for ((k = 0; k < SAMPLES; k++)); do
-        push fast "$(launch_in "$rung" taskset -c 0 "$(tool fsbench)" rates 3 "${where[@]}" | jq '."open-close".tier' | median)"
-        push heard "$(launch_in "$rung" taskset -c 0 "$(tool fsbench-static)" rates 3 "${where[@]}" | jq '."open-close".tier' | median)"
-        push floor "$(launch_as taskset -c 0 "$(tool floor-calls)" "$(tool fsbench-static)" rates 3 "tier=$LAUNCH_NATIVE/files" | jq '."open-close".tier' | median)"
+        push fast "$("${on[@]}" "${run[@]}" "$(tool fsbench)" rates 3 "tier=$BENCH_TEMP/source/files" | jq '."open-close".tier' | median)"
+        push heard "$("${on[@]}" "${run[@]}" "$(tool fsbench-static)" rates 3 "tier=$BENCH_TEMP/source/files" | jq '."open-close".tier' | median)"
+        push floor "$("${on[@]}" "$(tool floor-calls)" "$(tool fsbench-static)" rates 3 "tier=$LAUNCH_NATIVE/files" | jq '."open-close".tier' | median)"
     done
     row "$rung-open-close-one-core" per-s higher 130000 - "$fast" 'supervisor and program share a core'
-    ratios=$(pairs "$heard" "$floor")
-    row "$rung-open-close-one-core-static" per-s higher null - "$heard" "a static program: each open is a message; $(median <<<"$ratios" | jq '. * 100 | round / 100') of the floor"
+    versus=$(pairs "$heard" "$floor")
+    row "$rung-open-close-one-core-static" per-s higher null - "$heard" \
+        "a static program: each open is a message; $(median <<<"$versus" | jq '. * 100 | round / 100') of the floor"
     row floor-calls-open-close-one-core per-s higher null - "$floor" 'a supervisor that lets each open go on and does nothing else'
 }
 

@@ -14,22 +14,28 @@
 
 /* Hashes of paths as programs write them. A file that is whole stays so while its tree is the same one, and programs cannot
  * make its name lead elsewhere. Only for who holds the ear (hear.h). */
-#define KNOWN_COUNT 8192u
-static uint64_t known[KNOWN_COUNT];
+#define KNOWN_SETS 2048u
+#define KNOWN_WAYS 4u /* a program that reads thousands of files has them all in here */
+static uint64_t known[KNOWN_SETS][KNOWN_WAYS];
 
 static bool is_known(const struct tl_supervised *s, uint64_t hash)
 {
+    const uint64_t *set = known[hash % KNOWN_SETS];
     for (size_t i = 0; i < s->count; i++)
         if (!tl_tree_is_current(s->trees[i])) {
             memset(known, 0, sizeof known); /* and again with each call, until something was filled from the new tree */
             return false;
         }
-    return known[hash % KNOWN_COUNT] == hash && hash != 0;
+    for (size_t i = 0; i < KNOWN_WAYS; i++)
+        if (set[i] == hash && hash != 0)
+            return true;
+    return false;
 }
 
 static void remember(uint64_t hash)
 {
-    known[hash % KNOWN_COUNT] = hash;
+    static unsigned turn;
+    known[hash % KNOWN_SETS][turn++ % KNOWN_WAYS] = hash;
 }
 
 /* ---- what can be told at once ---- */

@@ -58,8 +58,11 @@ int tl_name_read(uint32_t pid, int dir_fd, uint64_t address, bool empty, char ou
         return -ENOENT;
     rc = read_place(pid, dir_fd, out, PATH_MAX);
     size_t len = rc == 0 ? strlen(out) : 0;
-    if (rc == 0 && path[0] != '\0')
-        snprintf(out + len, 2 * PATH_MAX - len, "/%s", path);
+    const char *rest = path;
+    while (rest[0] == '.' && rest[1] == '/')
+        rest += 2;
+    if (rc == 0 && rest[0] != '\0')
+        snprintf(out + len, 2 * PATH_MAX - len, "/%s", rest);
     return rc;
 }
 
