@@ -15,8 +15,7 @@
 
 uint64_t tl_thing_hash(struct tiercel_oid oid, const struct tiercel_bytes *dkey)
 {
-    uint64_t h = tl_hash64(&oid, sizeof oid, 1);
-    h = dkey == NULL ? h : tl_hash64(dkey->at, dkey->len, h);
+    uint64_t h = tl_hash64(dkey->at, dkey->len, tl_hash64(&oid, sizeof oid, 1));
     return h == 0 ? 1 : h; /* 0: an empty slot */
 }
 
@@ -24,6 +23,13 @@ static void names_clear(struct tl_names *n)
 {
     free(n->slots);
     *n = (struct tl_names){.slots = NULL};
+}
+
+/* All reads flush first from now on. */
+static void names_all(struct tl_names *n)
+{
+    names_clear(n);
+    n->all = true;
 }
 
 static bool names_has(const struct tl_names *n, uint64_t hash)
@@ -51,9 +57,8 @@ static void names_add(struct tl_names *n, uint64_t hash)
     if (2 * (n->count + 1) > n->room) {
         size_t room = n->room == 0 ? 64 : n->room * 2;
         uint64_t *grown = room > NAMES_MAX ? NULL : calloc(room, sizeof *grown);
-        if (grown == NULL) { /* then all reads flush first */
-            names_clear(n);
-            n->all = true;
+        if (grown == NULL) {
+            names_all(n);
             return;
         }
         for (size_t i = 0; i < n->room; i++)
@@ -70,9 +75,10 @@ static void names_add(struct tl_names *n, uint64_t hash)
 void tl_cont_wrote(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, const struct tiercel_bytes *dkey)
 {
     struct tl_shared *s = c->pool->shared;
-    names_add(&c->unsettled, tl_thing_hash(oid, NULL));
     if (dkey != NULL)
         names_add(&c->unsettled, tl_thing_hash(oid, dkey));
+    else
+        names_all(&c->unsettled); /* whatever is read of the object */
     c->pending = epoch < c->pending ? epoch : c->pending;
     s->unflushed = s->unsettled = true;
 }
@@ -159,31 +165,27 @@ int tl_cont_settle_for(struct tl_cont *c, uint64_t epoch, uint64_t thing)
     return tl_cont_settle(c);
 }
 
-static uint64_t akey_hash(struct tiercel_oid oid, struct tiercel_bytes dkey, struct tiercel_bytes akey)
-{
-    return tl_hash64(akey.at, akey.len, tl_thing_hash(oid, &dkey)) | 1;
-}
+/* Hashes of what is known of an akey: it has a single value; it is an array; of this record size; of several. */
+enum { SINGLE = 1, ARRAY, SIZED, MIXED };
 
-static uint64_t kind_hash(uint64_t akey, const struct tiercel_io *io)
+static uint64_t akey_hash(uint64_t thing, struct tiercel_bytes akey, unsigned what, uint64_t size)
 {
-    return tl_hash64("kind", 4, akey + (io->extents == NULL ? 0 : io->record_size)) | 1;
-}
-
-static uint64_t mixed_hash(uint64_t akey)
-{
-    return tl_hash64("mixed", 5, akey) | 1;
+    uint64_t h = tl_hash64(akey.at, akey.len, thing + what + 8 * size);
+    return h == 0 ? 1 : h;
 }
 
 void tl_cont_wrote_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
                         const struct tiercel_io *io)
 {
-    uint64_t akey = akey_hash(oid, dkey, io->akey), kind = kind_hash(akey, io);
-    if (is_unsettled(c, kind))
-        return;
-    if (is_unsettled(c, akey)) /* of several kinds: after a punch, or a single value in an array's place */
-        names_add(&c->unsettled, mixed_hash(akey));
-    names_add(&c->unsettled, akey);
-    names_add(&c->unsettled, kind);
+    uint64_t thing = tl_thing_hash(oid, &dkey), size = io->record_size;
+    if (io->extents == NULL) {
+        names_add(&c->unsettled, akey_hash(thing, io->akey, SINGLE, 0));
+    } else if (!is_unsettled(c, akey_hash(thing, io->akey, SIZED, size))) {
+        if (is_unsettled(c, akey_hash(thing, io->akey, ARRAY, 0))) /* it was punched in between */
+            names_add(&c->unsettled, akey_hash(thing, io->akey, MIXED, 0));
+        names_add(&c->unsettled, akey_hash(thing, io->akey, ARRAY, 0));
+        names_add(&c->unsettled, akey_hash(thing, io->akey, SIZED, size));
+    }
 }
 
 int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tiercel_bytes dkey,
@@ -191,8 +193,11 @@ int tl_cont_settle_kind(struct tl_cont *c, struct tiercel_oid oid, struct tierce
 {
     if (!c->pool->shared->unsettled)
         return 0;
-    uint64_t akey = akey_hash(oid, dkey, io->akey);
-    bool other = is_unsettled(c, akey) && (!is_unsettled(c, kind_hash(akey, io)) || is_unsettled(c, mixed_hash(akey)));
+    uint64_t thing = tl_thing_hash(oid, &dkey);
+    bool other = is_unsettled(c, akey_hash(thing, io->akey, SINGLE, 0)) ||
+                 is_unsettled(c, akey_hash(thing, io->akey, MIXED, 0)) ||
+                 (is_unsettled(c, akey_hash(thing, io->akey, ARRAY, 0)) &&
+                  !is_unsettled(c, akey_hash(thing, io->akey, SIZED, io->record_size)));
     return other ? tl_cont_settle(c) : 0;
 }
 

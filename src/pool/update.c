@@ -322,10 +322,8 @@ int tl_cont_punch(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, con
     if (dkey != NULL)
         w.dkey = *dkey;
     rc = (flags & TIERCEL_IF_THERE) != 0 ? punch_condition(&w, dkey, akeys, count) : 0;
-    if (rc == 0) {
+    if (rc == 0)
         tl_cont_wrote(c, epoch, oid, dkey);
-        c->unsettled.all |= dkey == NULL; /* whatever is read of the object */
-    }
     if (rc == 0 && akeys == NULL) {
         tl_key_begin(&k, oid, dkey == NULL ? TL_TAG_OBJECT : TL_TAG_DKEY);
         rc = dkey == NULL ? 0 : tl_key_add_name(&k, *dkey);

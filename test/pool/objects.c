@@ -98,6 +98,23 @@ bool objects_begin(struct objects_run *x, const char *base)
     return same(x, rc, oracle_hold(&x->o, 0, &epoch));
 }
 
+static void hear(void *ctx, const char *finding)
+{
+    struct objects_run *x = ctx;
+    if (x->trace)
+        printf("  check: %s\n", finding);
+    snprintf(x->did, sizeof x->did, "check: %.200s", finding);
+}
+
+bool objects_check(struct objects_run *x)
+{
+    objects_say(x, "check");
+    tl_pool_lock(x->pool);
+    int rc = tl_pool_check(x->pool, false, hear, x);
+    tl_pool_unlock(x->pool);
+    return same(x, rc, 0);
+}
+
 void objects_end(struct objects_run *x)
 {
     struct tl_error err = {.code = 0};

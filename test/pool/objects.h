@@ -35,6 +35,8 @@ void objects_draw(struct tl_prng *p, struct objects_op *op);
 bool objects_do(struct objects_run *x, const struct objects_op *op);
 /* Compares all there is, at several epochs. */
 bool objects_compare_all(struct objects_run *x, unsigned h);
+/* The pool finds nothing wrong with itself. */
+bool objects_check(struct objects_run *x);
 void objects_end(struct objects_run *x);
 
 /* ---- what its files share ---- */

@@ -54,6 +54,7 @@ static bool sequence_run(const struct sequence *s, bool trace, struct objects_ru
     for (unsigned h = 0; ok && h < ORACLE_HANDLES; h++)
         if (x->conts[h] != NULL)
             ok = objects_compare_all(x, h);
+    ok = ok && objects_check(x);
     objects_end(x);
     return ok;
 }

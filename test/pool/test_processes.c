@@ -2,11 +2,13 @@
 /* Pools between processes: sharing a handle, dying at any time, being evicted and destroyed under way. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -717,6 +719,99 @@ static void a_pool_that_cannot_be_written_is_read(void **state)
     scene_free(&x);
 }
 
+/* ---- a full disk ---- */
+
+static void tell_finding(void *ctx, const char *finding)
+{
+    (void)ctx;
+    fprintf(stderr, "check: %s\n", finding);
+}
+
+static int check_pool(struct tl_pool *p)
+{
+    tl_pool_lock(p);
+    int rc = tl_pool_check(p, false, tell_finding, NULL);
+    tl_pool_unlock(p);
+    return rc;
+}
+
+static int aggregate(struct tl_cont *c)
+{
+    struct tl_aggregation a = {.stage = 0};
+    int rc = 1;
+    tl_pool_lock(tl_cont_pool(c));
+    while (rc == 1)
+        rc = tl_cont_aggregate(c, &a);
+    tl_pool_unlock(tl_cont_pool(c));
+    return rc;
+}
+
+/* Fills it up from `epoch` on; which error ended that. */
+static int fill_up(struct tl_cont *c, uint64_t epoch)
+{
+    static uint8_t bytes[300000];
+    int rc = 0;
+    memset(bytes, 'x', sizeof bytes);
+    for (uint64_t i = 0; rc == 0 && i < 1000; i++) {
+        rc = put_array(c, epoch, 9, 1, i * sizeof bytes, sizeof bytes, bytes);
+        rc = rc == 0 && i % 8 == 7 ? flush(c, epoch) : rc;
+    }
+    return rc;
+}
+
+enum { NOT_HERE = 77 };
+
+/* In a file system of its own, which ends with the process. */
+static int fill_a_disk(void *ctx)
+{
+    const struct table *t = ctx;
+    struct tl_error err = {.code = 0};
+    char path[160];
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("none", t->where, "tmpfs", 0, "size=40m") != 0)
+        return NOT_HERE;
+    snprintf(path, sizeof path, "%s/pool", t->where);
+    if (tl_pool_create(path, &err) != 0)
+        return 1;
+    struct tl_pool *pool = scene_connect(path, TIERCEL_RW);
+    if (pool == NULL || create(pool, "c") != 0)
+        return 2;
+    struct tl_cont *c = scene_open(pool, "c", TIERCEL_RW);
+    if (c == NULL || hold(c, 1, NULL) != 0 || put_single(c, 1, 1, "a", "one") != 0 || commit(c, 1) != 0)
+        return 3;
+    for (uint64_t round = 0; round < 3; round++) {
+        uint64_t epoch = 2 + round;
+        if (fill_up(c, epoch) != -ENOSPC)
+            return 4;
+        if (!is_single(c, 0, 1, "a", round == 0 ? "one" : "more") || discard(c, epoch, epoch) != 0)
+            return 5;
+        if (aggregate(c) != 0) /* gives back what was discarded */
+            return 6;
+        if (put_single(c, epoch, 1, "a", "more") != 0 || commit(c, epoch) != 0 || !is_single(c, 0, 1, "a", "more"))
+            return 7;
+    }
+    return check_pool(pool) == 0 && tl_cont_close(c) == 0 && tl_pool_disconnect(pool) == 0 ? 0 : 8;
+}
+
+static void a_full_disk_is_told_and_work_goes_on(void **state)
+{
+    (void)state;
+    struct scene x;
+    scene_new(&x);
+    struct table *t = table_new(&x);
+    snprintf(t->where, sizeof t->where, "%s/tl-full-XXXXXX", scene_base());
+    assert_non_null(mkdtemp(t->where));
+    int rc = child_end(child_begin(fill_a_disk, t));
+    assert_int_equal(rmdir(t->where), 0);
+    table_free(t);
+    scene_free(&x);
+    if (rc == NOT_HERE) {
+        print_message("a file system of its own needs root: skipped\n");
+        skip();
+    }
+    assert_int_equal(rc, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -733,6 +828,7 @@ int main(void)
         cmocka_unit_test(exclusive_is_alone),
         cmocka_unit_test(global_handles_are_checked),
         cmocka_unit_test(a_pool_that_cannot_be_written_is_read),
+        cmocka_unit_test(a_full_disk_is_told_and_work_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
