@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,6 +71,59 @@ static void an_error_that_is_known_at_once_is_returned_at_once(void **state)
     assert_int_equal(tiercel_epoch_query(x->cont, NULL, &ev), 0); /* the event was not used */
     assert_int_equal(tiercel_epoch_query(x->cont, NULL, &ev), -EINVAL);
     expect(x, &ev, 0);
+}
+
+/* A callback holds the pool until it is let go: nothing can begin meanwhile. */
+struct holdup {
+    struct tiercel_cont *c;
+    sem_t begun, go_on;
+};
+
+static int hold_up(void *ctx, const struct tiercel_change *change)
+{
+    struct holdup *h = ctx;
+    (void)change;
+    sem_post(&h->begun);
+    sem_wait(&h->go_on);
+    return 1;
+}
+
+static void *look_at_changes(void *arg)
+{
+    struct holdup *h = arg;
+    return (void *)(intptr_t)tiercel_cont_diff(h->c, 1, 2, hold_up, h);
+}
+
+static void what_has_not_begun_can_be_aborted(void **state)
+{
+    struct scene *x = *state;
+    struct holdup h = {.c = x->cont};
+    struct tiercel_event ev[3];
+    pthread_t thread;
+    hold(x, 1);
+    commit(x, 1);
+    assert_int_equal(tiercel_snap_create(x->cont, 1, NULL), 0);
+    assert_int_equal(put(x->cont, 2, 1, 1), 0);
+    commit(x, 2);
+    sem_init(&h.begun, 0, 0);
+    sem_init(&h.go_on, 0, 0);
+    assert_int_equal(pthread_create(&thread, NULL, look_at_changes, &h), 0);
+    sem_wait(&h.begun);
+    for (uint64_t i = 0; i < 3; i++) {
+        begin(x, &ev[i]);
+        assert_int_equal(tiercel_epoch_commit(x->cont, 3 + i, NULL, &ev[i]), 0); /* does not wait */
+    }
+    assert_int_equal(tiercel_queue_query(x->q, TIERCEL_EVENTS_RUNNING, NULL, 0), 3);
+    assert_int_equal(tiercel_event_abort(&ev[2]), 0);
+    assert_int_equal(tiercel_event_fini(&ev[1]), -EBUSY);
+    sem_post(&h.go_on);
+    expect(x, &ev[0], 0);
+    expect(x, &ev[1], 0);
+    expect(x, &ev[2], -ECANCELED);
+    pthread_join(thread, NULL);
+    assert_int_equal(epochs_of(x->cont).hce, 4);
+    sem_destroy(&h.begun);
+    sem_destroy(&h.go_on);
 }
 
 static void parents_wait_for_calls(void **state)
@@ -300,6 +354,7 @@ int main(void)
         test(calls_are_carried_out_in_the_order_in_which_they_were_made),
         test(closing_carries_out_what_was_asked_for),
         test(an_error_that_is_known_at_once_is_returned_at_once),
+        test(what_has_not_begun_can_be_aborted),
         test(parents_wait_for_calls),
         test(an_event_loop_serves_calls),
         test(a_pool_that_is_left_takes_its_containers_along),
