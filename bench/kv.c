@@ -28,12 +28,26 @@ struct run {
     uint8_t *value, *copy;
     uint64_t put_ns, commit_ns, get_ns[ROUNDS];
     uint64_t found;
+    long anon_kb; /* memory that is not a mapped file's */
 };
 
 static void die(const char *what, int code)
 {
     fprintf(stderr, "kv: %s: %s\n", what, strerror(code < 0 ? -code : code));
     exit(1);
+}
+
+static long anon_kb(void)
+{
+    char line[256];
+    long kb = 0;
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, "RssAnon:", 8) == 0)
+            kb = strtol(line + 8, NULL, 10);
+    if (f != NULL)
+        fclose(f);
+    return kb;
 }
 
 static void key_of(unsigned long i, char out[17])
@@ -85,6 +99,7 @@ static void run_tiercel(struct run *r)
         }
         r->get_ns[round] = tl_time_mono_ns() - start;
     }
+    r->anon_kb = anon_kb();
     check(tiercel_cont_close(cont));
     check(tiercel_pool_disconnect(pool));
 }
@@ -135,6 +150,7 @@ static void run_lmdb(struct run *r)
         mdb_txn_abort(txn);
         r->get_ns[round] = tl_time_mono_ns() - start;
     }
+    r->anon_kb = anon_kb();
     mdb_env_close(env);
 }
 
@@ -177,7 +193,8 @@ int main(int argc, char **argv)
         die("a value has another size", EIO);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("{\"way\": \"%s\", \"puts\": %.6f, \"commit\": %.6f, \"gets\": %.6f, \"rss_kb\": %ld}\n", argv[1],
-           (double)r.put_ns / 1e9, (double)r.commit_ns / 1e9, (double)median(&r.get_ns[1]) / 1e9, usage.ru_maxrss);
+    printf("{\"way\": \"%s\", \"puts\": %.6f, \"commit\": %.6f, \"gets\": %.6f, \"rss_kb\": %ld, \"anon_kb\": %ld}\n",
+           argv[1], (double)r.put_ns / 1e9, (double)r.commit_ns / 1e9, (double)median(&r.get_ns[1]) / 1e9,
+           usage.ru_maxrss, r.anon_kb);
     return 0;
 }
