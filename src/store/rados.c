@@ -86,13 +86,16 @@ static size_t put_text(char *out, const char *text)
 }
 
 /* By the object class `numops`, which adds decimal numbers in an omap. */
-rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes)
+rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes, int64_t from)
 {
     char args[64], number[24], object[16];
     rados_completion_t done = NULL;
+    r->uncounted += bytes;
+    if (r->uncounted == 0 || llabs(r->uncounted) < from)
+        return NULL;
     if (r->lib->aio_create_completion2(NULL, NULL, &done) != 0)
         return NULL;
-    snprintf(number, sizeof number, "%lld", (long long)bytes);
+    snprintf(number, sizeof number, "%lld", (long long)r->uncounted);
     used_name(r->writer, object);
     size_t len = put_text(args, "bytes");
     len += put_text(args + len, number);
@@ -104,6 +107,8 @@ rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes)
         done = NULL;
     }
     r->lib->release_write_op(op);
+    if (done != NULL)
+        r->uncounted = 0;
     return done;
 }
 
@@ -141,6 +146,7 @@ static int rados_space(struct tl_store *s, struct tl_store_space *out)
     struct tl_rados *r = (struct tl_rados *)s;
     struct rados_cluster_stat_t stat = {.kb = 0};
     double used = 0;
+    tl_rados_counted(r, tl_rados_count(r, 0, 0));
     int rc = tl_rados_error(r->lib->cluster_stat(r->cluster, &stat)); /* zeros without a manager */
     for (unsigned i = 0; rc == 0 && i < TL_RADOS_USED; i++)
         rc = add_used(r, i, &used);
@@ -227,8 +233,10 @@ static int open_rados_pool(struct tl_rados *r, const char *name, rados_ioctx_t *
 static void rados_close(struct tl_store *s)
 {
     struct tl_rados *r = (struct tl_rados *)s;
-    if (r->meta != NULL)
+    if (r->meta != NULL) {
+        tl_rados_counted(r, tl_rados_count(r, 0, 0));
         tl_rados_keeper_stop(r);
+    }
     tl_rados_batch_free(r);
     tl_rados_unwatch_all(r);
     if (r->meta != NULL)

@@ -191,6 +191,7 @@ struct tl_rados {
     _Atomic uint64_t cookies;
     _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
 
+    int64_t uncounted;            /* bytes of records that the cluster has not been told of */
     struct tl_rados_batch *batch; /* what is written and not flushed yet; the owner's */
 };
 
@@ -200,8 +201,8 @@ int tl_rados_error(int rc);
 int tl_rados_write_op(struct tl_rados *r, rados_write_op_t op, const char *object) TL_MUST_CHECK;
 int tl_rados_read_op(struct tl_rados *r, rados_read_op_t op, const char *object) TL_MUST_CHECK;
 struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id *id); /* NULL: no memory */
-/* Adds to what records take; then waits for it. It may fail: a check counts anew. */
-rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes);
+/* Adds to what records take, when there are so many bytes to be added (the owner's); then waits for it, which may fail. */
+rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes, int64_t from);
 void tl_rados_counted(struct tl_rados *r, rados_completion_t completion);
 /* Each object of a pool's namespace until fn gives something else than 0. */
 int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),

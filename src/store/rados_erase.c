@@ -85,7 +85,7 @@ static int erase_some(struct tl_rados *r, struct some *x, const struct tl_store_
     rc = tl_rados_write_op(r, op, x->object.text);
     if (rc != 0)
         return rc;
-    rados_completion_t counted = tl_rados_count(r, -x->bytes);
+    rados_completion_t counted = tl_rados_count(r, -x->bytes, 0);
     rc = remove_blobs(r, x);
     tl_rados_counted(r, counted);
     return rc;

@@ -15,7 +15,8 @@
 #define PENDING_BYTES   (32u << 20) /* of records that wait; then they are flushed early */
 #define OP_KEYS         1000u       /* of one operation on an index */
 #define OP_BYTES        (2u << 20)
-#define SHARD_BYTES     16u /* of a key, that choose its shard */
+#define COUNT_BYTES     (64u << 20) /* of records that are not counted yet: not with every flush */
+#define SHARD_BYTES     16u         /* of a key, that choose its shard */
 
 struct pending {
     struct tl_store_id id;
@@ -229,7 +230,7 @@ static void put_index(struct tl_rados *r)
         n = put_some(r, b->list + i, b->pending - i, l);
     for (uint32_t i = 0; n >= 0 && i < b->pending; i++)
         total += bytes_of(&b->list[i]);
-    rados_completion_t counted = n >= 0 ? tl_rados_count(r, total) : NULL;
+    rados_completion_t counted = n >= 0 ? tl_rados_count(r, total, COUNT_BYTES) : NULL;
     if (n < 0 && b->broken == 0)
         b->broken = (int)n;
     land_all(r);
