@@ -24,7 +24,7 @@ void pool_make(char *where, size_t size)
 
 struct tl_store *pool_open(const char *where)
 {
-    const struct tl_store_config config = {.map_bytes = 256 << 20};
+    const struct tl_store_config config = {.map_bytes = 256 << 20, .buffer_bytes = 2 << 20};
     struct tl_store *s = NULL;
     struct tl_error err = {.code = 0};
     if (tl_store_embedded_open(&s, where, &config, &err) != 0)
