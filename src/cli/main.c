@@ -90,7 +90,8 @@ static const struct cli_verb verbs[] = {
     {"doctor", group_look, "[OPTION]...", "what this machine allows, and how `run` will serve", NULL, cmd_doctor},
     {"sim", group_look, "[ARGUMENT]...", "simulate a tier of any size (`tiercel sim --help`)", NULL, cmd_sim},
     {"pool", group_keep, "VERB [OPTION]... [POOL]", "storage for containers: create, query, check, evict, destroy",
-     "A pool is a directory, given as a path or as file:///path. Where POOL may be left out, it is $TIERCEL_POOL.",
+     "A pool is a directory, given as a path or as file:///path, or in a Ceph cluster, rados:///NAME?pool=RADOS-POOL.\n"
+     "Where POOL may be left out, it is $TIERCEL_POOL.",
      cmd_pool},
     {"cont", group_keep, "VERB [OPTION]... CONTAINER [ARGUMENT]...",
      "containers: epochs, snapshots, differences, export, import, ...",
