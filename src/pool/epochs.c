@@ -228,6 +228,12 @@ int tl_cont_read_epoch(struct tl_cont *c, uint64_t epoch, unsigned flags, uint64
     return tl_epochs_may_read(e, epoch);
 }
 
+int tl_cont_still_readable(struct tl_cont *c, uint64_t epoch)
+{
+    int rc = tl_cont_refresh(c);
+    return rc == 0 ? tl_epochs_may_read(&c->state.epochs, epoch) : rc;
+}
+
 bool tl_version_counts(const struct tl_cont *c, const struct tl_version *v)
 {
     return tl_epochs_counts(&c->state.epochs, v->handle, v->era, v->epoch);

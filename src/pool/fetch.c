@@ -209,6 +209,9 @@ int tl_cont_fetch(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
             rc = ios[i].extents == NULL ? fetch_single(&r, &ios[i], &clears, must)
                                         : fetch_array(&r, &ios[i], &clears, must);
             tl_clears_free(&clears);
+            int stale = tl_cont_still_readable(c, r.epoch);
+            rc = stale != 0 ? stale
+                            : rc; /* it was aggregated while we looked: what was found may be less than there was */
             if (rc != -EAGAIN)
                 break;
         }

@@ -130,6 +130,8 @@ int tl_cont_refresh(struct tl_cont *c) TL_MUST_CHECK;
 int tl_cont_apply(struct tl_cont *c, struct tl_epoch_op *op) TL_MUST_CHECK;
 /* What is to be read at `epoch`: 0 for now, clamped for TIERCEL_COMMITTED. 0, -ESTALE, and those of tl_cont_refresh. */
 int tl_cont_read_epoch(struct tl_cont *c, uint64_t epoch, unsigned flags, uint64_t *out) TL_MUST_CHECK;
+/* After reading there: 0; -ESTALE: the epoch was aggregated meanwhile, by another process, and some of it may have been missed. */
+int tl_cont_still_readable(struct tl_cont *c, uint64_t epoch) TL_MUST_CHECK;
 /* What this process has written is found by scans from now on: flushed, and taken over by the store. */
 int tl_cont_settle(struct tl_cont *c) TL_MUST_CHECK;
 /* Only if the thing with this hash may be among it, and the epoch is one in which it could be. */

@@ -76,6 +76,7 @@ int tl_cont_list_objects(struct tl_cont *c, uint64_t epoch, struct tiercel_ancho
         at = l.oid;
         more = next_oid(&at);
     }
+    rc = rc == 0 ? tl_cont_still_readable(c, epoch) : rc;
     if (rc != 0)
         return rc;
     anchor->end = !more;
@@ -110,7 +111,7 @@ int tl_cont_list_keys(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
         last = name;
         begun = true;
     }
-    rc = rc == -ENOENT ? 0 : rc;
+    rc = rc == -ENOENT || rc == 0 ? tl_cont_still_readable(c, epoch) : rc;
     if (rc != 0)
         return rc;
     if (n == 0 && more && *count > 0)
@@ -229,11 +230,13 @@ int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid o
     }
     free(x.list);
     tl_clears_free(&clears);
-    if (rc != 0 && rc != -ENOENT)
+    bool end = rc == -ENOENT || anchor->end != 0;
+    rc = rc == 0 || end ? tl_cont_still_readable(c, epoch) : rc;
+    if (rc != 0)
         return rc;
     tl_put_u64(anchor->at, s.from);
     anchor->len = 8;
-    anchor->end = rc == -ENOENT || anchor->end != 0;
+    anchor->end = end;
     *count = s.count;
     *record_size = size;
     return 0;
@@ -271,11 +274,11 @@ int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
     if (rc == 0)
         rc = chunk_extents(c, epoch, oid, dkey, akey, &clears, size, low * tl_chunk_records(size), &x);
     tl_clears_free(&clears);
+    x.end = rc == 0 ? x.end : 0;
+    rc = rc == 0 || rc == -ENOENT ? tl_cont_still_readable(c, epoch) : rc;
     if (rc == 0)
         *end = x.end;
-    if (rc == -ENOENT)
-        *end = 0;
-    return rc == -ENOENT ? 0 : rc;
+    return rc;
 }
 
 /* ---- numbers for objects ---- */

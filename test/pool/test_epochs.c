@@ -375,6 +375,78 @@ static void a_loss_is_confessed_late_if_need_be(void **state) /* E22 */
     scene_free(&x);
 }
 
+/* ---- aggregation between two looks ---- */
+
+static struct tl_cont *keeper, *sweeper;
+
+/* As another process may: when the reader has seen that it may read, and before it has looked. */
+static void sweep(void)
+{
+    struct tl_aggregation a = {.stage = 0};
+    int rc = 1;
+    if (keeper == NULL)
+        return;
+    assert_int_equal(tl_cont_slip(keeper, 100, NULL), 0);
+    keeper = NULL;
+    while (rc == 1)
+        rc = tl_cont_aggregate(sweeper, &a);
+    assert_int_equal(rc, 0);
+}
+
+static int sweeping_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
+                         int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+{
+    sweep();
+    return real->scan(s, id, prefix, from, fn, ctx);
+}
+
+static void what_is_aggregated_while_it_is_read_is_no_silence(void **state) /* E16 */
+{
+    (void)state;
+    for (int how = 0; how < 5; how++) {
+        struct scene x;
+        struct tiercel_io io = {.akey = text("a")};
+        struct tiercel_anchor anchor = {.end = 0};
+        struct tiercel_extent extents[2];
+        struct tiercel_oid oids[2];
+        struct tiercel_bytes keys[2];
+        char names[100];
+        unsigned count = 2;
+        uint64_t end, size;
+        scene_new(&x);
+        struct tl_cont *k = scene_open(x.pool, "c", TIERCEL_RO);
+        assert_int_equal(put_single(x.cont, 1, 1, "a", "one"), 0);
+        assert_int_equal(put_array(x.cont, 1, 2, 1, 0, 1, "1"), 0);
+        assert_int_equal(commit(x.cont, 1), 0);
+        assert_int_equal(punch(x.cont, 2, 1, NULL, NULL), 0);
+        assert_int_equal(punch(x.cont, 2, 2, NULL, NULL), 0);
+        assert_int_equal(commit(x.cont, 2), 0);
+        assert_true(is_single(x.cont, 1, 1, "a", "one"));
+        plant_failures(&x);
+        failing.scan = sweeping_scan;
+        keeper = k;
+        sweeper = x.cont;
+        if (how == 0)
+            assert_int_equal(fetch(x.cont, 1, oid_of(1), text("d"), 0, &io, 1), -ESTALE);
+        tl_pool_lock(x.pool);
+        if (how == 1)
+            assert_int_equal(tl_cont_list_objects(x.cont, 1, &anchor, oids, &count), -ESTALE);
+        if (how == 2)
+            assert_int_equal(tl_cont_list_keys(x.cont, 1, oid_of(1), NULL, &anchor, names, sizeof names, keys, &count),
+                             -ESTALE);
+        if (how == 3)
+            assert_int_equal(
+                tl_cont_list_extents(x.cont, 1, oid_of(2), text("d"), text("a"), &anchor, extents, &count, &size),
+                -ESTALE);
+        if (how == 4)
+            assert_int_equal(tl_cont_array_end(x.cont, 1, oid_of(2), text("d"), text("a"), &end), -ESTALE);
+        tl_pool_unlock(x.pool);
+        assert_null(keeper);
+        assert_int_equal(tl_cont_close(k), 0);
+        scene_free(&x);
+    }
+}
+
 static void two_handles_of_a_process_see_each_other(void **state)
 {
     (void)state;
@@ -410,6 +482,7 @@ int main(void)
         cmocka_unit_test(snapshots_are_listed_into_any_buffer),
         cmocka_unit_test(what_was_lost_is_not_committed),
         cmocka_unit_test(a_loss_is_confessed_late_if_need_be),
+        cmocka_unit_test(what_is_aggregated_while_it_is_read_is_no_silence),
         cmocka_unit_test(two_handles_of_a_process_see_each_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
