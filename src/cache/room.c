@@ -48,6 +48,32 @@ void tl_cache_squeeze(struct tl_cache *c, bool on)
     tl_cache_fit(c, 0);
 }
 
+/* Up to a step's number of holds, from where the last step ended. True: those were the last. */
+static bool look_at_holds(struct tl_cache *c)
+{
+    struct tl_sweep *w = &c->sweep;
+    uint32_t reader = w->reader, at = w->at;
+    for (uint32_t n = 0; reader < TL_CACHE_READERS_MAX; reader++, at = 0) {
+        const struct tl_holds *h = c->readers[reader];
+        uint32_t top = h == NULL ? 0 : atomic_load(&h->top);
+        top = top > TL_HOLDS_MAX ? TL_HOLDS_MAX : top;
+        for (; at < top; at++) {
+            if (n++ == SWEEP_STEP) {
+                w->reader = reader;
+                w->at = at;
+                return false;
+            }
+            uint64_t place = atomic_load(&h->place[at]);
+            if (place == 0)
+                continue;
+            tl_space_hold(c->space, place - 1);
+            w->held++;
+        }
+    }
+    w->reader = reader;
+    return true;
+}
+
 bool tl_cache_sweep(struct tl_cache *c)
 {
     struct tl_space_stats s;
@@ -55,21 +81,7 @@ bool tl_cache_sweep(struct tl_cache *c)
     if (!w->on)
         tl_space_sweep_begin(c->space);
     w->on = true;
-    for (uint32_t n = 0; w->reader < TL_CACHE_READERS_MAX; w->reader++, w->at = 0) {
-        const struct tl_holds *h = c->readers[w->reader];
-        uint32_t top = h == NULL ? 0 : atomic_load(&h->top);
-        top = top > TL_HOLDS_MAX ? TL_HOLDS_MAX : top;
-        for (; w->at < top; w->at++) {
-            if (n++ == SWEEP_STEP)
-                return false;
-            uint64_t place = atomic_load(&h->place[w->at]);
-            if (place == 0)
-                continue;
-            tl_space_hold(c->space, place - 1);
-            w->held++;
-        }
-    }
-    if (!tl_space_sweep_end(c->space, SWEEP_STEP))
+    if (!look_at_holds(c) || !tl_space_sweep_end(c->space, SWEEP_STEP))
         return false;
     tl_space_stats(c->space, &s);
     c->limbo_left = w->again ? 0 : s.held_bytes;
@@ -170,13 +182,22 @@ bool tl_cache_evict_one(struct tl_cache *c)
     return list != UINT32_MAX && evict_from(c, list);
 }
 
+/* Whether it has been at work for long; asked for the first time, it begins to count. */
+static bool is_late(uint64_t *end_ns)
+{
+    uint64_t now = tl_time_mono_ns();
+    bool first = *end_ns == 0;
+    *end_ns = first ? now + TL_SPACE_TIME_NS : *end_ns;
+    return TL_SPACE_TIME_NS == 0 || (!first && now > *end_ns);
+}
+
 /* Values by the policy until so many bytes are free or in limbo. How many went. */
-static uint32_t evict_some(struct tl_cache *c, uint64_t bytes, uint32_t steps, bool compactable, uint64_t end_ns)
+static uint32_t evict_some(struct tl_cache *c, uint64_t bytes, uint32_t steps, bool compactable, uint64_t *end_ns)
 {
     struct tl_space_stats s;
     uint32_t gone = 0, list = choose_list(c);
     for (; gone < steps && list != UINT32_MAX; gone++) {
-        if (gone % STEPS_BLIND == STEPS_BLIND - 1 && tl_time_mono_ns() > end_ns)
+        if (gone % STEPS_BLIND == STEPS_BLIND - 1 && is_late(end_ns))
             break;
         tl_space_stats(c->space, &s);
         if (free_bytes(c) + (s.limbo_bytes - c->limbo_left) >= bytes || (compactable && worth_compacting(c)))
@@ -203,7 +224,7 @@ int tl_cache_room(struct tl_cache *c, uint64_t bytes)
         return 0;
     struct tl_space_stats s;
     uint64_t ahead = batch_bytes(c), least = ahead > BATCH ? ahead : 0;
-    uint64_t end_ns = tl_time_mono_ns() + TL_SPACE_TIME_NS;
+    uint64_t end_ns = 0;
     uint32_t gone = 0, copies = 0;
     bool swept = false, compactable = true, some = false; /* some: this call has come nearer to more room */
     while (free_bytes(c) < bytes) {
@@ -211,7 +232,7 @@ int tl_cache_room(struct tl_cache *c, uint64_t bytes)
         uint64_t fresh = s.limbo_bytes > c->limbo_left ? s.limbo_bytes - c->limbo_left : 0;
         bool undecided =
             gone > 0 || copies > 0 || !swept; /* after a sweep it is said whether there is more to be had */
-        if (some && undecided && tl_time_mono_ns() > end_ns) {
+        if (some && undecided && is_late(&end_ns)) {
             return -EAGAIN;
         } else if (c->sweep.on || (free_bytes(c) + fresh >= bytes + least && fresh > 0)) {
             swept = tl_cache_sweep(c);
@@ -223,7 +244,7 @@ int tl_cache_room(struct tl_cache *c, uint64_t bytes)
         } else if (gone >= STEPS_MAX || copies >= COPIES_MAX) {
             return -EAGAIN;
         } else {
-            uint32_t n = evict_some(c, bytes + ahead, STEPS_MAX - gone, compactable, end_ns);
+            uint32_t n = evict_some(c, bytes + ahead, STEPS_MAX - gone, compactable, &end_ns);
             gone += n;
             some = some || n > 0;
             if (n > 0)
@@ -249,10 +270,10 @@ int tl_cache_quota_room(struct tl_cache *c, uint16_t job, uint64_t bytes)
         return 0;
     if (bytes > quota)
         return -EDQUOT;
-    uint64_t end_ns = tl_time_mono_ns() + TL_SPACE_TIME_NS;
+    uint64_t end_ns = 0;
     uint32_t gone = 0;
     while (c->jobs[job].cost_bytes + bytes > quota) {
-        if (gone >= STEPS_MAX || (gone % STEPS_BLIND == STEPS_BLIND - 1 && tl_time_mono_ns() > end_ns))
+        if (gone >= STEPS_MAX || (gone % STEPS_BLIND == STEPS_BLIND - 1 && is_late(&end_ns)))
             return -EAGAIN;
         gone++;
         if (!evict_from(c, job * 2u + 1) && !evict_from(c, job * 2u))

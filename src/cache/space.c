@@ -28,7 +28,7 @@
 #define ROW_BYTES       (64u << 10)         /* small slots are made in rows of so much */
 #define SHRINKS_MAX     4u                  /* steps of the pool's shrinking in one call */
 #define PAGE_SLOW_NS    (10 * TL_NS_PER_US) /* a page that takes longer is not one that this system had at hand */
-#define UNIT_QUICK      4u                  /* pages that are made before the clock is looked at again */
+#define UNIT_QUICK      8u                  /* pages that are made before the clock is looked at again */
 #define SLOTS_WANTED    64u                 /* of each class */
 #define SLOTS_LEAST     4u
 
