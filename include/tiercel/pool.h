@@ -364,7 +364,7 @@ struct tiercel_lock;
 TIERCEL_API int tiercel_lock(struct tiercel_cont *cont, const char *name, unsigned mode, int timeout_ms,
                              struct tiercel_lock **out, struct tiercel_lock_value *value,
                              struct tiercel_event *ev) TIERCEL_MUST_CHECK;
-/* value: what the next holder is shown (exclusive only); NULL: as it was. */
+/* value: what the next holder is shown (exclusive only), with `valid` set to 1; NULL: as it was. */
 TIERCEL_API int tiercel_unlock(struct tiercel_lock *lock, const struct tiercel_lock_value *value);
 
 #ifdef __cplusplus
