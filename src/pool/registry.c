@@ -82,8 +82,8 @@ static int read_listed(struct tl_slice value, struct tl_listed *out)
     if (value.len < 8 || value.len - 8 > TIERCEL_LABEL_MAX)
         return -EBADMSG;
     out->created_ns = tl_get_u64(value.at);
+    memset(out->label, 0, sizeof out->label);
     memcpy(out->label, (const uint8_t *)value.at + 8, value.len - 8);
-    out->label[value.len - 8] = 0;
     return 0;
 }
 
@@ -391,10 +391,12 @@ int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct 
     if (rc == -ENOENT)
         return tl_error_set(err, rc, "there is no container %s in pool %s; see: tiercel cont list %s", name, s->path,
                             s->path);
-    if (rc == 0)
-        rc = tl_handles_close(s, &l.id, (flags & TIERCEL_FORCE) == 0);
+    const bool force =
+        (flags & TIERCEL_FORCE) != 0; /* then handles go with the state, so that who waits learns of its end */
+    if (rc == 0 && !force)
+        rc = tl_handles_close(s, &l.id, true);
     rc = rc >= 0 ? tl_state_load(&state, s->store, &l.id) : rc;
-    if (rc == 0 && state.epochs.handle_count > 0)
+    if (rc == 0 && state.epochs.handle_count > 0 && !force)
         rc = tl_error_set(err, -EBUSY, "container %s is open: %u handle%s; close them, or destroy it with --force",
                           name, state.epochs.handle_count, state.epochs.handle_count == 1 ? "" : "s");
     else if (rc == 0 || rc == -ENOENT) { /* ENOENT: it was begun before */
