@@ -10,7 +10,10 @@ bench_main() {
     for ((i = 0; i < 2 * SAMPLES + 1; i++)); do
         for way in tiercel lmdb; do
             mkdir "$dir/$way"
-            out=$("$(tool kv)" $way "$dir/$way" $KV_COUNT 4096) || return 1
+            if ! out=$("$(tool kv)" $way "$dir/$way" $KV_COUNT 4096); then
+                rm -rf "$dir"
+                return 1
+            fi
             rm -rf "${dir:?}/$way"
             if [[ $way == tiercel ]]; then
                 push put_t "$(jq "$KV_COUNT / .puts" <<<"$out")"
