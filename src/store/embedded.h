@@ -137,6 +137,9 @@ struct tl_place_view {
 
 /* Writes a place for a payload; out has TL_STORE_PLACE_MAX bytes. Its length. */
 size_t tl_place_put(uint8_t *out, const void *payload, uint32_t len, uint32_t file, uint64_t offset);
+/* The same in steps, for what is not inlined: the checksum of each piece, and the rest. */
+void tl_place_put_check(uint8_t *out, uint32_t piece, uint64_t sum);
+size_t tl_place_put_end(uint8_t *out, uint32_t len, uint32_t file, uint64_t offset);
 int tl_place_get(struct tl_slice place, struct tl_place_view *out) TL_MUST_CHECK; /* 0, -EBADMSG */
 uint64_t tl_place_check(const void *bytes, size_t len);
 

@@ -169,11 +169,28 @@ static int add_record(struct tl_embedded *e, const struct tl_store_id *id, const
     return rc;
 }
 
+/* Piece by piece, each while it is near: its checksum, then the copy. */
+static int append_payload(struct tl_embedded *e, struct tl_slice payload, uint8_t *place, size_t *place_len)
+{
+    const uint8_t *from = payload.at;
+    uint64_t first = 0, at;
+    int rc = tl_stream_reserve(e->stream, payload.len);
+    for (size_t done = 0, len; rc == 0 && done < payload.len; done += len) {
+        len = payload.len - done < TL_EMBEDDED_CHECK ? payload.len - done : TL_EMBEDDED_CHECK;
+        uint64_t sum = tl_place_check(from + done, len);
+        rc = tl_stream_append(e->stream, from + done, len, &at);
+        first = done == 0 ? at : first;
+        check(rc != 0 || at == first + done);
+        tl_place_put_check(place, (uint32_t)(done / TL_EMBEDDED_CHECK), sum);
+    }
+    *place_len = tl_place_put_end(place, (uint32_t)payload.len, e->file, first);
+    return rc;
+}
+
 int tl_embedded_write(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r)
 {
     struct tl_embedded *e = (struct tl_embedded *)s;
     uint8_t place[TL_STORE_PLACE_MAX];
-    uint64_t offset = 0;
     if (r->key.len == 0 || r->key.len > TL_STORE_KEY_MAX || r->meta.len > TL_STORE_META_MAX ||
         r->payload.len > TL_STORE_PAYLOAD_MAX)
         return -EINVAL;
@@ -186,10 +203,12 @@ int tl_embedded_write(struct tl_store *s, const struct tl_store_id *id, const st
         return rc;
     if (e->pending_len >= PENDING_MAX)
         rc = write_block(e);
+    size_t place_len = 0;
     if (rc == 0 && r->payload.len > TL_EMBEDDED_INLINE)
-        rc = tl_stream_append(e->stream, r->payload.at, r->payload.len, &offset);
-    if (rc == 0)
-        rc = add_record(e, id, r, place, tl_place_put(place, r->payload.at, (uint32_t)r->payload.len, e->file, offset));
+        rc = append_payload(e, r->payload, place, &place_len);
+    else if (rc == 0)
+        place_len = tl_place_put(place, r->payload.at, (uint32_t)r->payload.len, 0, 0);
+    rc = rc == 0 ? add_record(e, id, r, place, place_len) : rc;
     if (rc != 0 && rc != -ENOSPC && rc != -EDQUOT && rc != -ENOMEM)
         e->broken = rc;
     return rc;

@@ -19,24 +19,34 @@ static uint32_t checks_of(uint32_t len)
     return len == 0 ? 1 : (len + TL_EMBEDDED_CHECK - 1) / TL_EMBEDDED_CHECK;
 }
 
-size_t tl_place_put(uint8_t *out, const void *payload, uint32_t len, uint32_t file, uint64_t offset)
+void tl_place_put_check(uint8_t *out, uint32_t piece, uint64_t sum)
 {
-    uint8_t *at = out;
-    *at++ = len <= TL_EMBEDDED_INLINE ? INLINED : PLACED;
-    for (uint32_t i = 0; i < checks_of(len); i++, at += 8) {
-        uint32_t start = i * TL_EMBEDDED_CHECK;
-        uint32_t part = len - start < TL_EMBEDDED_CHECK ? len - start : TL_EMBEDDED_CHECK;
-        tl_put_u64(at, tl_place_check((const uint8_t *)payload + start, part));
-    }
-    if (out[0] == INLINED) {
-        if (len > 0)
-            memcpy(at, payload, len);
-        return (size_t)(at - out) + len;
-    }
+    tl_put_u64(out + 1 + 8ull * piece, sum);
+}
+
+size_t tl_place_put_end(uint8_t *out, uint32_t len, uint32_t file, uint64_t offset)
+{
+    uint8_t *at = out + 1 + 8ull * checks_of(len);
+    out[0] = PLACED;
     tl_put_u32(at, len);
     tl_put_u32(at + 4, file);
     tl_put_u64(at + 8, offset);
     return (size_t)(at - out) + 16;
+}
+
+size_t tl_place_put(uint8_t *out, const void *payload, uint32_t len, uint32_t file, uint64_t offset)
+{
+    for (uint32_t i = 0; i < checks_of(len); i++) {
+        uint32_t start = i * TL_EMBEDDED_CHECK;
+        uint32_t part = len - start < TL_EMBEDDED_CHECK ? len - start : TL_EMBEDDED_CHECK;
+        tl_place_put_check(out, i, tl_place_check((const uint8_t *)payload + start, part));
+    }
+    if (len > TL_EMBEDDED_INLINE)
+        return tl_place_put_end(out, len, file, offset);
+    out[0] = INLINED;
+    if (len > 0)
+        memcpy(out + 9, payload, len);
+    return 9 + (size_t)len;
 }
 
 int tl_place_get(struct tl_slice place, struct tl_place_view *out)

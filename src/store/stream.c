@@ -262,14 +262,17 @@ uint64_t tl_stream_end(const struct tl_stream *s)
     return s->buffers[s->fill].offset + s->buffers[s->fill].used;
 }
 
+int tl_stream_reserve(struct tl_stream *s, size_t len)
+{
+    if (s->error != 0)
+        return s->error;
+    return len > INT64_MAX - tl_stream_end(s) ? -EFBIG : allocate(s, tl_stream_end(s) + len);
+}
+
 int tl_stream_append(struct tl_stream *s, const void *bytes, size_t len, uint64_t *offset)
 {
     const uint8_t *from = bytes;
-    if (s->error != 0)
-        return s->error;
-    if (len > INT64_MAX - tl_stream_end(s))
-        return -EFBIG;
-    int rc = allocate(s, tl_stream_end(s) + len);
+    int rc = tl_stream_reserve(s, len);
     if (rc != 0)
         return rc;
     *offset = tl_stream_end(s);

@@ -46,6 +46,8 @@ void tl_stream_begin_at(struct tl_stream *s, uint64_t end);
 /* What was not synced is lost, and space beyond is given back. NULL is fine. */
 void tl_stream_close(struct tl_stream *s);
 
+/* Space for so many bytes more: appending them does not fail for want of it. 0, -ENOSPC, -EDQUOT, ... */
+int tl_stream_reserve(struct tl_stream *s, size_t len) TL_MUST_CHECK;
 /* Appends a copy; *offset: where in the file. 0; -ENOSPC, -EDQUOT: nothing was appended; -EIO and others: see above. */
 int tl_stream_append(struct tl_stream *s, const void *bytes, size_t len, uint64_t *offset) TL_MUST_CHECK;
 /* The same at the start of a block, and through the page cache: for what other processes read soon. What follows begins at a block, too. */
