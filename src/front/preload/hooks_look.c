@@ -233,6 +233,35 @@ HOOK(int, __fxstatat64, int version, int dir, const char *path, void *st, int fl
     return stat_at(dir, path, st, flags);
 }
 
+/* The C library makes a call of this that names a path, an empty one, and a supervisor would hear of it: once for each file that
+ * Python reads. The kernel's own does not. */
+static int stat_open(int fd, void *st)
+{
+    return (int)tl_stub_libc(tl_raw2(SYS_fstat, fd, tl_arg(st)));
+}
+
+HOOK(int, fstat, int fd, void *st)
+{
+    return stat_open(fd, st);
+}
+
+HOOK(int, fstat64, int fd, void *st)
+{
+    return stat_open(fd, st);
+}
+
+HOOK(int, __fxstat, int version, int fd, void *st)
+{
+    (void)version;
+    return stat_open(fd, st);
+}
+
+HOOK(int, __fxstat64, int version, int fd, void *st)
+{
+    (void)version;
+    return stat_open(fd, st);
+}
+
 HOOK(int, statx, int dir, const char *path, int flags, unsigned mask, void *st)
 {
     return tl_hook_at(SYS_statx, dir, path, flags, mask, tl_arg(st));
