@@ -337,7 +337,13 @@ static int see_candidate(void *ctx, const struct tl_found *f)
         return rc;
     if (l->at.version.epoch > l->epoch || l->meta.kind == TL_KIND_REST || !tl_version_counts(l->c, &l->at.version))
         return 0;
-    return l->clears == NULL || !is_dead(l->clears, &l->at.version);
+    if (l->clears == NULL)
+        return 1;
+    const struct tl_meta *m = &l->meta; /* records that were all cleared hide nothing of another kind below them */
+    if (m->kind == TL_KIND_ARRAY &&
+        are_cleared(l->clears, &l->at.version, l->at.chunk * tl_chunk_records(m->record_size) + m->first, m->count))
+        return 0;
+    return !is_dead(l->clears, &l->at.version);
 }
 
 static int see_one(void *ctx, const struct tl_piece *piece)
