@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Reading. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "pool/internal.h"
@@ -188,34 +189,63 @@ static int fetch_array(const struct reading *r, struct tiercel_io *io, const str
     return must && !a.any ? -ENOENT : 0;
 }
 
+/* One of the ios, at r->epoch. */
+static int fetch_one(const struct reading *r, struct tiercel_io *io, bool must)
+{
+    const struct tiercel_io asked = *io;
+    int rc = -EAGAIN;
+    for (int tries = 0; rc == -EAGAIN && tries < TRIES; tries++) {
+        struct tl_clears clears;
+        *io = asked;
+        rc = tl_clears_gather(r->c, r->epoch, r->oid, r->dkey, io->akey, &clears);
+        if (rc != 0)
+            break;
+        rc = io->extents == NULL ? fetch_single(r, io, &clears, must) : fetch_array(r, io, &clears, must);
+        tl_clears_free(&clears);
+        int stale = tl_cont_still_readable(r->c, r->epoch);
+        rc = stale != 0 ? stale : rc; /* it was aggregated while we looked: what was found may be less than there was */
+    }
+    return rc == -EAGAIN ? -EBADMSG : rc;
+}
+
+/* All of them, at one epoch, whatever is committed meanwhile. */
+static int fetch_all(const struct reading *r, struct tiercel_io *ios, unsigned count, bool must)
+{
+    int rc = tl_cont_settle_for(r->c, r->epoch, tl_thing_hash(r->oid, &r->dkey));
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        rc = fetch_one(r, &ios[i], must);
+        if (rc != -ESTALE)
+            rc = failed(r, &ios[i], rc);
+    }
+    return rc;
+}
+
+#define IOS_KEPT 8u
+
+static void copy_ios(struct tiercel_io *to, const struct tiercel_io *from, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        to[i] = from[i];
+}
+
 int tl_cont_fetch(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey, unsigned flags,
                   struct tiercel_io *ios, unsigned count, struct tl_error *err)
 {
     struct reading r = {.c = c, .epoch = epoch, .oid = oid, .dkey = dkey, .err = err};
-    bool must = (flags & TIERCEL_IF_THERE) != 0;
+    struct tiercel_io kept[IOS_KEPT], *asked = kept;
     if ((flags & ~(TIERCEL_IF_THERE | TIERCEL_COMMITTED)) != 0)
         return tl_error_set(err, -EINVAL, "container %s: flags 0x%x are not for reading", c->name, flags);
-    int rc = tl_cont_read_epoch(c, epoch, flags, &r.epoch);
-    rc = rc == 0 ? tl_cont_settle_for(c, r.epoch, tl_thing_hash(oid, &dkey)) : rc;
-    for (unsigned i = 0; rc == 0 && i < count; i++) {
-        const struct tiercel_io asked = ios[i];
-        for (int tries = 0; tries < TRIES; tries++) {
-            struct tl_clears clears;
-            ios[i] = asked;
-            rc = tl_cont_read_epoch(c, epoch, flags, &r.epoch);
-            rc = rc == 0 ? tl_clears_gather(c, r.epoch, oid, dkey, ios[i].akey, &clears) : rc;
-            if (rc != 0)
-                break;
-            rc = ios[i].extents == NULL ? fetch_single(&r, &ios[i], &clears, must)
-                                        : fetch_array(&r, &ios[i], &clears, must);
-            tl_clears_free(&clears);
-            int stale = tl_cont_still_readable(c, r.epoch);
-            rc = stale != 0 ? stale
-                            : rc; /* it was aggregated while we looked: what was found may be less than there was */
-            if (rc != -EAGAIN)
-                break;
-        }
-        rc = failed(&r, &ios[i], rc == -EAGAIN ? -EBADMSG : rc);
+    if (count > IOS_KEPT && (asked = reallocarray(NULL, count, sizeof *asked)) == NULL)
+        return failed(&r, NULL, -ENOMEM);
+    copy_ios(asked, ios, count);
+    int rc = -ESTALE;
+    /* What is the newest epoch may be one that nobody refers to any more when the next is committed: then that one is read. */
+    for (int tries = 0; rc == -ESTALE && tries < (epoch == TIERCEL_EPOCH_NOW ? TRIES : 1); tries++) {
+        rc = tl_cont_read_epoch(c, epoch, flags, &r.epoch);
+        copy_ios(ios, asked, count);
+        rc = rc == 0 ? fetch_all(&r, ios, count, (flags & TIERCEL_IF_THERE) != 0) : rc;
     }
+    if (asked != kept)
+        free(asked);
     return failed(&r, NULL, rc);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/internal.h"
 #include "pool/scene.h"
 
 #define CHUNK (1u << 20)
@@ -373,6 +374,59 @@ static void a_punch_is_seen_at_once_and_writing_goes_on(void **state)
     scene_free(&x);
 }
 
+/* ---- a commit in the middle of a fetch ---- */
+
+static const struct tl_store_ops *real_ops;
+static struct tl_cont *committer; /* whose epoch is committed behind the next read */
+static uint64_t committed;
+
+static int read_then_commit(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    struct tl_cont *c = committer;
+    int rc = real_ops->read(s, place, offset, out, len);
+    committer = NULL;
+    return rc == 0 && c != NULL ? tl_cont_commit(c, committed, NULL) : rc;
+}
+
+static void a_fetch_shows_one_epoch(void **state)
+{
+    (void)state;
+    struct scene x;
+    char values[2][8];
+    scene_new(&x);
+    struct tl_store *store = x.cont->pool->shared->store;
+    struct tl_store_ops hooked = *store->ops;
+    real_ops = store->ops;
+    hooked.read = read_then_commit;
+    store->ops = &hooked;
+    for (uint64_t epoch = 1; epoch <= 2; epoch++) {
+        assert_int_equal(put_single(x.cont, epoch, 1, "a", epoch == 1 ? "old" : "new"), 0);
+        assert_int_equal(put_single(x.cont, epoch, 1, "b", epoch == 1 ? "old" : "new"), 0);
+        if (epoch == 1)
+            assert_int_equal(commit(x.cont, 1), 0);
+    }
+    struct tl_cont *reader = scene_open(x.pool, "c", TIERCEL_RO); /* keeps epoch 1 readable */
+    assert_non_null(reader);
+    for (int round = 0; round < 4; round++) { /* with a reference to the epoch; later; without one: then the next one */
+        const char *shown = round == 0 ? "old" : round < 3 ? "new" : "one";
+        struct tl_cont *from = round < 2 ? reader : x.cont;
+        struct tiercel_io ios[2] = {{.akey = text("a"), .buffer = values[0], .buffer_len = 8},
+                                    {.akey = text("b"), .buffer = values[1], .buffer_len = 8}};
+        if (round == 2) {
+            assert_int_equal(tl_cont_close(reader), 0);
+            assert_int_equal(put_single(x.cont, 3, 1, "a", "one"), 0);
+            assert_int_equal(put_single(x.cont, 3, 1, "b", "one"), 0);
+        }
+        committer = round == 0 || round == 3 ? x.cont : NULL;
+        committed = round == 0 ? 2 : 3;
+        assert_int_equal(fetch(from, TIERCEL_EPOCH_NOW, oid_of(1), text("d"), 0, ios, 2), 0);
+        assert_memory_equal(values[0], shown, 3);
+        assert_memory_equal(values[1], shown, 3);
+    }
+    store->ops = real_ops;
+    scene_free(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +442,7 @@ int main(void)
         cmocka_unit_test(conditions_hold_or_nothing_is_done),
         cmocka_unit_test(an_array_keeps_the_size_of_its_records),
         cmocka_unit_test(a_punch_is_seen_at_once_and_writing_goes_on),
+        cmocka_unit_test(a_fetch_shows_one_epoch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
