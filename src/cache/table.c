@@ -49,11 +49,6 @@ static struct tl_directory_head lay_out(uint32_t entries)
     return h;
 }
 
-uint64_t tl_table_least(uint32_t entries)
-{
-    return lay_out(entries).entries_at + GROW_ENTRIES * ENTRY_COST;
-}
-
 /* ---- memory ---- */
 
 static int make_pages(int fd, uint64_t at, uint64_t len)

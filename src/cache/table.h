@@ -37,7 +37,6 @@ int tl_table_init(struct tl_table *t, uint32_t entries, uint64_t seed, uint64_t 
  * places: keep or forget each of [0, fresh). 0; -EPROTO: not a directory of this version; -errno. */
 int tl_table_adopt(struct tl_table *t, int fd, int uses_fd, struct tl_error *err) TL_MUST_CHECK;
 void tl_table_fini(struct tl_table *t);
-uint64_t tl_table_least(uint32_t entries); /* bytes of memory that an empty one takes */
 
 uint32_t tl_table_find(const struct tl_table *t, struct tl_hash key);
 /* Bytes that the next reservation adds. */

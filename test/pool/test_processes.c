@@ -521,7 +521,7 @@ static void what_was_left_of_a_container_is_taken_away(void **state)
         int pid = child_begin(destroy_it, t);
         assert_true(hear(t->up[0]));
         struct timespec some = {.tv_nsec = (long)tl_prng_below(&p, 12000000)};
-        nanosleep(&some, NULL);
+        nanosleep(&some, NULL); /* a moment to be killed in */
         kill(pid, SIGKILL);
         int how = child_end(pid);
         assert_true(how == 0 || how == -SIGKILL);
