@@ -20,6 +20,7 @@
 #ifndef TL_STORE_RADOS_H
 #define TL_STORE_RADOS_H
 
+#include <jansson.h>
 #include <pthread.h>
 #include <rados/librados.h>
 #include <stdatomic.h>
@@ -41,6 +42,8 @@
     X(conf_read_file)                                                                                                  \
     X(conf_set)                                                                                                        \
     X(connect)                                                                                                         \
+    X(mon_command)                                                                                                     \
+    X(buffer_free)                                                                                                     \
     X(cluster_stat)                                                                                                    \
     X(ioctx_create)                                                                                                    \
     X(ioctx_destroy)                                                                                                   \
@@ -201,12 +204,27 @@ int tl_rados_error(int rc);
 int tl_rados_write_op(struct tl_rados *r, rados_write_op_t op, const char *object) TL_MUST_CHECK;
 int tl_rados_read_op(struct tl_rados *r, rados_read_op_t op, const char *object) TL_MUST_CHECK;
 struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id *id); /* NULL: no memory */
-/* Adds to what records take, when there are so many bytes to be added (the owner's); then waits for it, which may fail. */
-rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes, int64_t from);
-void tl_rados_counted(struct tl_rados *r, rados_completion_t completion);
 /* Each object of a pool's namespace until fn gives something else than 0. */
 int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),
                          void *ctx) TL_MUST_CHECK;
+/* Connected, with the RADOS pool for state and index. */
+int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store_config *config,
+                   struct tl_error *err) TL_MUST_CHECK;
+/* A RADOS pool, seen in our namespace. */
+int tl_rados_open_io(struct tl_rados *r, const char *name, rados_ioctx_t *out, struct tl_error *err) TL_MUST_CHECK;
+void tl_rados_close(struct tl_store *s);
+
+/* ---- rados_mon.c ---- */
+
+/* Asks the monitors; takes the command (a NULL is -ENOMEM). *answer: the caller's; NULL: nobody wants it. 0, -errno with a sentence. */
+int tl_rados_mon(struct tl_rados *r, json_t *command, json_t **answer, struct tl_error *err) TL_MUST_CHECK;
+
+/* ---- rados_space.c ---- */
+
+int tl_rados_space(struct tl_store *s, struct tl_store_space *out);
+/* Adds to what records take, when there are so many bytes to be added (the owner's); then waits for it, which may fail. */
+rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes, int64_t from);
+void tl_rados_counted(struct tl_rados *r, rados_completion_t completion);
 
 /* ---- rados_state.c ---- */
 

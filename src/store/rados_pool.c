@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The object that says what a namespace is: making, reading and destroying pools; see rados.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/rados.h"
+
+#define POOL   "pool" /* the object that says what the namespace is */
+#define FORMAT "tiercel-rados 1"
+#define RUINED "destroyed" /* as its format: what is there is waiting to be taken away */
+#define SHARDS 16u
+
+/* One operation: it is there as a whole, or not at all. The omap entry is there to be refused by an erasure-coded pool. */
+static int make_pool(struct tl_rados *r, struct tl_error *err)
+{
+    const struct tl_rados_where *w = &r->where;
+    const char *key = "format", *value = FORMAT, *data = w->data[0] != 0 ? w->data : w->meta;
+    size_t key_len = strlen(key), value_len = strlen(value);
+    char shards[8];
+    int rc = tl_rados_open_io(r, data, &r->data, err);
+    if (rc != 0)
+        return rc;
+    snprintf(shards, sizeof shards, "%u", SHARDS);
+    rados_write_op_t op = r->lib->create_write_op();
+    r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
+    r->lib->write_op_setxattr(op, "format", FORMAT, strlen(FORMAT));
+    r->lib->write_op_setxattr(op, "shards", shards, strlen(shards));
+    r->lib->write_op_setxattr(op, "data", data, strlen(data));
+    r->lib->write_op_omap_set2(op, &key, &value, &key_len, &value_len, 1);
+    rc = tl_rados_write_op(r, op, POOL);
+    r->lib->ioctx_destroy(r->data);
+    r->data = NULL;
+    if (rc == -EEXIST)
+        return tl_error_set(err, rc, "pool %s is there already in RADOS pool '%s'; choose another name", w->uri,
+                            w->meta);
+    if (rc == -EOPNOTSUPP)
+        return tl_error_set(err, rc,
+                            "pool %s cannot be made: RADOS pool '%s' is erasure-coded, and cannot hold an index; "
+                            "name a replicated one with pool=, and this one with data=",
+                            w->uri, w->meta);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s cannot be made: %s", w->uri, strerror(-rc));
+}
+
+static int get_text(struct tl_rados *r, const char *name, char *out, size_t size)
+{
+    int rc = tl_rados_error(r->lib->getxattr(r->meta, POOL, name, out, size - 1));
+    out[rc < 0 ? 0 : rc] = 0;
+    return rc < 0 ? rc : 0;
+}
+
+static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
+{
+    const struct tl_rados_where *w = &r->where;
+    char format[64], shards[8], data[64];
+    int rc = get_text(r, "format", format, sizeof format);
+    bool ruined = rc == 0 && strcmp(format, RUINED) == 0;
+    if (rc == -ENOENT || (ruined && !to_destroy))
+        return tl_error_set(err, -ENOENT, "%s in RADOS pool '%s' is no pool%s", w->uri, w->meta,
+                            ruined ? ": it was being destroyed; destroy it again"
+                                   : "; make one with: tiercel pool create URI");
+    if (rc == 0 && !ruined && strcmp(format, FORMAT) != 0)
+        return tl_error_set(err, -EPROTO,
+                            "pool %s has the format \"%s\", which this release does not know; it needs a newer "
+                            "one",
+                            w->uri, format);
+    rc = rc == 0 ? get_text(r, "shards", shards, sizeof shards) : rc;
+    rc = rc == 0 ? get_text(r, "data", data, sizeof data) : rc;
+    if (rc != 0)
+        return tl_error_set(err, rc, "pool %s cannot be read: %s", w->uri, strerror(-rc));
+    r->shards = (uint32_t)strtoul(shards, NULL, 10);
+    if (r->shards == 0 || r->shards > 1024)
+        return tl_error_set(err, -EBADMSG, "pool %s says that its index has %.8s shards", w->uri, shards);
+    if (w->data[0] != 0 && strcmp(w->data, data) != 0)
+        return tl_error_set(err, -EINVAL, "pool %s has its data in RADOS pool '%s', not in '%s'", w->uri, data,
+                            w->data);
+    return tl_rados_open_io(r, data, &r->data, err);
+}
+
+static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
+{
+    r->open = (struct tl_rados_lease){.object = {POOL}, .exclusive = exclusive, .again = true};
+    snprintf(r->open.cookie, sizeof r->open.cookie, "%016llx", (unsigned long long)r->writer);
+    int rc = tl_rados_lease_begin(r, &r->open);
+    if (r->read_only && (rc == -EPERM || rc == -EACCES))
+        return 0;
+    rc = rc == 0 ? tl_rados_keeper_start(r) : rc;
+    if (rc == -EBUSY)
+        return tl_error_set(err, rc, "pool %s %s", r->where.uri,
+                            exclusive ? "cannot be destroyed: a process has it open, or died less than its lease ago"
+                                      : "is being destroyed, or repaired");
+    if (rc == -EPERM || rc == -EACCES)
+        return tl_error_set(err, -EROFS, "pool %s: client.%s may not write to RADOS pool '%s'", r->where.uri,
+                            r->where.user, r->where.meta);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s: %s", r->where.uri, strerror(-rc));
+}
+
+int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_store_config *config,
+                        struct tl_error *err)
+{
+    struct tl_rados *r;
+    int rc = tl_rados_begin(&r, uri, config, err);
+    if (rc != 0)
+        return rc;
+    rc = config->create ? make_pool(r, err) : 0;
+    rc = rc == 0 ? load_pool(r, false, err) : rc;
+    rc = rc == 0 ? have_open(r, false, err) : rc;
+    if (rc == 0)
+        *out = &r->store;
+    else
+        tl_rados_close(&r->store);
+    return rc;
+}
+
+/* ---- destroying ---- */
+
+struct removal {
+    struct tl_rados *r;
+    rados_ioctx_t io;
+};
+
+static int remove_one(void *ctx, const char *name)
+{
+    const struct removal *x = ctx;
+    int rc = strcmp(name, POOL) == 0 ? 0 : tl_rados_error(x->r->lib->remove(x->io, name));
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int tl_store_rados_destroy(const char *uri, struct tl_error *err)
+{
+    const struct tl_store_config config = {.create = false};
+    struct tl_rados *r;
+    int rc = tl_rados_begin(&r, uri, &config, err);
+    if (rc != 0)
+        return rc;
+    rc = load_pool(r, true, err);
+    rc = rc == 0 ? have_open(r, true, err) : rc;
+    if (rc == 0) {
+        struct removal data = {r, r->data}, meta = {r, r->meta};
+        rc = tl_rados_error(r->lib->setxattr(r->meta, POOL, "format", RUINED, strlen(RUINED)));
+        rc = rc == 0 ? tl_rados_each_object(r, r->data, remove_one, &data) : rc;
+        rc = rc == 0 ? tl_rados_each_object(r, r->meta, remove_one, &meta) : rc;
+        rc = rc == 0 ? tl_rados_error(r->lib->remove(r->meta, POOL)) : rc;
+        if (rc != 0)
+            tl_error_set(err, rc, "pool %s was not destroyed to its end: %s; destroy it again", r->where.uri,
+                         strerror(-rc));
+    }
+    tl_rados_close(&r->store);
+    return rc;
+}
