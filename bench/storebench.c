@@ -54,7 +54,7 @@ static void write_values(struct tl_store *s, const uint8_t *value)
     char key[24];
     for (uint32_t i = 0; i < VALUES; i++) {
         snprintf(key, sizeof key, "key-%016u", i);
-        struct tl_record r = {{key, 20}, {"", 0}, {value, VALUE}};
+        struct tl_record r = {.key = {key, 20}, .meta = {"", 0}, .payload = {value, VALUE}};
         ok(s->ops->write(s, &id, &r), "write");
     }
     ok(s->ops->flush(s), "flush");
@@ -134,7 +134,7 @@ static void work(void *ctx, uint32_t number, void *own)
     for (size_t at = 0; at < rank_bytes; at += 1 << 20) {
         char key[32];
         snprintf(key, sizeof key, "%u.%u.%zu", times, number, at);
-        struct tl_record record = {{key, strlen(key)}, {"", 0}, {r->data + at, 1 << 20}};
+        struct tl_record record = {.key = {key, strlen(key)}, .meta = {"", 0}, .payload = {r->data + at, 1 << 20}};
         ok(r->s->ops->write(r->s, &id, &record), "write");
     }
     ok(r->s->ops->flush(r->s), "flush");

@@ -10,6 +10,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/class.h"
 #include "base/time.h"
 #include "store/embedded.h"
 
@@ -302,10 +303,19 @@ static void embedded_close(struct tl_store *s)
     free(e);
 }
 
+/* What protects a directory is not ours. */
+static const struct tl_store_classes *embedded_classes(const struct tl_store *s)
+{
+    static const struct tl_store_classes classes = {.list = {TL_CLASS_S}, .count = 1, .index = TL_CLASS_S};
+    (void)s;
+    return &classes;
+}
+
 static const struct tl_store_ops ops = {
     .name = "embedded",
     .close = embedded_close,
     .space = embedded_space,
+    .classes = embedded_classes,
     .change = embedded_change,
     .look = embedded_look,
     .write = tl_embedded_write,

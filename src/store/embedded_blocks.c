@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/class.h"
 #include "store/embedded.h"
 
 #define MAGIC       0x31584449434c5431ull
@@ -192,7 +193,7 @@ int tl_embedded_write(struct tl_store *s, const struct tl_store_id *id, const st
     struct tl_embedded *e = (struct tl_embedded *)s;
     uint8_t place[TL_STORE_PLACE_MAX];
     if (r->key.len == 0 || r->key.len > TL_STORE_KEY_MAX || r->meta.len > TL_STORE_META_MAX ||
-        r->payload.len > TL_STORE_PAYLOAD_MAX)
+        r->payload.len > TL_STORE_PAYLOAD_MAX || (r->class != 0 && r->class != TL_CLASS_S))
         return -EINVAL;
     if (e->config.read_only)
         return -EROFS;

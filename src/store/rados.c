@@ -150,8 +150,7 @@ void tl_rados_close(struct tl_store *s)
     tl_rados_unwatch_all(r);
     if (r->meta != NULL)
         (void)r->lib->watch_flush(r->cluster);
-    if (r->data != NULL)
-        r->lib->ioctx_destroy(r->data);
+    tl_rados_data_close(r);
     if (r->meta != NULL)
         r->lib->ioctx_destroy(r->meta);
     if (r->cluster != NULL)
@@ -171,6 +170,7 @@ static const struct tl_store_ops ops = {
     .name = "rados",
     .close = tl_rados_close,
     .space = tl_rados_space,
+    .classes = tl_rados_classes,
     .change = tl_rados_change,
     .look = tl_rados_look,
     .write = tl_rados_write,

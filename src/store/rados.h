@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What the files of the RADOS store share. A pool is a namespace in two RADOS pools: a replicated one (meta), and one of any kind for
- * data. All names and keys below are in that namespace.
+/* What the files of the RADOS store share. A pool is a namespace in some RADOS pools: a replicated one (meta), and one of any kind
+ * for each class of data that it offers. All names and keys below are in that namespace.
  *
  *   pool                 meta   what the pool is (xattrs), and a shared lock of each process that has it open
  *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
@@ -104,13 +104,16 @@ struct tl_rados_lib {
 /* 0, -ENOTSUP: the sentence says what to install. */
 int tl_rados_lib_load(const struct tl_rados_lib **out, struct tl_error *err) TL_MUST_CHECK;
 
+struct tl_rados;
+
 /* ---- rados_uri.c ---- */
 
 struct tl_rados_where {
-    char uri[512];                                            /* for sentences */
-    char conf[256], user[64], meta[64], data[64], space[128]; /* conf "": librados' own search */
-    unsigned timeout_s;                                       /* for every operation */
-    unsigned lease_s;                                         /* who does not say for so long that it lives, is dead */
+    char uri[512]; /* for sentences */
+    char conf[256], user[64], meta[64], data[512],
+        space[128];     /* conf "": librados' own search; data: names, with commas */
+    unsigned timeout_s; /* for every operation */
+    unsigned lease_s;   /* who does not say for so long that it lives, is dead */
 };
 int tl_rados_where_parse(struct tl_rados_where *out, const char *uri, struct tl_error *err) TL_MUST_CHECK;
 
@@ -130,9 +133,10 @@ struct tl_rados_value {
     struct tl_slice checks; /* 8 bytes for each TL_RADOS_CHECK bytes, at least one */
     const uint8_t *bytes;   /* inlined */
     uint64_t writer, seq;   /* not inlined */
+    uint8_t data;           /* not inlined: in which RADOS pool */
 };
 #define TL_RADOS_VALUE (1u + TL_STORE_META_MAX + 1u + 4u + 16u * 8u + TL_RADOS_INLINE)
-size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writer, uint64_t seq);
+size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writer, uint64_t seq, uint8_t data);
 int tl_rados_value_get(struct tl_slice in, struct tl_rados_value *out) TL_MUST_CHECK; /* 0, -EBADMSG */
 uint64_t tl_rados_check(const void *bytes, size_t len);
 
@@ -142,6 +146,25 @@ struct tl_rados_name {
 struct tl_rados_name tl_rados_state_name(const struct tl_store_id *id);
 struct tl_rados_name tl_rados_index_name(const struct tl_store_id *id, uint32_t shard);
 struct tl_rados_name tl_rados_blob_name(const struct tl_store_id *id, uint64_t writer, uint64_t seq);
+
+/* ---- rados_class.c: the RADOS pools of payloads ---- */
+
+#define TL_RADOS_TEXT 1024u /* of what is kept of them */
+
+struct tl_rados_data {
+    rados_ioctx_t io;
+    char name[64];
+};
+
+/* Those that the uri names: opens them, and asks the monitors of which class each is. 0, -EINVAL, -ENODEV, -errno. */
+int tl_rados_data_find(struct tl_rados *r, struct tl_error *err) TL_MUST_CHECK;
+/* As text for the pool's object, and from it. 0; -EBADMSG; -EINVAL: the uri names others; -ENODEV. */
+void tl_rados_data_text(const struct tl_rados *r, char out[TL_RADOS_TEXT]);
+int tl_rados_data_open(struct tl_rados *r, const char *text, struct tl_error *err) TL_MUST_CHECK;
+void tl_rados_data_close(struct tl_rados *r);
+/* Which one takes payloads of a class. -EINVAL: none does. */
+int tl_rados_data_of(const struct tl_rados *r, uint16_t class) TL_MUST_CHECK;
+const struct tl_store_classes *tl_rados_classes(const struct tl_store *s);
 
 /* ---- rados.c ---- */
 
@@ -178,7 +201,9 @@ struct tl_rados {
     struct tl_rados_where where;
     bool read_only;
     rados_t cluster;
-    rados_ioctx_t meta, data;
+    rados_ioctx_t meta;
+    struct tl_rados_data data[TL_STORE_CLASSES]; /* as many as there are classes, in the same order */
+    struct tl_store_classes classes;
     uint32_t shards;
     uint64_t writer; /* tells this open store from all others */
     uint64_t last_seq;

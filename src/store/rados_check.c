@@ -19,6 +19,7 @@ struct checking {
     size_t named_count, named_room;
     const struct tl_store_id *id; /* that is being looked at */
     uint8_t *payload;
+    unsigned data; /* the RADOS pool that is being looked at */
     uint64_t orphans;
     bool repair;
 };
@@ -60,7 +61,13 @@ static int note_index(void *ctx, const char *name)
     return 0;
 }
 
-static int note_named(struct checking *x, struct tl_rados_name name)
+/* What tells a payload from all others, those of other RADOS pools, too. */
+static uint64_t hash_of(const char *name, unsigned data)
+{
+    return tl_hash64(name, strlen(name), data);
+}
+
+static int note_named(struct checking *x, struct tl_rados_name name, unsigned data)
 {
     if (x->named_count == x->named_room) {
         size_t room = x->named_room * 2 + 1024;
@@ -70,7 +77,7 @@ static int note_named(struct checking *x, struct tl_rados_name name)
         x->named = grown;
         x->named_room = room;
     }
-    x->named[x->named_count++] = tl_hash64(name.text, strlen(name.text), 0);
+    x->named[x->named_count++] = hash_of(name.text, data);
     return 0;
 }
 
@@ -81,7 +88,7 @@ static int check_record(void *ctx, const struct tl_found *f)
     const uint8_t *place = f->place.at;
     int rc = 0, failed = tl_rados_read(&x->r->store, f->place, 0, x->payload, f->payload_len);
     if (place[0] == TL_RADOS_PLACE_BLOB)
-        rc = note_named(x, tl_rados_blob_name(x->id, tl_get_u64(place + 21), tl_get_u64(place + 29)));
+        rc = note_named(x, tl_rados_blob_name(x->id, tl_get_u64(place + 21), tl_get_u64(place + 29)), place[37]);
     if (failed == -ETIMEDOUT)
         return failed;
     if (failed != 0) {
@@ -119,12 +126,12 @@ static int compare(const void *a, const void *b)
 static int check_blob(void *ctx, const char *name)
 {
     struct checking *x = ctx;
-    uint64_t hash = tl_hash64(name, strlen(name), 0);
+    uint64_t hash = hash_of(name, x->data);
     if (strncmp(name, "d.", 2) != 0 ||
         (x->named_count > 0 && bsearch(&hash, x->named, x->named_count, sizeof hash, compare) != NULL))
         return 0;
     x->orphans++;
-    int rc = x->repair ? tl_rados_error(x->r->lib->remove(x->r->data, name)) : 0;
+    int rc = x->repair ? tl_rados_error(x->r->lib->remove(x->r->data[x->data].io, name)) : 0;
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -133,7 +140,9 @@ static int check_blobs(struct checking *x)
     char text[256];
     if (x->named_count > 0)
         qsort(x->named, x->named_count, sizeof *x->named, compare);
-    int rc = tl_rados_each_object(x->r, x->r->data, check_blob, x);
+    int rc = 0;
+    for (x->data = 0; rc == 0 && x->data < x->r->classes.count; x->data++)
+        rc = tl_rados_each_object(x->r, x->r->data[x->data].io, check_blob, x);
     if (rc == 0 && x->orphans > 0) {
         snprintf(text, sizeof text, "%llu payloads belong to no record: %s", (unsigned long long)x->orphans,
                  x->repair ? "their space was given back"

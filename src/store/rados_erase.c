@@ -16,6 +16,7 @@ struct some { /* keys of one shard */
     const char *keys[AT_ONCE];
     size_t lens[AT_ONCE];
     struct tl_rados_name blobs[AT_ONCE];
+    uint8_t in[AT_ONCE]; /* which RADOS pool */
     size_t blob_count;
     int64_t bytes;
 };
@@ -33,8 +34,10 @@ static int note_blobs(struct tl_rados *r, struct some *x, const struct tl_store_
         if (tl_rados_value_get((struct tl_slice){value, len}, &v) != 0 || v.inlined)
             continue; /* a damaged one goes, too */
         x->bytes += v.len;
-        if (x->blob_count < AT_ONCE)
-            x->blobs[x->blob_count++] = tl_rados_blob_name(id, v.writer, v.seq);
+        if (x->blob_count == AT_ONCE || v.data >= r->classes.count)
+            continue;
+        x->in[x->blob_count] = v.data;
+        x->blobs[x->blob_count++] = tl_rados_blob_name(id, v.writer, v.seq);
     }
     return rc;
 }
@@ -60,8 +63,9 @@ static int remove_blobs(struct tl_rados *r, const struct some *x)
     size_t started = 0;
     int rc = 0;
     for (; rc == 0 && started < x->blob_count; started += rc == 0) {
+        rados_ioctx_t io = r->data[x->in[started]].io;
         rc = r->lib->aio_create_completion2(NULL, NULL, &done[started]);
-        if (rc == 0 && (rc = r->lib->aio_remove(r->data, x->blobs[started].text, done[started])) != 0)
+        if (rc == 0 && (rc = r->lib->aio_remove(io, x->blobs[started].text, done[started])) != 0)
             r->lib->aio_release(done[started]);
     }
     for (size_t i = 0; i < started; i++) {

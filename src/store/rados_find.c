@@ -2,7 +2,7 @@
 /* Finding and reading records. A scan goes through one shard, if the prefix says which, or through all of them at once and merges.
  *
  * A place is: HERE, one checksum, the payload itself; RECORD, container, key: it is in the index, and too large to be shown; BLOB, container, length,
- * writer, number, checksums. */
+ * writer, number, RADOS pool, checksums. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +13,7 @@
 #define SHARD_BYTES 16u
 #define FIRST_PAGE  16u /* records; most scans want the first one */
 #define PAGE_MAX    512u
+#define BLOB_HEAD   38u /* of a place: what comes before the checksums */
 
 struct cursor {
     struct tl_rados_name object;
@@ -122,8 +123,9 @@ static size_t make_place(uint8_t *out, const struct tl_store_id *id, const struc
     tl_put_u32(out + 17, v->len);
     tl_put_u64(out + 21, v->writer);
     tl_put_u64(out + 29, v->seq);
-    memcpy(out + 37, v->checks.at, v->checks.len);
-    return 37 + v->checks.len;
+    out[37] = v->data;
+    memcpy(out + BLOB_HEAD, v->checks.at, v->checks.len);
+    return BLOB_HEAD + v->checks.len;
 }
 
 static int show(const struct tl_store_id *id, const struct cursor *c, int (*fn)(void *ctx, const struct tl_found *f),
@@ -273,11 +275,11 @@ static int read_blob(struct tl_rados *r, struct tl_slice place, uint32_t offset,
     char *into = whole ? out : malloc(to - from);
     if (into == NULL)
         return -ENOMEM;
-    int rc = tl_rados_error(r->lib->read(r->data, name.text, into, to - from, from));
+    int rc = tl_rados_error(r->lib->read(r->data[p[37]].io, name.text, into, to - from, from));
     rc = rc < 0 ? rc : rc == (int)(to - from) ? 0 : -EBADMSG;
     for (uint32_t at = from; rc == 0 && at < to; at += TL_RADOS_CHECK) {
         uint32_t part = to - at < TL_RADOS_CHECK ? to - at : TL_RADOS_CHECK;
-        if (tl_rados_check(into + (at - from), part) != tl_get_u64(p + 37 + 8ull * (at / TL_RADOS_CHECK)))
+        if (tl_rados_check(into + (at - from), part) != tl_get_u64(p + BLOB_HEAD + 8ull * (at / TL_RADOS_CHECK)))
             rc = -EBADMSG;
     }
     if (rc == 0 && !whole)
@@ -295,10 +297,11 @@ int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, vo
         return read_here(place, offset, out, len);
     if (place.len > 17 && place.len <= 17 + TL_STORE_KEY_MAX && p[0] == TL_RADOS_PLACE_RECORD)
         return read_record(r, place, offset, out, len);
-    if (place.len < 45 || p[0] != TL_RADOS_PLACE_BLOB)
+    if (place.len < BLOB_HEAD + 8 || p[0] != TL_RADOS_PLACE_BLOB)
         return -EBADMSG;
     uint32_t all = tl_get_u32(p + 17), pieces = (all + TL_RADOS_CHECK - 1) / TL_RADOS_CHECK;
-    if (all > TL_STORE_PAYLOAD_MAX || place.len != 37 + 8ull * (pieces > 0 ? pieces : 1))
+    if (all > TL_STORE_PAYLOAD_MAX || place.len != BLOB_HEAD + 8ull * (pieces > 0 ? pieces : 1) ||
+        p[37] >= r->classes.count)
         return -EBADMSG;
     return read_blob(r, place, offset, out, len);
 }

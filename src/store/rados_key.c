@@ -49,6 +49,7 @@ int tl_rados_unescape(uint8_t *out, size_t *len, const char *in, size_t in_len)
 /* ---- values ---- */
 
 enum { INLINED = 1, BLOB = 2 };
+#define REFERENCE 17u /* what names a blob: writer, number, and in which RADOS pool it is */
 
 uint64_t tl_rados_check(const void *bytes, size_t len)
 {
@@ -60,7 +61,7 @@ static uint32_t checks_of(uint32_t len)
     return len == 0 ? 1 : (len + TL_RADOS_CHECK - 1) / TL_RADOS_CHECK;
 }
 
-size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writer, uint64_t seq)
+size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writer, uint64_t seq, uint8_t data)
 {
     uint32_t len = (uint32_t)r->payload.len;
     uint8_t *at = out;
@@ -78,7 +79,8 @@ size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writ
     if (len > TL_RADOS_INLINE) {
         tl_put_u64(at, writer);
         tl_put_u64(at + 8, seq);
-        return (size_t)(at - out) + 16;
+        at[16] = data;
+        return (size_t)(at - out) + REFERENCE;
     }
     if (len > 0)
         memcpy(at, r->payload.at, len);
@@ -97,7 +99,7 @@ int tl_rados_value_get(struct tl_slice in, struct tl_rados_value *out)
         return -EBADMSG;
     out->inlined = kind == INLINED;
     out->checks = (struct tl_slice){p + fixed, 8ull * checks_of(out->len)};
-    if (in.len != fixed + out->checks.len + (out->inlined ? out->len : 16))
+    if (in.len != fixed + out->checks.len + (out->inlined ? out->len : REFERENCE))
         return -EBADMSG;
     const uint8_t *rest = p + fixed + out->checks.len;
     if (out->inlined) {
@@ -106,6 +108,7 @@ int tl_rados_value_get(struct tl_slice in, struct tl_rados_value *out)
     }
     out->writer = tl_get_u64(rest);
     out->seq = tl_get_u64(rest + 8);
+    out->data = rest[16];
     return 0;
 }
 

@@ -16,12 +16,13 @@
 static int make_pool(struct tl_rados *r, struct tl_error *err)
 {
     const struct tl_rados_where *w = &r->where;
-    const char *key = "format", *value = FORMAT, *data = w->data[0] != 0 ? w->data : w->meta;
+    const char *key = "format", *value = FORMAT;
     size_t key_len = strlen(key), value_len = strlen(value);
-    char shards[8];
-    int rc = tl_rados_open_io(r, data, &r->data, err);
+    char shards[8], data[TL_RADOS_TEXT];
+    int rc = tl_rados_data_find(r, err);
     if (rc != 0)
         return rc;
+    tl_rados_data_text(r, data);
     snprintf(shards, sizeof shards, "%u", SHARDS);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
@@ -30,8 +31,7 @@ static int make_pool(struct tl_rados *r, struct tl_error *err)
     r->lib->write_op_setxattr(op, "data", data, strlen(data));
     r->lib->write_op_omap_set2(op, &key, &value, &key_len, &value_len, 1);
     rc = tl_rados_write_op(r, op, POOL);
-    r->lib->ioctx_destroy(r->data);
-    r->data = NULL;
+    tl_rados_data_close(r);
     if (rc == -EEXIST)
         return tl_error_set(err, rc, "pool %s is there already in RADOS pool '%s'; choose another name", w->uri,
                             w->meta);
@@ -53,7 +53,7 @@ static int get_text(struct tl_rados *r, const char *name, char *out, size_t size
 static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
 {
     const struct tl_rados_where *w = &r->where;
-    char format[64], shards[8], data[64];
+    char format[64], shards[8], data[TL_RADOS_TEXT];
     int rc = get_text(r, "format", format, sizeof format);
     bool ruined = rc == 0 && strcmp(format, RUINED) == 0;
     if (rc == -ENOENT || (ruined && !to_destroy))
@@ -72,10 +72,7 @@ static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
     r->shards = (uint32_t)strtoul(shards, NULL, 10);
     if (r->shards == 0 || r->shards > 1024)
         return tl_error_set(err, -EBADMSG, "pool %s says that its index has %.8s shards", w->uri, shards);
-    if (w->data[0] != 0 && strcmp(w->data, data) != 0)
-        return tl_error_set(err, -EINVAL, "pool %s has its data in RADOS pool '%s', not in '%s'", w->uri, data,
-                            w->data);
-    return tl_rados_open_io(r, data, &r->data, err);
+    return tl_rados_data_open(r, data, err);
 }
 
 static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
@@ -137,9 +134,12 @@ int tl_store_rados_destroy(const char *uri, struct tl_error *err)
     rc = load_pool(r, true, err);
     rc = rc == 0 ? have_open(r, true, err) : rc;
     if (rc == 0) {
-        struct removal data = {r, r->data}, meta = {r, r->meta};
+        struct removal meta = {r, r->meta};
         rc = tl_rados_error(r->lib->setxattr(r->meta, POOL, "format", RUINED, strlen(RUINED)));
-        rc = rc == 0 ? tl_rados_each_object(r, r->data, remove_one, &data) : rc;
+        for (unsigned i = 0; rc == 0 && i < r->classes.count; i++) {
+            struct removal data = {r, r->data[i].io};
+            rc = tl_rados_each_object(r, data.io, remove_one, &data);
+        }
         rc = rc == 0 ? tl_rados_each_object(r, r->meta, remove_one, &meta) : rc;
         rc = rc == 0 ? tl_rados_error(r->lib->remove(r->meta, POOL)) : rc;
         if (rc != 0)

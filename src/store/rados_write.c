@@ -142,11 +142,12 @@ static int add_pending(struct tl_rados *r, const struct tl_store_id *id, struct 
     return 0;
 }
 
-static int write_blob(struct tl_rados *r, const struct tl_store_id *id, uint64_t seq, struct tl_slice payload)
+static int write_blob(struct tl_rados *r, const struct tl_store_id *id, uint64_t seq, struct tl_slice payload,
+                      rados_ioctx_t io)
 {
     struct tl_rados_name name = tl_rados_blob_name(id, r->writer, seq);
     rados_completion_t done = take_off(r, payload.len);
-    int rc = done == NULL ? -ENOMEM : r->lib->aio_write_full(r->data, name.text, done, payload.at, payload.len);
+    int rc = done == NULL ? -ENOMEM : r->lib->aio_write_full(io, name.text, done, payload.at, payload.len);
     if (rc != 0 && done != NULL)
         call_off(r, rc);
     return rc;
@@ -165,11 +166,14 @@ int tl_rados_write(struct tl_store *s, const struct tl_store_id *id, const struc
         return -EINVAL;
     if (b->broken != 0)
         return b->broken;
+    int data = tl_rados_data_of(r, rec->class);
+    if (data < 0)
+        return data;
     uint64_t seq = ++r->last_seq;
-    size_t value_len = tl_rados_value_put(b->value, rec, r->writer, seq);
+    size_t value_len = tl_rados_value_put(b->value, rec, r->writer, seq, (uint8_t)data);
     int rc = add_pending(r, id, rec->key, value_len);
     if (rc == 0 && rec->payload.len > TL_RADOS_INLINE)
-        rc = write_blob(r, id, seq, rec->payload);
+        rc = write_blob(r, id, seq, rec->payload, r->data[data].io);
     if (rc == 0 && b->pending_bytes > PENDING_BYTES)
         rc = flush_some(r);
     if (rc != 0)
@@ -249,7 +253,7 @@ static void take_back(struct tl_rados *r)
             continue;
         struct tl_rados_name name = tl_rados_blob_name(&p->id, v.writer, v.seq);
         rados_completion_t done = take_off(r, 0);
-        if (done != NULL && r->lib->aio_remove(r->data, name.text, done) != 0)
+        if (done != NULL && r->lib->aio_remove(r->data[v.data].io, name.text, done) != 0)
             call_off(r, 0);
     }
     land_all(r);

@@ -51,6 +51,15 @@ typedef int (*tl_store_tx_fn)(void *ctx, struct tl_store_tx *tx);
 
 struct tl_record {
     struct tl_slice key, meta, payload;
+    uint16_t class; /* how the payload is to be protected (base/class.h); 0: the default */
+};
+
+/* What a store offers. */
+#define TL_STORE_CLASSES 16u
+struct tl_store_classes {
+    uint16_t list[TL_STORE_CLASSES]; /* the first is the default */
+    unsigned count;
+    uint16_t index; /* of state, keys, and what else is small, whatever a record's class is */
 };
 
 /* A record that was found. Its slices are valid inside the callback; the place may be kept for tl_store_ops.read. */
@@ -82,6 +91,7 @@ struct tl_store_ops {
     const char *name;
     void (*close)(struct tl_store *s); /* what was not flushed may be lost */
     int (*space)(struct tl_store *s, struct tl_store_space *out);
+    const struct tl_store_classes *(*classes)(const struct tl_store *s); /* stays the same. Any thread */
 
     /* Runs fn inside a transaction; fn may run more than once. Nothing is changed if it gives something else than 0, which is
      * given back. -EROFS: the pool was opened for reading; -ENOSPC, -EIO, ... */
@@ -89,7 +99,7 @@ struct tl_store_ops {
     /* The same, for looking only: put and del give -EROFS. */
     int (*look)(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
 
-    /* The slices are copied. -EINVAL: a limit above; -ENOSPC; -EIO: what was written since the last flush may be lost. */
+    /* The slices are copied. -EINVAL: a limit above, or a class that it does not offer; -ENOSPC; -EIO: what was written since the last flush may be lost. */
     int (*write)(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r);
     /* 0: all that this process has written is durable. Else none of it since the last flush may be relied on; it goes on anew. */
     int (*flush)(struct tl_store *s);
@@ -146,8 +156,9 @@ int tl_store_embedded_open(struct tl_store **out, const char *directory, const s
 /* Takes a pool's files away, and the directory if nothing else is in it. -EBUSY: somebody has it open. */
 int tl_store_embedded_destroy(const char *directory, struct tl_error *err) TL_MUST_CHECK;
 
-/* A pool in a Ceph cluster: rados:///NAME?conf=FILE&user=NAME&pool=META&data=DATA&timeout=S&lease=S. NAME is a namespace; pool the
- * replicated RADOS pool of state and index; data that of payloads, of any kind (create: else the same; open: known). conf: else
+/* A pool in a Ceph cluster: rados:///NAME?conf=FILE&user=NAME&pool=META&data=DATA,...&timeout=S&lease=S. NAME is a namespace; pool the
+ * replicated RADOS pool of state and index; data those of payloads, of any kind, one for each class that is to be offered, the default
+ * first (create: else `pool`; open: known). A RADOS pool's size, or its profile, when ours is made, says its class. conf: else
  * librados' own search. user: else admin. timeout (60): the seconds in which every operation ends, with -ETIMEDOUT if it must. lease (30):
  * seconds after which a process that says nothing any more has none of its marks and locks. Errors as above, and: -ENOTSUP: librados
  * is not installed; -ENOTCONN, -ENOKEY, -EKEYREJECTED, -ETIMEDOUT: the cluster; -ENODEV: no such RADOS pool; -EOPNOTSUPP: `pool` is

@@ -63,7 +63,7 @@ int count_one(void *ctx, const struct tl_found *f)
 
 int write_one(struct tl_store *s, const char *key, const void *bytes, size_t len)
 {
-    struct tl_record r = {{key, strlen(key)}, {"", 0}, {bytes, len}};
+    struct tl_record r = {.key = {key, strlen(key)}, .meta = {"", 0}, .payload = {bytes, len}};
     return s->ops->write(s, &id, &r);
 }
 

@@ -214,7 +214,7 @@ static void make_payload(uint64_t seed, uint32_t len)
 static int write_record(struct tl_store *s, const struct tl_store_id *id, const char *key, uint64_t seed, uint32_t len)
 {
     make_payload(seed, len);
-    struct tl_record r = {text(key), text("meta"), {payload, len}};
+    struct tl_record r = {.key = text(key), .meta = text("meta"), .payload = {payload, len}};
     return s->ops->write(s, id, &r);
 }
 

@@ -112,7 +112,7 @@ static int fill_up(void)
     for (; rc == 0 && accepted < 100000; accepted += rc == 0) {
         char key[16];
         snprintf(key, sizeof key, "%08u", accepted);
-        struct tl_record r = {{key, 8}, {"", 0}, {bytes, sizeof bytes}};
+        struct tl_record r = {.key = {key, 8}, .meta = {"", 0}, .payload = {bytes, sizeof bytes}};
         rc = s->ops->write(s, &id, &r);
     }
     if (rc != -ENOSPC || accepted < 2000)
@@ -181,7 +181,7 @@ static void a_pool_opened_for_reading_is_not_changed(void **state)
         reader->ops->scan(reader, &id, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, keep_place, &place), 0);
     assert_int_equal(reader->ops->read(reader, place, 0, back, 5), 0);
     assert_memory_equal(back, "short", 5);
-    struct tl_record r = {{"k", 1}, {"", 0}, {"", 0}};
+    struct tl_record r = {.key = {"k", 1}, .meta = {"", 0}, .payload = {"", 0}};
     assert_int_equal(reader->ops->write(reader, &id, &r), -EROFS);
     assert_int_equal(reader->ops->change(reader, &id, nothing, NULL), -EROFS);
     assert_int_equal(reader->ops->erase(reader, &id, NULL, 0), -EROFS);

@@ -59,7 +59,7 @@ static int write_round(struct tl_store *s, const struct round *r)
         name(key, sizeof key, r, i);
         make_payload(r, i);
         tl_put_u32(attempt, r->attempt);
-        struct tl_record record = {{key, strlen(key)}, {attempt, 4}, {payload, sizes[i]}};
+        struct tl_record record = {.key = {key, strlen(key)}, .meta = {attempt, 4}, .payload = {payload, sizes[i]}};
         rc = s->ops->write(s, &id, &record);
     }
     int flushed = s->ops->flush(s); /* after an error it begins anew */

@@ -103,7 +103,7 @@ static uint8_t bytes[200000], back[200000];
 
 static void write_one(struct tl_store *s, const char *key, size_t len)
 {
-    const struct tl_record r = {{key, strlen(key)}, none, {bytes, len}};
+    const struct tl_record r = {.key = {key, strlen(key)}, .meta = none, .payload = {bytes, len}};
     assert_int_equal(s->ops->write(s, &id, &r), 0);
 }
 
@@ -216,7 +216,7 @@ static void a_full_cluster_refuses_at_once(void **state)
     sh(where, "printf 'osd set-nearfull-ratio 1e-6\nosd set-backfillfull-ratio 2e-6\nosd set-full-ratio 1e-5\n' | ceph "
               ">/dev/null 2>&1");
     uint64_t begin = tl_time_mono_ns();
-    const struct tl_record r = {{"two", 3}, none, {bytes, sizeof bytes}};
+    const struct tl_record r = {.key = {"two", 3}, .meta = none, .payload = {bytes, sizeof bytes}};
     int rc = 0;
     for (int i = 0; rc == 0 && i < 400; i++) { /* until OSDs and this client have noticed */
         rc = s->ops->write(s, &id, &r);

@@ -62,7 +62,7 @@ static int store_round(struct writer *w, uint64_t n)
         char key[32];
         fill(w->bytes, n * PIECES + i);
         snprintf(key, sizeof key, "%010llu.%u", (unsigned long long)n, (unsigned)i);
-        struct tl_record r = {{key, strlen(key)}, {"m", 1}, {w->bytes, PIECE}};
+        struct tl_record r = {.key = {key, strlen(key)}, .meta = {"m", 1}, .payload = {w->bytes, PIECE}};
         rc = w->s->ops->write(w->s, &id, &r);
     }
     rc = rc == 0 ? w->s->ops->flush(w->s) : rc;
@@ -81,7 +81,7 @@ static int raw_write(struct writer *w, uint64_t n)
         fill(w->bytes, n * PIECES + i);
         snprintf(name, sizeof name, "raw.%llu.%u", (unsigned long long)n, i);
         assert_int_equal(lib->aio_create_completion2(NULL, NULL, &done[i]), 0);
-        assert_int_equal(lib->aio_write_full(w->r->data, name, done[i], (const char *)w->bytes, PIECE), 0);
+        assert_int_equal(lib->aio_write_full(w->r->data[0].io, name, done[i], (const char *)w->bytes, PIECE), 0);
     }
     for (unsigned i = 0; i < PIECES; i++) {
         lib->aio_wait_for_complete(done[i]);
