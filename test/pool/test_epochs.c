@@ -344,6 +344,33 @@ static void what_was_lost_is_not_committed(void **state) /* E22 */
     scene_free(&x);
 }
 
+/* Two processes write as one, and one commits before the other has flushed: who comes too late is told, at once or by his next flush. */
+static void who_writes_what_is_committed_is_told(void **state) /* E23 */
+{
+    (void)state;
+    struct scene x;
+    struct tl_cont *other;
+    struct tl_error err = {.code = 0};
+    uint8_t handle[512];
+    size_t len = sizeof handle;
+    scene_new(&x);
+    tl_pool_lock(x.pool);
+    assert_int_equal(tl_cont_local2global(x.cont, handle, &len), 0);
+    assert_int_equal(tl_cont_global2local(&other, x.pool, handle, len, &err), 0);
+    tl_pool_unlock(x.pool);
+    assert_int_equal(put_single(x.cont, 1, 1, "a", "too late"), 0);
+    assert_int_equal(put_single(x.cont, 2, 1, "b", "in time"), 0);
+    assert_int_equal(commit(other, 1), 0); /* without having waited for that flush: the mistake */
+    assert_int_equal(put_single(x.cont, 1, 1, "a", "later still"), -EROFS);
+    assert_int_equal(flush(x.cont, 1), -EROFS);
+    assert_int_equal(flush(x.cont, 2), -EROFS); /* it holds something that came too late, which must not go unsaid */
+    assert_int_equal(flush(x.cont, 2), 0);
+    assert_int_equal(commit(other, 2), 0);
+    assert_true(is_single(x.cont, 0, 1, "b", "in time"));
+    assert_int_equal(tl_cont_close(other), 0);
+    scene_free(&x);
+}
+
 static void a_loss_is_confessed_late_if_need_be(void **state) /* E22 */
 {
     (void)state;
@@ -481,6 +508,7 @@ int main(void)
         cmocka_unit_test(reading_has_its_bounds),
         cmocka_unit_test(snapshots_are_listed_into_any_buffer),
         cmocka_unit_test(what_was_lost_is_not_committed),
+        cmocka_unit_test(who_writes_what_is_committed_is_told),
         cmocka_unit_test(a_loss_is_confessed_late_if_need_be),
         cmocka_unit_test(what_is_aggregated_while_it_is_read_is_no_silence),
         cmocka_unit_test(two_handles_of_a_process_see_each_other),
