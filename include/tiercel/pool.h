@@ -45,7 +45,8 @@ struct tiercel_uuid {
     uint8_t bytes[16];
 };
 
-struct tiercel_oid { /* of an object: the program's to choose, or tiercel_oid_allocate's */
+struct
+    tiercel_oid { /* of an object: the program's to choose, or tiercel_oid_allocate's; but for its class: the upper 16 bits of hi */
     uint64_t hi, lo;
 };
 
@@ -53,6 +54,32 @@ struct tiercel_bytes {
     const void *at;
     size_t len;
 };
+
+/* ---- object classes ----
+ *
+ * How an object's payloads are protected, as in DAOS: by copies, or by an erasure code. A class is part of an object's id; 0 there: the container's
+ * property "class", and if that is none, the pool's default. Only what is written is concerned: nothing moves when a property changes.
+ * Payloads up to 8 KiB are kept with the keys, whatever the class is. A directory has the class S. */
+
+#define TIERCEL_CLASS_DEFAULT  0u
+#define TIERCEL_CLASS_RP(n)    (0x0100u | (n))            /* RP_n: n copies */
+#define TIERCEL_CLASS_S        TIERCEL_CLASS_RP(1u)       /* S: one */
+#define TIERCEL_CLASS_EC(k, p) (0x8000u | (k) << 6 | (p)) /* EC_kPp: k pieces, and p more of parity */
+#define TIERCEL_CLASS_NAME     16u                        /* bytes of a class's name, with its 0 */
+
+static inline struct tiercel_oid tiercel_oid_of_class(struct tiercel_oid oid, unsigned object_class)
+{
+    oid.hi = (oid.hi & (UINT64_MAX >> 16)) | (uint64_t)(object_class & 0xffffu) << 48;
+    return oid;
+}
+static inline unsigned tiercel_oid_class(struct tiercel_oid oid)
+{
+    return (unsigned)(oid.hi >> 48);
+}
+
+/* Names: S, RP_2, RP_3, EC_2P1, EC_4P2, ...; "default" is 0. 0; -EINVAL: there is no such class; out then shows its number. */
+TIERCEL_API int tiercel_class_parse(const char *name, unsigned *out) TIERCEL_MUST_CHECK;
+TIERCEL_API int tiercel_class_name(unsigned object_class, char out[TIERCEL_CLASS_NAME]);
 
 /* ---- pools ---- */
 
@@ -80,6 +107,8 @@ TIERCEL_API int tiercel_pool_connect(struct tiercel_pool **out, const char *uri,
 /* Closes all containers that were opened through it (their struct stays, to be closed; calls give -EBADF). NULL is fine. */
 TIERCEL_API int tiercel_pool_disconnect(struct tiercel_pool *pool);
 TIERCEL_API int tiercel_pool_query(struct tiercel_pool *pool, struct tiercel_pool_info *out) TIERCEL_MUST_CHECK;
+/* The object classes that it offers, the default first. Fills classes[0..min(*count, all)-1]; *count: how many there are in all. */
+TIERCEL_API int tiercel_pool_classes(struct tiercel_pool *pool, unsigned *classes, unsigned *count) TIERCEL_MUST_CHECK;
 /* Ends all connections, of all processes, as if they had disconnected: what they had not committed is discarded. */
 TIERCEL_API int tiercel_pool_evict(const char *uri, struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* -EBUSY: somebody is connected; flags: TIERCEL_FORCE. */
@@ -142,8 +171,9 @@ TIERCEL_API int tiercel_cont_list_handles(struct tiercel_pool *pool, const char 
                                           int (*fn)(void *ctx, const struct tiercel_handle_info *info),
                                           void *ctx) TIERCEL_MUST_CHECK;
 
-/* Properties: "label" (may be changed; "": none), "snapshots-max" (0: no limit), "redundancy" (0 in a directory), "checksum", "created" (ns since 1970). name: a label
- * or a UUID of a container. -EINVAL: no such property, not its value, not to be changed; -EEXIST: the label; -ENOBUFS; -ENOENT; -EACCES. */
+/* Properties: "label" (may be changed; "": none), "class" (of objects whose ids name none; may be changed, for later writes; "default": the pool's),
+ * "snapshots-max" (0: no limit; may be changed), "redundancy" (how many lost targets it survives: follows from the class; 0 in a
+ * directory), "checksum", "created" (ns since 1970). name: a label or a UUID of a container. -EINVAL: no such property, not its value, not to be changed; -EEXIST: the label; -ENOBUFS; -ENOENT; -EACCES. */
 TIERCEL_API int tiercel_cont_get_prop(struct tiercel_pool *pool, const char *name, const char *prop, char *out,
                                       size_t room, struct tiercel_error *err) TIERCEL_MUST_CHECK;
 TIERCEL_API int tiercel_cont_set_prop(struct tiercel_pool *pool, const char *name, const char *prop, const char *value,
@@ -257,6 +287,7 @@ struct tiercel_io {
 };
 
 /* Writes at epoch, of which this handle holds all from lhe on. -EROFS: below lhe; -EACCES; -ENOSPC; -EINVAL: extents that overlap, sizes that do not fit together;
+ * or an object class that the pool does not offer;
  * -EOVERFLOW; -ENAMETOOLONG: a key; -EFBIG; -EEXIST, -ENOENT: conditions, and then none of the ios was carried out. */
 TIERCEL_API int tiercel_update(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid,
                                struct tiercel_bytes dkey, unsigned flags, const struct tiercel_io *ios, unsigned count,

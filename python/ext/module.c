@@ -69,9 +69,25 @@ static PyObject *destroy(PyObject *Py_UNUSED(module), PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* Names of object classes are words of the library's; a wrong one is a ValueError. */
+static PyObject *oid_of_class(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    struct tiercel_oid oid;
+    const char *name;
+    unsigned object_class;
+    if (!PyArg_ParseTuple(args, "O&s:oid_of_class", parse_oid, &oid, &name))
+        return NULL;
+    if (tiercel_class_parse(name, &object_class) != 0)
+        return PyErr_Format(PyExc_ValueError, "'%s' is no object class; S, RP_2, RP_3, EC_2P1 are some, and default",
+                            name);
+    return oid_new(tiercel_oid_of_class(oid, object_class));
+}
+
 static PyMethodDef functions[] = {{"create_pool", create, METH_VARARGS, "Make a pool in a directory."},
                                   {"evict_pool", evict, METH_VARARGS, "End all connections of all processes."},
                                   {"destroy_pool", destroy, METH_VARARGS, "Remove a pool and all that is in it."},
+                                  {"oid_of_class", oid_of_class, METH_VARARGS,
+                                   "(oid, name): the number of an object of that class: \"EC_2P1\", \"default\"."},
                                   {0}};
 
 static struct PyModuleDef definition = {

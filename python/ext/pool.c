@@ -196,6 +196,24 @@ static PyObject *pool_handles(PyObject *self, PyObject *args)
     return rc < 0 ? raise_why(rc) : NULL;
 }
 
+static PyObject *pool_classes(PyObject *self, PyObject *Py_UNUSED(args))
+{
+    unsigned classes[32], count = 32;
+    char name[TIERCEL_CLASS_NAME];
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    if (!pool)
+        return NULL;
+    int rc = tiercel_pool_classes(pool, classes, &count);
+    pool_end((struct pool_object *)self);
+    PyObject *list = rc == 0 ? PyList_New(0) : raise_why(rc);
+    for (unsigned i = 0; list && i < count && i < 32; i++) {
+        (void)tiercel_class_name(classes[i], name);
+        if (append(list, PyUnicode_FromString(name)) < 0)
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
 static PyObject *pool_get_prop(PyObject *self, PyObject *args)
 {
     struct tiercel_error err = {0};
@@ -278,18 +296,20 @@ static PyObject *pool_closed(PyObject *self, void *Py_UNUSED(closure))
 
 static PyGetSetDef pool_getters[] = {{"closed", pool_closed, NULL, "Whether it was closed.", NULL}, {0}};
 
-static PyMethodDef pool_methods[] = {{"close", pool_close, METH_NOARGS, "Disconnect. Twice is fine."},
-                                     {"query", pool_query, METH_NOARGS, "A PoolInfo."},
-                                     {"cont_create", pool_cont_create, METH_VARARGS, "Make a container; its UUID."},
-                                     {"cont_destroy", pool_cont_destroy, METH_VARARGS, "Remove a container."},
-                                     {"cont_evict", pool_cont_evict, METH_VARARGS, "Close a container for all."},
-                                     {"cont_list", pool_cont_list, METH_NOARGS, "A list of ContainerInfo."},
-                                     {"cont_list_handles", pool_handles, METH_VARARGS, "A list of HandleInfo."},
-                                     {"cont_get_prop", pool_get_prop, METH_VARARGS, "(container, property)"},
-                                     {"cont_set_prop", pool_set_prop, METH_VARARGS, "(container, property, value)"},
-                                     {"check", pool_check, METH_VARARGS, "(damaged, [sentences])"},
-                                     {"to_bytes", pool_to_bytes, METH_NOARGS, "The connection, for another process."},
-                                     {0}};
+static PyMethodDef pool_methods[] = {
+    {"close", pool_close, METH_NOARGS, "Disconnect. Twice is fine."},
+    {"query", pool_query, METH_NOARGS, "A PoolInfo."},
+    {"cont_create", pool_cont_create, METH_VARARGS, "Make a container; its UUID."},
+    {"cont_destroy", pool_cont_destroy, METH_VARARGS, "Remove a container."},
+    {"cont_evict", pool_cont_evict, METH_VARARGS, "Close a container for all."},
+    {"cont_list", pool_cont_list, METH_NOARGS, "A list of ContainerInfo."},
+    {"cont_list_handles", pool_handles, METH_VARARGS, "A list of HandleInfo."},
+    {"pool_classes", pool_classes, METH_NOARGS, "Names of the object classes it offers."},
+    {"cont_get_prop", pool_get_prop, METH_VARARGS, "(container, property)"},
+    {"cont_set_prop", pool_set_prop, METH_VARARGS, "(container, property, value)"},
+    {"check", pool_check, METH_VARARGS, "(damaged, [sentences])"},
+    {"to_bytes", pool_to_bytes, METH_NOARGS, "The connection, for another process."},
+    {0}};
 
 PyTypeObject pool_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "tiercel._tiercel.Pool",

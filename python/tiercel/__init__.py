@@ -17,7 +17,7 @@ is written belongs to an epoch, and is there for others once that is committed: 
             print(cont.array(1).load().mean(), cont.kv(2)["temperature"])
 
 A process that ends without having committed, however it ends, has written nothing. Objects have numbers of 128 bits; ``cont.new_oid()``
-gives one that nobody has. docs/epochs.md of Tiercel tells the model.
+gives one that nobody has. Their upper 16 bits are a class: how the data is protected (:func:`oid_of_class`). docs/epochs.md of Tiercel tells the model.
 
 Errors are OSErrors with an errno and a sentence that says what is wrong and what to do: see :class:`Error`.
 
@@ -28,10 +28,11 @@ from ._containers import Attributes, Container, Epoch, Hold, Lock, Pool, View, W
 from ._errors import (Busy, Canceled, Closed, Damaged, Denied, Error, Exists, NoSpace, NotFound, NotHeld, Stale,
                       TimedOut)
 from ._objects import KV, Array
-from ._tiercel import EPOCH_MAX, Change, ContainerInfo, Epochs, HandleInfo, PoolInfo, version as __version__
+from ._tiercel import EPOCH_MAX, Change, ContainerInfo, Epochs, HandleInfo, PoolInfo, oid_of_class, version as __version__
 
 __all__ = [
     "Array", "Attributes", "Busy", "Canceled", "Change", "Closed", "Container", "ContainerInfo", "Damaged", "Denied",
     "EPOCH_MAX", "Epoch", "Epochs", "Error", "Exists", "HandleInfo", "Hold", "KV", "Lock", "NoSpace", "NotFound", "NotHeld", "Pool",
     "PoolInfo", "Stale", "TimedOut", "View", "Writer", "connect", "create", "destroy", "evict",
+    "oid_of_class",
 ]

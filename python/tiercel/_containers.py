@@ -11,7 +11,7 @@ from . import _aio, _tiercel
 from ._errors import Canceled
 from ._objects import KV, Array
 from ._tiercel import (EPOCH_MAX, EX, FORCE, LOCK_EXCLUSIVE, LOCK_SHARED, NOSLIP, RO, RW, Change, ContainerInfo, Epochs,
-                       HandleInfo, HeldLock, PoolInfo)
+                       HandleInfo, HeldLock, PoolInfo, oid_of_class)
 
 if TYPE_CHECKING:
     from ._tiercel import Buffer
@@ -80,9 +80,22 @@ class Pool(_tiercel.Pool):
         """All containers in it."""
         return self.cont_list()
 
-    def create(self, label: str | None = None) -> str:
-        """Makes a container; returns its UUID. :class:`Exists`: there is one with this label."""
-        return self.cont_create(label)
+    @property
+    def classes(self) -> list[str]:
+        """The object classes that it offers, the default first: how data can be protected."""
+        return self.pool_classes()
+
+    def create(self, label: str | None = None, *, object_class: str = "default") -> str:
+        """Makes a container; returns its UUID. :class:`Exists`: there is one with this label. object_class: of objects whose numbers name
+        none (:func:`oid_of_class`); "default": the pool's first."""
+        uuid = self.cont_create(label)
+        try:
+            if object_class != "default":
+                self.cont_set_prop(uuid, "class", object_class)
+        except BaseException:
+            self.cont_destroy(uuid, 0)
+            raise
+        return uuid
 
     def open(self, name: str, mode: str = "rw", *, noslip: bool = False, snapshot: int = 0) -> Container:
         """Opens a container by its label or UUID. mode: "r" or "rw". noslip: what the handle refers to stays readable when it
@@ -456,9 +469,10 @@ class Container(_tiercel.Container):
         """The numbers of all objects that are committed now."""
         return View(self, 0).objects()
 
-    def new_oid(self, count: int = 1) -> int:
-        """A number for an object that nobody else gets; the first of `count` of them."""
-        return self.oid_allocate(count)
+    def new_oid(self, count: int = 1, object_class: str = "default") -> int:
+        """A number for an object that nobody else gets; the first of `count` of them. Of a class: how its data is protected, "RP_3" or
+        "EC_2P1" for example; "default": as the container's property "class" says."""
+        return oid_of_class(self.oid_allocate(count), object_class)
 
     # ---- epochs ----
 

@@ -18,21 +18,36 @@ static int parse(const struct cli_verb *self, const struct cli_option *options, 
     return go == CLI_GO && argc == 0 ? cli_usage(self, "name the container, POOL/LABEL") : go;
 }
 
+/* With its class, or not at all. */
+static int create(struct cli_cont *c, const char *object_class, struct tiercel_uuid *uuid, struct tiercel_error *err)
+{
+    int rc = tiercel_cont_create(c->pool, c->label, uuid, err);
+    if (rc != 0 || object_class == NULL)
+        return rc;
+    rc = tiercel_cont_set_prop(c->pool, c->label, "class", object_class, err);
+    if (rc != 0 && tiercel_cont_destroy(c->pool, c->label, 0, NULL) != 0)
+        rc = cli_also(err, "the container is there without a class");
+    return rc;
+}
+
 static int run_create(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false;
-    const char *given;
+    const char *given, *object_class = NULL;
     char uuid_text[CLI_UUID_SIZE];
     struct cli_cont c;
     struct tiercel_uuid uuid;
     struct tiercel_error err = {0};
-    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = parse(self, options, 1, argc, argv, &given);
+    const struct cli_option options[] = {
+        {"class", 0, CLI_TEXT, &object_class, "CLASS", "of objects that name none; else the pool's first"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = parse(self, options, 2, argc, argv, &given);
     if (go != CLI_GO)
         return go;
     int rc = cli_cont_connect(&c, given, TIERCEL_RW, &err);
     if (rc == 0)
-        rc = tiercel_cont_create(c.pool, c.label, &uuid, &err);
+        rc = create(&c, object_class, &uuid, &err);
     cli_cont_close(&c);
     if (rc < 0)
         return cli_report(&err, json);
@@ -255,7 +270,9 @@ static int run_destroy(const struct cli_verb *self, int argc, char **argv)
 }
 
 static const struct cli_verb verbs[] = {
-    {"cont create", "", "[OPTION]... CONTAINER", "make an empty container", NULL, run_create},
+    {"cont create", "", "[OPTION]... CONTAINER", "make an empty container",
+     "The object classes S, RP_2, EC_2P1, ... say how data is protected; `tiercel pool query` shows those of a pool.",
+     run_create},
     {"cont list", "", "[OPTION]... [POOL]", "the containers of a pool", NULL, run_list},
     {"cont query", "", "[OPTION]... CONTAINER", "its epochs, handles and snapshots, in numbers", NULL, run_query},
     {"cont epochs", "", "[OPTION]... CONTAINER", "its epochs, and what each open handle holds",
@@ -269,7 +286,8 @@ static const struct cli_verb verbs[] = {
     {"cont diff", "", "[OPTION]... CONTAINER FROM [TO]", "what is different between two epochs",
      "Without TO: the epoch that is final for all now. Both must be readable.", cmd_cont_diff},
     {"cont prop", "", "[OPTION]... CONTAINER [NAME [VALUE]]", "properties: show them, or set one",
-     "They are label, snapshots-max, redundancy, checksum and created; the first two may be set.", cmd_cont_prop},
+     "They are label, class, snapshots-max, redundancy, checksum and created; the first three may be set.",
+     cmd_cont_prop},
     {"cont attr", "", "[OPTION]... CONTAINER [NAME [VALUE]]", "attributes: list them, show one, set or remove it",
      "They are the user's, and outside epochs. A VALUE of - is read from standard input.", cmd_cont_attr},
     {"cont evict", "", "[OPTION]... CONTAINER", "close all handles; what is not committed is discarded", NULL,

@@ -127,7 +127,10 @@ int cmd_ls(const struct cli_verb *self, int argc, char **argv)
         return cli_usage(self, "name the container, POOL/LABEL");
     l.rows = argc == 2;
     if (l.rows && !cli_oid_parse(argv[1], &l.oid))
-        return cli_usage(self, "%s: not an object: a number, decimal or 0x..., or two with a dot, below 2^64", argv[1]);
+        return cli_usage(self,
+                         "%s: not an object: a number, decimal or 0x..., or two with a dot, below 2^64; before them "
+                         "perhaps a class, EC_2P1:",
+                         argv[1]);
     int rc = cli_cont_open_at(&c, argv[0], &l.epoch, &err);
     if (rc < 0)
         return cli_report(&err, json);

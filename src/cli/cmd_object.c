@@ -43,7 +43,10 @@ static int parse(const struct cli_verb *self, const struct cli_option *options, 
     t->cont = argv[0];
     t->key_text = argc > 2 ? argv[2] : NULL;
     if (!cli_oid_parse(argv[1], &t->oid))
-        return cli_usage(self, "%s: not an object: a number, decimal or 0x..., or two with a dot, below 2^64", argv[1]);
+        return cli_usage(self,
+                         "%s: not an object: a number, decimal or 0x..., or two with a dot, below 2^64; before them "
+                         "perhaps a class, EC_2P1:",
+                         argv[1]);
     if (t->key_text == NULL && (t->hex || t->akey_text != NULL))
         return cli_usage(self, "%s wants a KEY", t->hex ? "--hex" : "--akey");
     if (t->akey_text != NULL)
@@ -60,15 +63,16 @@ static int parse(const struct cli_verb *self, const struct cli_option *options, 
     return CLI_GO;
 }
 
+#define NAME_SIZE 144
 /* "object 7" or "object 7, key abc". */
-static const char *name(const struct target *t, char out[128])
+static const char *name(const struct target *t, char out[NAME_SIZE])
 {
     char oid[CLI_OID_SIZE];
     cli_oid(oid, t->oid);
     if (t->key_text != NULL)
-        snprintf(out, 128, "object %s, key %.60s", oid, t->key_text);
+        snprintf(out, NAME_SIZE, "object %s, key %.60s", oid, t->key_text);
     else
-        snprintf(out, 128, "object %s", oid);
+        snprintf(out, NAME_SIZE, "object %s", oid);
     return out;
 }
 
@@ -94,7 +98,7 @@ static int in_an_epoch(struct target *t, change_fn change, void *ctx, struct tie
                        struct tiercel_error *err)
 {
     struct cli_cont c;
-    char what[128];
+    char what[NAME_SIZE];
     int rc = cli_cont_open(&c, t->cont, TIERCEL_RW, err);
     if (rc < 0)
         return rc;
@@ -131,7 +135,7 @@ static int in_an_epoch(struct target *t, change_fn change, void *ctx, struct tie
 static int done(const struct target *t, json_t *more, const char *verb, const struct tiercel_epochs *after,
                 uint64_t epoch)
 {
-    char what[128];
+    char what[NAME_SIZE];
     if (t->json) {
         json_t *o = describe(t);
         json_object_set_new(o, "epoch", cli_json_epoch(epoch));
@@ -169,7 +173,7 @@ static int input_failed(const struct put *p, struct tiercel_error *err)
 
 static int refused(const struct put *p, int rc, struct tiercel_error *err)
 {
-    char what[128];
+    char what[NAME_SIZE];
     cli_why(err, rc, "%s: %s", p->t->cont, name(p->t, what));
     return cli_also(err, nothing);
 }
@@ -281,7 +285,7 @@ int cmd_put(const struct cli_verb *self, int argc, char **argv)
 static int take_away(void *ctx, struct tiercel_cont *cont, uint64_t epoch, struct tiercel_error *err)
 {
     struct target *t = ctx;
-    char what[128];
+    char what[NAME_SIZE];
     int rc =
         tiercel_punch(cont, epoch, t->oid, t->key_text != NULL ? &t->key : NULL, t->akey_text != NULL ? &t->akey : NULL,
                       t->akey_text != NULL ? 1 : 0, TIERCEL_IF_THERE, NULL);
@@ -330,14 +334,14 @@ static int give(struct get *g, const char *bytes, size_t len, struct tiercel_err
 
 static int not_there(struct get *g, struct tiercel_error *err)
 {
-    char what[128];
+    char what[NAME_SIZE];
     return cli_error(err, -ENOENT, "%s: %s: is not there at epoch %" PRIu64 "; `tiercel ls` shows what is", g->t->cont,
                      name(g->t, what), g->epoch);
 }
 
 static int unreadable(struct get *g, int rc, struct tiercel_error *err)
 {
-    char what[128];
+    char what[NAME_SIZE];
     return cli_why(err, rc, "%s: %s at epoch %" PRIu64, g->t->cont, name(g->t, what), g->epoch);
 }
 
@@ -358,7 +362,7 @@ static int get_array(struct get *g, struct tiercel_error *err)
         rc = cli_each_key(g->cont, g->epoch, g->t->oid, NULL, any_key, NULL);
         if (rc <= 0)
             return rc < 0 ? unreadable(g, rc, err) : not_there(g, err);
-        char what[128];
+        char what[NAME_SIZE];
         return cli_error(err, -ENOENT,
                          "%s: %s: has keys, and no bytes of its own; name a key, as `tiercel ls` shows them",
                          g->t->cont, name(g->t, what));

@@ -163,22 +163,50 @@ static bool parse_half(const char *text, size_t len, uint64_t *out)
     return true;
 }
 
+/* "EC_2P1:"; where it goes on, or NULL: there is none of that name. */
+static const char *parse_class(const char *text, unsigned *out)
+{
+    char name[TIERCEL_CLASS_NAME];
+    const char *colon = strchr(text, ':');
+    if (colon == NULL)
+        return text;
+    size_t len = (size_t)(colon - text);
+    if (len >= sizeof name)
+        return NULL;
+    snprintf(name, sizeof name, "%.*s", (int)len, text);
+    return tiercel_class_parse(name, out) == 0 && *out != TIERCEL_CLASS_DEFAULT ? colon + 1 : NULL;
+}
+
 bool cli_oid_parse(const char *text, struct tiercel_oid *out)
 {
     struct tiercel_oid oid = {0};
+    unsigned object_class = TIERCEL_CLASS_DEFAULT;
+    text = parse_class(text, &object_class);
+    if (text == NULL)
+        return false;
     const char *dot = strchr(text, '.'), *low = dot != NULL ? dot + 1 : text;
     if (!parse_half(low, strlen(low), &oid.lo) || (dot != NULL && !parse_half(text, (size_t)(dot - text), &oid.hi)))
         return false;
-    *out = oid;
+    if (object_class != TIERCEL_CLASS_DEFAULT && tiercel_oid_class(oid) != TIERCEL_CLASS_DEFAULT)
+        return false;
+    *out = object_class != TIERCEL_CLASS_DEFAULT ? tiercel_oid_of_class(oid, object_class) : oid;
     return true;
 }
 
 const char *cli_oid(char out[CLI_OID_SIZE], struct tiercel_oid oid)
 {
+    char name[TIERCEL_CLASS_NAME + 1] = "";
+    unsigned object_class = tiercel_oid_class(oid);
+    if (object_class != TIERCEL_CLASS_DEFAULT && tiercel_class_name(object_class, name) == 0) {
+        strcat(name, ":");
+        oid = tiercel_oid_of_class(oid, TIERCEL_CLASS_DEFAULT);
+    } else {
+        name[0] = '\0';
+    }
     if (oid.hi == 0)
-        snprintf(out, CLI_OID_SIZE, "%" PRIu64, oid.lo);
+        snprintf(out, CLI_OID_SIZE, "%s%" PRIu64, name, oid.lo);
     else
-        snprintf(out, CLI_OID_SIZE, "%" PRIu64 ".%" PRIu64, oid.hi, oid.lo);
+        snprintf(out, CLI_OID_SIZE, "%s%" PRIu64 ".%" PRIu64, name, oid.hi, oid.lo);
     return out;
 }
 

@@ -38,8 +38,8 @@ int cli_also(struct tiercel_error *err, const char *more);
 
 /* ---- numbers and names ---- */
 
-#define CLI_OID_SIZE 48
-/* "7", "0x2a", "1.7". */
+#define CLI_OID_SIZE 64
+/* "7", "0x2a", "1.7"; with an object class: "EC_2P1:7". */
 bool cli_oid_parse(const char *text, struct tiercel_oid *out);
 const char *cli_oid(char out[CLI_OID_SIZE], struct tiercel_oid oid);
 

@@ -67,6 +67,18 @@ int tiercel_pool_disconnect(struct tiercel_pool *pool)
     return rc;
 }
 
+int tiercel_pool_classes(struct tiercel_pool *pool, unsigned *classes, unsigned *count)
+{
+    if (pool == NULL || count == NULL || (classes == NULL && *count > 0))
+        return fail(NULL, TL_DO_POOL_QUERY, NULL, pool == NULL ? -EBADF : -EINVAL, NULL);
+    int rc = tl_enter(pool);
+    if (rc == 0) {
+        rc = tl_pool_classes(pool->inner, classes, count);
+        tl_leave(pool);
+    }
+    return rc >= 0 ? rc : fail(NULL, TL_DO_POOL_QUERY, pool->name, rc, NULL);
+}
+
 int tiercel_pool_query(struct tiercel_pool *pool, struct tiercel_pool_info *out)
 {
     if (pool == NULL || out == NULL)

@@ -155,6 +155,19 @@ void tl_name_text(struct tiercel_bytes name, char *out, size_t size);
 /* Bytes of all extents together. 0, -EINVAL: one is empty; -EOVERFLOW. */
 int tl_extents_bytes(const struct tiercel_io *io, uint64_t record_size, uint64_t *out) TL_MUST_CHECK;
 
+/* ---- class.c: object classes (base/class.h) ---- */
+
+/* 0; -EINVAL with a sentence: the pool does not offer it. container: for that. */
+int tl_class_offered(const struct tl_shared *s, const char *container, uint16_t class,
+                     struct tl_error *err) TL_MUST_CHECK;
+/* Of what is written to an object: the one that its id names, or the container's; 0: the pool's default. 0, -EINVAL as above. */
+int tl_class_of_write(const struct tl_cont *c, struct tiercel_oid oid, uint16_t *out,
+                      struct tl_error *err) TL_MUST_CHECK;
+/* The same for what another pool has accepted already: what this one does not offer becomes its default. */
+uint16_t tl_class_of_copy(const struct tl_shared *s, struct tiercel_oid oid, uint16_t container);
+/* How many lost places data of a class survives, with the index that it needs; 0: the default class. */
+unsigned tl_class_survives(const struct tl_shared *s, uint16_t class);
+
 /* ---- find.c: what is seen at an epoch ---- */
 
 /* What was punched or cleared, newest first. */

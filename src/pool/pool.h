@@ -32,6 +32,7 @@ void tl_pool_lock(struct tl_pool *pool);
 void tl_pool_unlock(struct tl_pool *pool);
 
 int tl_pool_query(struct tl_pool *pool, struct tiercel_pool_info *out) TL_MUST_CHECK;
+int tl_pool_classes(struct tl_pool *pool, unsigned *classes, unsigned *count) TL_MUST_CHECK;
 int tl_pool_check(struct tl_pool *pool, bool repair, void (*tell)(void *ctx, const char *finding),
                   void *ctx) TL_MUST_CHECK;
 

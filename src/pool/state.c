@@ -120,9 +120,21 @@ static int read_handle(struct tl_epochs *e, struct tl_slice key, struct tl_slice
     return 0;
 }
 
+/* Of the user's properties, those that are needed here. */
+static int read_property(struct tl_state *s, struct tl_slice key, struct tl_slice value)
+{
+    if (key.len != strlen(TL_STATE_CLASS) || memcmp(key.at, TL_STATE_CLASS, key.len) != 0)
+        return 0;
+    if (value.len != 2)
+        return -EBADMSG;
+    s->class = tl_get_u16(value.at);
+    return 0;
+}
+
 static int read_one(void *ctx, struct tl_slice key, struct tl_slice value)
 {
-    struct tl_epochs *e = ctx;
+    struct tl_state *s = ctx;
+    struct tl_epochs *e = &s->epochs;
     int rc = make_all_room(e);
     if (rc != 0 || key.len == 0)
         return rc != 0 ? rc : -EBADMSG;
@@ -140,19 +152,22 @@ static int read_one(void *ctx, struct tl_slice key, struct tl_slice value)
         e->tombs[e->tomb_count++] = (struct tl_epoch_tomb){
             .handle = u32_at(key, 1), .era = u32_at(key, 5), .first = u64_at(key, 9), .last = tl_get_u64(value.at)};
         return 0;
+    case 'p': return read_property(s, key, value);
     default: return 0; /* what else there is about a container */
     }
 }
 
 static int load(void *ctx, struct tl_store_tx *tx)
 {
-    struct tl_epochs *e = &((struct tl_state *)ctx)->epochs;
+    struct tl_state *s = ctx;
+    struct tl_epochs *e = &s->epochs;
     e->handle_count = e->tomb_count = e->snapshot_count = 0;
     e->next_handle = 0;
+    s->class = 0;
     struct key numbers = key_of('n');
     struct tl_slice value;
     int rc = tx->ops->get(tx, slice(&numbers), &value); /* -ENOENT: no such container */
-    rc = rc == 0 ? tx->ops->each(tx, (struct tl_slice){"", 0}, read_one, e) : rc;
+    rc = rc == 0 ? tx->ops->each(tx, (struct tl_slice){"", 0}, read_one, s) : rc;
     rc = rc == 0 ? make_all_room(e) : rc;
     return rc == 0 && tl_epochs_verify(e) != NULL ? -EBADMSG : rc;
 }

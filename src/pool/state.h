@@ -2,7 +2,7 @@
 /* A container's epochs (core/epoch) as a store keeps them: each operation is one transaction of the container's state.
  *
  * Keys: "n" the container's numbers; "h" and a handle's number; "s" and a snapshot's epoch; "t" and a tombstone's handle, era and
- * first epoch. Numbers in keys are big-endian, so that they sort; in values little-endian. Only what an operation has
+ * first epoch. "pclass" the class (base/class.h) of its objects, which are written without one. Numbers in keys are big-endian, so that they sort; in values little-endian. Only what an operation has
  * changed is written. */
 #ifndef TL_POOL_STATE_H
 #define TL_POOL_STATE_H
@@ -13,7 +13,9 @@
 /* The state as it was when it was read, with memory of its own. All 0 is an empty one, to be loaded into. */
 struct tl_state {
     struct tl_epochs epochs;
+    uint16_t class; /* 0: the pool's default */
 };
+#define TL_STATE_CLASS "pclass"
 void tl_state_fini(struct tl_state *s);
 
 /* What a new container begins with. 0; -EEXIST: it is there; -errno. */

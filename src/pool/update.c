@@ -14,6 +14,7 @@ struct writing {
     struct tiercel_oid oid;
     struct tiercel_bytes dkey;
     struct tl_version version;
+    uint16_t class;
     struct tl_error *err;
 };
 
@@ -56,7 +57,7 @@ static int begin(struct writing *w, struct tl_cont *c, uint64_t epoch, struct ti
     struct tl_shared *s = c->pool->shared;
     w->version = (struct tl_version){
         .epoch = epoch, .handle = c->handle, .era = h->era, .seq = next_seq(s), .writer = s->writer};
-    return 0;
+    return tl_class_of_write(c, oid, &w->class, err);
 }
 
 static int failed(const struct writing *w, int rc)
@@ -86,7 +87,10 @@ static int write_record(struct writing *w, struct tl_key *k, const struct tl_met
     uint8_t about[TL_META_BYTES];
     struct tl_store *s = w->c->pool->shared->store;
     tl_key_add_version(k, &w->version);
-    struct tl_record r = {.key = tl_key_slice(k), .meta = {about, tl_meta_put(about, meta)}, .payload = {payload, len}};
+    struct tl_record r = {.key = tl_key_slice(k),
+                          .meta = {about, tl_meta_put(about, meta)},
+                          .payload = {payload, len},
+                          .class = w->class};
     return s->ops->write(s, &w->c->id, &r);
 }
 

@@ -313,10 +313,10 @@ class Objects(Case):
 
     def test_the_last_object_and_the_last_epochs(self):
         self.make()
-        last = "18446744073709551615"
-        self.ok("put", self.cont, f"{last}.{last}", data=b"x")
-        self.assertEqual(self.json("ls", self.cont)["objects"][0]["object"], f"{last}.{last}")
-        self.assertEqual(self.ok("get", self.cont, f"{last}.0x{2**64 - 1:x}").raw, b"x")
+        high, last = f"{2**48 - 1}", f"{2**64 - 1}"
+        self.ok("put", self.cont, f"{high}.{last}", data=b"x")
+        self.assertEqual(self.json("ls", self.cont)["objects"][0]["object"], f"{high}.{last}")
+        self.assertEqual(self.ok("get", self.cont, f"{high}.0x{2**64 - 1:x}").raw, b"x")
 
 
 class Words(Case):

@@ -42,7 +42,7 @@ static bool same(struct objects_run *x, int rc, int expected)
 
 struct tiercel_oid objects_oid(unsigned object)
 {
-    static const struct tiercel_oid oids[] = {{0, 0}, {0, UINT64_MAX}, {UINT64_MAX, UINT64_MAX}};
+    static const struct tiercel_oid oids[] = {{0, 0}, {0, UINT64_MAX}, {UINT64_MAX >> 16, UINT64_MAX}};
     return oids[object];
 }
 

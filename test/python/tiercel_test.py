@@ -71,7 +71,7 @@ class Objects(Case):
 
     def test_objects_have_numbers_of_128_bits(self):
         cont = self.open()
-        oids = [1, 2**64 - 1, 2**64, 2**128 - 1]
+        oids = [1, 2**64 - 1, 2**64, 2**112 - 1]
         with cont.epoch() as e:
             for oid in oids:
                 e.kv(oid)["number"] = b"%d" % oid

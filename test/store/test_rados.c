@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/class.h"
 #include "base/time.h"
 #include "store/suite.h"
 
@@ -33,7 +34,8 @@ static void make_in(char *where, size_t size, const char *data)
 
 static void make(char *where, size_t size)
 {
-    make_in(where, size, "data");
+    const char *data = getenv("TIERCEL_TEST_DATA");
+    make_in(where, size, data != NULL ? data : "data");
 }
 
 static struct tl_store *open_pool(const char *where)
@@ -145,6 +147,9 @@ static void a_cluster_that_cannot_be_used_is_named_in_time(void **state)
         {"pool=meta&conf=/nowhere", "", -ENOTCONN, "/nowhere"},
         {"pool=nosuch", "", -ENODEV, "'nosuch'"},
         {"pool=meta&data=nosuch", "", -ENODEV, "'nosuch'"},
+        {"pool=meta&data=data,nosuch", "", -ENODEV, "'nosuch'"},
+        {"pool=meta&data=data,meta", "", -EINVAL, "both of class RP_3"},
+        {"pool=meta&data=ec21,,data", "", -EINVAL, "with commas"},
         {"pool=ec21", "", -EOPNOTSUPP, "erasure-coded"},
         {"pool=meta&user=nobody", "", -EKEYREJECTED, "client.nobody"},
         {"pool=meta&timeout=5&conf=", keyless, -ENOKEY, "keyring="},
@@ -201,6 +206,83 @@ static void what_is_damaged_lost_or_left_is_found(void **state)
     assert_int_equal((s->ops->check)(s, true, count_findings, &said), 1);
     sh(where, "[ -z \"$(rados -p ec21 -N $NS ls)\" ]");
     s->ops->close(s);
+    destroy(where);
+}
+
+static void write_in(struct tl_store *s, const char *key, uint16_t class, int rc)
+{
+    const struct tl_record r = {
+        .key = {key, strlen(key)}, .meta = none, .payload = {bytes, sizeof bytes}, .class = class};
+    assert_int_equal(s->ops->write(s, &id, &r), rc);
+}
+
+static int read_found(void *ctx, const struct tl_found *f)
+{
+    struct tl_store *s = ctx;
+    memset(back, 0xff, sizeof back);
+    assert_int_equal(s->ops->read(s, f->place, 0, back, sizeof back), 0);
+    assert_memory_equal(bytes, back, sizeof back);
+    return 0;
+}
+
+/* Its own RADOS pool each, in which it is looked for by reading, erasing, checking and destroying, too. */
+static void payloads_lie_where_their_class_says(void **state)
+{
+    const uint16_t rp3 = tl_class_replicated(3), ec21 = tl_class_erasure(2, 1);
+    const struct tl_slice keys[] = {{"copied", 6}, {"coded", 5}};
+    char where[256];
+    int said = 0;
+    (void)state;
+    make_in(where, sizeof where, "ec21,data");
+    struct tl_store *s = open_pool(where);
+    const struct tl_store_classes *c = s->ops->classes(s);
+    assert_true(c->count == 2 && c->list[0] == ec21 && c->list[1] == rp3 && c->index == rp3);
+    write_in(s, "coded", 0, 0);
+    write_in(s, "copied", rp3, 0);
+    write_in(s, "other", tl_class_replicated(2), -EINVAL); /* which is no reason to lose the others */
+    write_in(s, "more", ec21, 0);
+    assert_int_equal(s->ops->flush(s), 0);
+    sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 2 ] && [ $(rados -p data -N $NS ls | wc -l) = 1 ]");
+    assert_int_equal(s->ops->scan(s, &id, none, none, read_found, s), 0);
+    assert_int_equal((s->ops->check)(s, false, count_findings, &said), 0);
+    /* Of one name, but in the other RADOS pool: no record means this one. */
+    sh(where, "o=$(rados -p data -N $NS ls); rados -p data -N $NS get $o - | rados -p ec21 -N $NS put $o -");
+    assert_int_equal((s->ops->check)(s, true, count_findings, &said), 0);
+    assert_int_equal(said, 1);
+    sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 2 ] && [ $(rados -p data -N $NS ls | wc -l) = 1 ]");
+    assert_int_equal(s->ops->erase(s, &id, keys, 2), 0);
+    sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 1 ] && [ $(rados -p data -N $NS ls | wc -l) = 0 ]");
+    write_in(s, "last", rp3, 0);
+    assert_int_equal(s->ops->flush(s), 0);
+    s->ops->close(s);
+    destroy(where);
+    sh(where, "for p in meta data ec21; do [ -z \"$(rados -p $p -N $NS ls)\" ]; done");
+}
+
+/* What the pool's object says of its RADOS pools is what counts when it is opened. */
+static void a_pool_knows_its_rados_pools(void **state)
+{
+    static const char *const others[] = {"data", "ec21,data", "data,ec21,meta", "data,", "nosuch"};
+    const struct tl_store_config config = {.create = false};
+    char where[256], text[300];
+    struct tl_store *s;
+    struct tl_error err;
+    (void)state;
+    make_in(where, sizeof where, "data,ec21");
+    const int base = (int)(strstr(where, "&data=") - where);
+    snprintf(text, sizeof text, "%.*s&lease=%d", base, where, LEASE_S);
+    s = open_pool(text);
+    assert_non_null(s);
+    assert_int_equal(s->ops->classes(s)->count, 2);
+    s->ops->close(s);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        snprintf(text, sizeof text, "%.*s&lease=%d&data=%s", base, where, LEASE_S, others[i]);
+        assert_int_equal(tl_store_rados_open(&s, text, &config, &err), -EINVAL);
+        assert_non_null(strstr(err.msg, "'data,ec21'"));
+    }
+    sh(where, "rados -p meta -N $NS setxattr pool data 'RP_3 meta,XX_3 data'");
+    assert_int_equal(tl_store_rados_open(&s, where, &config, &err), -EBADMSG);
+    sh(where, "rados -p meta -N $NS setxattr pool data 'RP_3 meta,RP_3 data,EC_2P1 ec21'");
     destroy(where);
 }
 
@@ -303,6 +385,8 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cluster_that_cannot_be_used_is_named_in_time),
         cmocka_unit_test(what_is_damaged_lost_or_left_is_found),
+        cmocka_unit_test(payloads_lie_where_their_class_says),
+        cmocka_unit_test(a_pool_knows_its_rados_pools),
         cmocka_unit_test(who_lost_a_lock_writes_no_value),
         cmocka_unit_test(a_full_cluster_refuses_at_once),
         cmocka_unit_test(everything_ends_within_the_timeout),
