@@ -50,9 +50,10 @@ row_null() {
 bench_result() {
     jq -s --arg bench "$1" --arg kernel "$(uname -r)" --argjson cpus "$(nproc)" --arg load "$(cut -d' ' -f1-3 /proc/loadavg)" \
         --argjson memory "$(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo)" --argjson quick "$BENCH_QUICK" \
-        --arg model "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" '
+        --arg model "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
+        --arg storage "${BENCH_STORAGE:-busyfs, a stand-in for a busy parallel file system}" '
         {bench: $bench, machine: {cpus: $cpus, cpu: $model, memory_mb: $memory, kernel: $kernel, load_at_end: $load,
-          storage: "busyfs, a stand-in for a busy parallel file system"}, quick: ($quick == 1), rows: .}' "$BENCH_TEMP/rows"
+          $storage}, quick: ($quick == 1), rows: .}' "$BENCH_TEMP/rows"
 }
 
 bench_table() {
