@@ -13,13 +13,21 @@ static const struct tl_store_classes *classes_of(const struct tl_shared *s)
     return s->store->ops->classes(s->store);
 }
 
+static bool offers(const struct tl_store_classes *offered, uint16_t class)
+{
+    for (unsigned i = 0; i < offered->count; i++)
+        if (class == offered->list[i])
+            return true;
+    return class == 0;
+}
+
 int tl_class_offered(const struct tl_shared *s, const char *container, uint16_t class, struct tl_error *err)
 {
     const struct tl_store_classes *offered = classes_of(s);
+    if (offers(offered, class))
+        return 0;
     char list[TL_STORE_CLASSES * (TL_CLASS_NAME + 2)] = "", name[TL_CLASS_NAME];
     for (unsigned i = 0; i < offered->count; i++) {
-        if (class == 0 || class == offered->list[i])
-            return 0;
         (void)tl_class_name(offered->list[i], name);
         size_t len = strlen(list);
         snprintf(list + len, sizeof list - len, "%s%s", i > 0 ? ", " : "", name);
@@ -43,7 +51,7 @@ uint16_t tl_class_of_copy(const struct tl_shared *s, struct tiercel_oid oid, uin
 {
     uint16_t class = (uint16_t)tiercel_oid_class(oid);
     class = class != 0 ? class : container;
-    return tl_class_offered(s, "", class, NULL) == 0 ? class : 0;
+    return offers(classes_of(s), class) ? class : 0;
 }
 
 unsigned tl_class_survives(const struct tl_shared *s, uint16_t class)

@@ -196,6 +196,27 @@ class Conts(Case):
         self.bad(1, "cont", "prop", self.cont, "redundancy", "2", says="redundancy")
         self.bad(1, "cont", "prop", self.cont, "frob", says="frob")
 
+    def test_object_classes(self):
+        self.make()
+        one = f"{self.pool}/one"
+        self.bad(1, "cont", "create", "--class", "EC_2P1", one, says=("EC_2P1", "offers S"))
+        self.bad(1, "cont", "create", "--class", "copper", one, says=("copper", "RP_3"))
+        self.bad(1, "cont", "query", one, says="one")
+        self.ok("cont", "create", one, "--class", "S")
+        self.assertEqual(self.json("cont", "prop", one)["class"], "S")
+        self.ok("cont", "prop", one, "class", "default")
+        self.assertEqual(self.ok("cont", "prop", one, "class").out, "default\n")
+        self.bad(1, "cont", "prop", one, "class", "RP_2", says="RP_2")
+        for oid in ("S:5", f"S:{2**48 - 1}.7", "5"):
+            self.ok("put", one, oid, data=oid.encode())
+        self.assertEqual([o["object"] for o in self.json("ls", one)["objects"]], ["5", "S:5", f"S:{2**48 - 1}.7"])
+        self.assertEqual(self.ok("get", one, "S:0x5").raw, b"S:5")
+        self.assertEqual(self.ok("get", one, f"{0x0101 << 48}.5").raw, b"S:5")
+        self.bad(1, "put", one, "EC_2P1:5", data=b"x", says=("EC_2P1", "offers S", "nothing was written"))
+        self.bad(1, "ls", one, "EC_2P1:5", says="EC_2P1:5")
+        for oid in ("X:5", ":5", "S:", "default:5", f"S:{2**48}.5", "S:S:5", "EC_2P1_and_more_than_that:5"):
+            self.assertEqual(self.tiercel("get", one, oid).code, 2, oid)
+
     def test_diff(self):
         self.make()
         self.ok("put", self.cont, "1", "k", data=b"one")

@@ -89,6 +89,29 @@ class Objects(Case):
         self.assertGreater(many, first)
         self.assertGreaterEqual(cont.new_oid(), many + 100)
 
+    def test_objects_have_classes(self):
+        pool = self.connect()
+        self.assertEqual(pool.classes, ["S"])
+        for wrong in ("EC_2P1", "copper"):
+            with self.assertRaisesRegex(OSError, wrong):
+                pool.create("refused", object_class=wrong)
+        self.assertEqual(pool.containers, [])
+        pool.create("c", object_class="S")
+        self.assertEqual(pool.cont_get_prop("c", "class"), "S")
+        with pool.open("c") as cont:
+            oid = cont.new_oid(object_class="S")
+            self.assertEqual(oid >> 112, 0x0101)
+            self.assertEqual(tiercel.oid_of_class(oid, "default"), oid & (1 << 64) - 1)
+            self.assertEqual(tiercel.oid_of_class(5, "EC_2P1") >> 112, 0x8081)
+            with self.assertRaisesRegex(ValueError, "copper"):
+                cont.new_oid(object_class="copper")
+            with cont.epoch() as e:
+                e.kv(oid)["k"] = b"v"
+                with self.assertRaisesRegex(OSError, "RP_3"):
+                    e.kv(tiercel.oid_of_class(1, "RP_3"))["k"] = b"v"
+            self.assertEqual(dict(cont.kv(oid)), {b"k": b"v"})
+            self.assertEqual(list(cont.objects()), [oid])
+
     def test_attributes_are_a_mapping(self):
         cont = self.open()
         cont.attrs["unit"] = b"K"
