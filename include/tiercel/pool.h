@@ -187,8 +187,8 @@ TIERCEL_API int tiercel_cont_get_attr(struct tiercel_cont *cont, const char *nam
 TIERCEL_API int tiercel_cont_list_attrs(struct tiercel_cont *cont, int (*fn)(void *ctx, const char *name, size_t len),
                                         void *ctx) TIERCEL_MUST_CHECK;
 
-/* A handle as bytes that another process (on the same machine, of the same user) makes the same handle of: the ranks of a job write as one. buf NULL:
- * *len is the size that is needed. 0, -ENOBUFS (and *len), -EBADF, -EINVAL (not such bytes). Purely local. */
+/* A handle as bytes that another process makes the same handle of: the ranks of a job write as one. It must reach the pool by the same URI: a directory on the same
+ * machine, or RADOS from any host. buf NULL: *len is the size that is needed. 0, -ENOBUFS (and *len), -EBADF, -EINVAL (not such bytes). Purely local. */
 TIERCEL_API int tiercel_pool_local2global(struct tiercel_pool *pool, void *buf, size_t *len) TIERCEL_MUST_CHECK;
 TIERCEL_API int tiercel_pool_global2local(struct tiercel_pool **out, const void *buf, size_t len,
                                           struct tiercel_error *err) TIERCEL_MUST_CHECK;

@@ -135,7 +135,10 @@ static const struct row {
     {TL_DO_CONT_DESTROY, EBUSY, "{doing}: somebody has it open; have it closed, or pass TIERCEL_FORCE"},
     {TL_DO_POOL_CHECK, EBUSY, "{doing} and repaired: somebody else has it open; have it closed first"},
 
-    {TL_DO_ANY, EBADF, "{doing}: the handle was closed or evicted, or its pool disconnected; open it anew"},
+    {TL_DO_ANY, EBADF,
+     "{doing}: the handle was closed or evicted, also for silence longer than a lease, or its pool disconnected; open "
+     "it "
+     "anew"},
     {TL_DO_ANY, EACCES, "{doing}: it was opened for reading only; open it, and its pool, with TIERCEL_RW"},
     {TL_DO_ANY, EROFS, "{doing}: it cannot be written; hold the epoch first ({held})"},
     {TL_DO_ANY, EOVERFLOW, "{doing}: a number is too large; epochs end below 2^64 - 1, objects at 2^64 - 1 records"},

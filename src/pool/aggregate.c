@@ -6,7 +6,8 @@
  *
  * First all records are looked at, thing by thing, in the order of their keys. Then the punches: one that hides nothing any more goes, too. At
  * last the tombstones go of handles that are closed, of which no process is left that could still write a record: such a process has a mark, and
- * we look for these before the transaction that begins the work, since it takes over all that was flushed before.
+ * we look for these before the transaction that begins the work, since it takes over all that was flushed before. Where a process may lose its mark
+ * and live on, what it still sends is fenced off before that.
  *
  * Any of it may be interrupted and done again: every step by itself leaves what can be read as it was. */
 #include <errno.h>
@@ -286,7 +287,7 @@ static int remember_tombs(struct tl_cont *c, struct tl_aggregation *a)
         if (claimed == 0)
             a->tombs[a->tomb_count++] = *t;
     }
-    return 0;
+    return a->tomb_count > 0 && store->ops->fence != NULL ? store->ops->fence(store, &c->id) : 0;
 }
 
 static int begin(struct tl_cont *c, struct tl_aggregation *a)

@@ -283,12 +283,22 @@ int tl_cont_hold(struct tl_cont *c, uint64_t *epoch, struct tiercel_epochs *out)
     return rc;
 }
 
+/* Nobody waits for a process that was silent for longer than its lease: its handles are closed, and what it sends is refused. One that it has opened
+ * since is open, but nothing says which of what it has written belongs to that. */
+static int not_alive(struct tl_cont *c)
+{
+    c->loaded = false;
+    int rc = tl_cont_refresh(c);
+    return rc == 0 ? -EIO : rc;
+}
+
 int tl_cont_flush(struct tl_cont *c, uint64_t epoch, struct tiercel_epochs *out)
 {
     uint64_t lowest = c->pending;
     int rc = tl_cont_refresh(c);
     rc = rc == 0 ? tl_epochs_may_write(&c->state.epochs, c->handle, epoch) : rc;
     rc = rc == 0 ? tl_shared_flush(c->pool->shared) : rc;
+    rc = rc == -ESTALE ? not_alive(c) : rc;
     c->loaded = false;                      /* who has changed it last may have died before he told */
     rc = rc == 0 ? tl_cont_refresh(c) : rc; /* somebody may have moved the hold while we wrote */
     if (rc == 0 && lowest <= epoch)
@@ -306,6 +316,8 @@ int tl_cont_commit(struct tl_cont *c, uint64_t epoch, struct tiercel_epochs *out
     int rc = c->closed ? -EBADF : 0;
     if (rc == 0 && c->pending <= epoch)
         rc = tl_shared_flush(c->pool->shared);
+    if (rc == -ESTALE) /* who is taken for dead has no handle any more */
+        rc = not_alive(c);
     rc = rc == 0 ? confess(c) : rc;
     return rc == 0 ? apply(c, &op, out) : rc;
 }

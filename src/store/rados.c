@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Connecting to a Ceph cluster; see rados.h. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,7 +107,11 @@ static int connect_now(struct tl_rados *r)
 {
     pthread_t thread;
     void *result;
+    sigset_t all, before;
+    sigfillset(&all); /* its threads inherit that: a program's signals are for its own */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = -pthread_create(&thread, NULL, connect_there, r);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc == 0 && (rc = -pthread_join(thread, &result)) == 0)
         rc = (int)(intptr_t)result;
     return rc;
@@ -159,10 +164,12 @@ void tl_rados_close(struct tl_store *s)
         struct tl_rados_cont *c = r->conts;
         r->conts = c->next;
         tl_rados_base_free(r, c->base);
+        tl_rados_fence_forget(c);
         free(c);
     }
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->mutex);
+    pthread_mutex_destroy(&r->renewing);
     free(r);
 }
 
@@ -184,6 +191,7 @@ static const struct tl_store_ops ops = {
     .claim = tl_rados_claim,
     .unclaim = tl_rados_unclaim,
     .claimed = tl_rados_claimed,
+    .fence = tl_rados_fence,
     .lock = tl_rados_lock,
     .unlock = tl_rados_unlock,
     .check = tl_rados_check_all,
@@ -198,7 +206,8 @@ int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store
         return tl_error_set(err, -ENOMEM, "pool %.256s: out of memory", uri);
     r->store.ops = &ops;
     r->read_only = config->read_only;
-    check(pthread_mutex_init(&r->mutex, NULL) == 0 && pthread_condattr_init(&monotonic) == 0);
+    check(pthread_mutex_init(&r->mutex, NULL) == 0 && pthread_mutex_init(&r->renewing, NULL) == 0 &&
+          pthread_condattr_init(&monotonic) == 0);
     check(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
           pthread_cond_init(&r->changed, &monotonic) == 0);
     pthread_condattr_destroy(&monotonic);

@@ -4,7 +4,7 @@
  *
  *   pool                 meta   what the pool is (xattrs), and a shared lock of each process that has it open
  *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
- *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it
+ *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattr fence (rados_fence.c)
  *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
  *   m.MARK               meta   a lock: a mark of processes
  *   l.CONT.HASH          meta   a lock of a container, and its value (xattrs)
@@ -182,7 +182,8 @@ struct tl_rados_cont {
     bool watched; /* with the store's mutex */
     _Atomic bool broken;
     uint64_t cookie;
-    struct tl_rados_base *base; /* its state as it was last read; the owner's */
+    struct tl_rados_base *base;    /* its state as it was last read; the owner's */
+    struct tl_rados_fence *fences; /* of the shards, as far as they are known; the owner's */
 };
 
 /* Something that a process has to say again and again that it still has: a lock of cls_lock with a duration. */
@@ -215,7 +216,10 @@ struct tl_rados {
     struct tl_rados_lease open;
     pthread_t keeper;
     bool keeper_runs, closing;
-    unsigned telling; /* words that are on their way to watchers */
+    pthread_mutex_t renewing;    /* one thread does; of renewed_ns */
+    uint64_t renewed_ns;         /* when the last renewal began in which nothing was found lost */
+    _Atomic uint64_t interrupts; /* how often a mark was lost, and taken anew */
+    unsigned telling;            /* words that are on their way to watchers */
     _Atomic uint64_t cookies;
     _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
 
@@ -276,6 +280,8 @@ int tl_rados_write(struct tl_store *s, const struct tl_store_id *id, const struc
 int tl_rados_flush(struct tl_store *s);
 int tl_rados_batch_new(struct tl_rados *r, uint32_t buffer_bytes) TL_MUST_CHECK;
 void tl_rados_batch_free(struct tl_rados *r);
+/* Who is about to look whether he may write says so: from here on, being taken for dead matters to what he writes. */
+void tl_rados_batch_begin(struct tl_rados *r);
 uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key);
 
 /* ---- rados_find.c ---- */
@@ -311,6 +317,19 @@ struct tl_rados_args {
 struct tl_rados_args tl_rados_lock_args(const char *cookie, bool exclusive, unsigned lease_s, bool must_renew);
 struct tl_rados_args tl_rados_assert_args(const char *cookie, bool exclusive);
 struct tl_rados_args tl_rados_unlock_args(const char *cookie);
+
+/* Since *interrupts was that, all marks have been ours without interruption, and are now. 0; -ESTALE; -errno: it cannot be said. */
+int tl_rados_lease_unbroken(struct tl_rados *r, uint64_t interrupts) TL_MUST_CHECK;
+
+/* ---- rados_fence.c; the owner's thread ---- */
+
+/* So that it is known; *asked is set if it was not. */
+int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked) TL_MUST_CHECK;
+/* The condition under which op may add to the shard. */
+void tl_rados_fence_guard(struct tl_rados_cont *c, uint32_t shard, rados_write_op_t op);
+bool tl_rados_fence_refused(int rc); /* that is what op has failed by */
+void tl_rados_fence_forget(struct tl_rados_cont *c);
+int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id);
 
 /* ---- rados_locks.c ---- */
 

@@ -177,8 +177,11 @@ int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, 
     int rc = repair ? be_alone(r, true) : 0;
     bool alone = repair && rc == 0;
     rc = rc == 0 ? tl_rados_each_object(r, r->meta, note_index, &x) : rc;
-    for (size_t i = 0; rc == 0 && i < x.id_count; i++)
-        rc = check_index(&x, &x.ids[i]);
+    for (size_t i = 0; rc == 0 && i < x.id_count; i++) {
+        rc = alone ? tl_rados_fence(s, &x.ids[i])
+                   : 0; /* who has lost his lease adds no records of what is taken away here */
+        rc = rc == 0 ? check_index(&x, &x.ids[i]) : rc;
+    }
     rc = rc == 0 ? check_blobs(&x) : rc;
     if (alone) {
         int back = be_alone(r, false);

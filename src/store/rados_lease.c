@@ -134,16 +134,43 @@ void tl_rados_lease_end(struct tl_rados *r, struct tl_rados_lease *l)
 /* ---- the thread that renews ---- */
 
 /* So that letting go of a lease does not wait for the renewal of others, a renewal works on a copy, and answers by name. */
-static void answer(struct tl_rados *r, const struct tl_rados_lease *copy, int rc)
+static void lost(struct tl_rados *r, const struct tl_rados_lease *copy)
 {
-    if (rc == 0 || copy->again)
-        return;
-    bool gone = rc == -ENOENT || rc == -EBUSY || rc == -EEXIST; /* else it could not be asked: it may still be there */
     pthread_mutex_lock(&r->mutex);
-    for (struct tl_rados_lease *l = r->leases; gone && l != NULL; l = l->next)
+    for (struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
         if (strcmp(l->object.text, copy->object.text) == 0 && strcmp(l->cookie, copy->cookie) == 0)
             atomic_store(&l->lost, true);
     pthread_mutex_unlock(&r->mutex);
+}
+
+/* Whether it is still wanted: one that was let go of meanwhile is not taken anew. */
+static bool wanted(struct tl_rados *r, const struct tl_rados_lease *copy)
+{
+    pthread_mutex_lock(&r->mutex);
+    const struct tl_rados_lease *l = r->leases;
+    while (l != NULL && (strcmp(l->object.text, copy->object.text) != 0 || strcmp(l->cookie, copy->cookie) != 0))
+        l = l->next;
+    pthread_mutex_unlock(&r->mutex);
+    return l != NULL;
+}
+
+/* Whether it was ours all the time. */
+static bool renew(struct tl_rados *r, const struct tl_rados_lease *copy)
+{
+    int rc = take(r, copy, true);
+    if (rc == 0)
+        return true;
+    if (rc != -ENOENT && rc != -EBUSY && rc != -EEXIST) /* it could not be asked: it may still be there */
+        return false;
+    if (!wanted(r, copy))
+        return true;
+    if (!copy->again) {
+        lost(r, copy);
+        return true;
+    }
+    (void)!take(r, copy, false);
+    atomic_fetch_add(&r->interrupts, 1); /* now that it is ours again: see tl_rados_lease_unbroken */
+    return false;
 }
 
 /* Copies of all leases; *count of them. NULL: none, or no memory: then again in a moment. */
@@ -163,6 +190,45 @@ static struct tl_rados_lease *copy_all(struct tl_rados *r, size_t *count)
     return copies;
 }
 
+/* Time that goes on while the machine sleeps. */
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * TL_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+static void renew_all(struct tl_rados *r)
+{
+    uint64_t began = now_ns();
+    size_t count = 0;
+    bool unbroken = true;
+    pthread_mutex_lock(&r->mutex);
+    struct tl_rados_lease *copies = copy_all(r, &count);
+    pthread_mutex_unlock(&r->mutex);
+    for (size_t i = 0; i < count; i++)
+        unbroken = renew(r, &copies[i]) && unbroken;
+    if (copies != NULL && unbroken)
+        r->renewed_ns = began;
+    free(copies);
+}
+
+/* A mark that was lost, and is ours again, was lost for longer than this; and as long as a renewal goes on, the counter may not tell of it yet. */
+static bool is_fresh(const struct tl_rados *r)
+{
+    return now_ns() - r->renewed_ns < r->where.lease_s * TL_NS_PER_S * 2 / 3;
+}
+
+int tl_rados_lease_unbroken(struct tl_rados *r, uint64_t interrupts)
+{
+    pthread_mutex_lock(&r->renewing);
+    if (!is_fresh(r))
+        renew_all(r);
+    int rc = atomic_load(&r->interrupts) != interrupts ? -ESTALE : is_fresh(r) ? 0 : -ETIMEDOUT;
+    pthread_mutex_unlock(&r->renewing);
+    return rc;
+}
+
 static void *keeper(void *arg)
 {
     struct tl_rados *r = arg;
@@ -172,12 +238,11 @@ static void *keeper(void *arg)
         struct timespec t = tl_time_to_timespec((int64_t)next);
         while (!r->closing && pthread_cond_timedwait(&r->changed, &r->mutex, &t) == 0)
             ;
-        size_t count = 0;
-        struct tl_rados_lease *copies = r->closing ? NULL : copy_all(r, &count);
         pthread_mutex_unlock(&r->mutex);
-        for (size_t i = 0; i < count; i++)
-            answer(r, &copies[i], take(r, &copies[i], !copies[i].again));
-        free(copies);
+        pthread_mutex_lock(&r->renewing);
+        if (!r->closing)
+            renew_all(r);
+        pthread_mutex_unlock(&r->renewing);
         pthread_mutex_lock(&r->mutex);
     }
     pthread_mutex_unlock(&r->mutex);
@@ -187,6 +252,7 @@ static void *keeper(void *arg)
 int tl_rados_keeper_start(struct tl_rados *r)
 {
     sigset_t all, before;
+    r->renewed_ns = now_ns();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all,
                     &before); /* a program's signals are for its own threads, as librados has it for its */

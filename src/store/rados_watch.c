@@ -92,6 +92,7 @@ static int ask(struct tl_rados_cont *c)
 int tl_rados_changes(struct tl_store *s, const struct tl_store_id *id, uint32_t *out)
 {
     struct tl_rados_cont *c = tl_rados_cont((struct tl_rados *)s, id);
+    tl_rados_batch_begin((struct tl_rados *)s);
     int rc = c == NULL ? -ENOMEM : ask(c);
     if (rc == 0)
         *out = count_of(c);

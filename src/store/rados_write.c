@@ -16,6 +16,7 @@
 #define OP_KEYS         1000u       /* of one operation on an index */
 #define OP_BYTES        (2u << 20)
 #define COUNT_BYTES     (64u << 20) /* of records that are not counted yet: not with every flush */
+#define TRIES           8u          /* when fences are raised meanwhile */
 #define SHARD_BYTES     16u         /* of a key, that choose its shard */
 
 struct pending {
@@ -36,8 +37,10 @@ struct tl_rados_batch {
     struct pending *list;
     uint32_t pending, room;
     size_t pending_bytes;
-    int broken; /* a write failed: told by the next flush, too */
-    bool named; /* records of what waits may be in the index already */
+    int broken;             /* a write failed: told by the next flush, too */
+    bool indexing, refused; /* what lands now is of the index; some of it was refused by a fence */
+    uint64_t interrupts;    /* of marks, before the first of what waits was written */
+    bool named;             /* records of what waits may be in the index already */
     uint8_t value[TL_RADOS_VALUE];
 };
 
@@ -67,7 +70,9 @@ static void land_one(struct tl_rados *r)
     b->in_flight -= f->bytes;
     b->first = (b->first + 1) % IN_FLIGHT;
     b->count--;
-    if (rc < 0 && b->broken == 0)
+    if (rc < 0 && b->indexing && tl_rados_fence_refused(rc))
+        b->refused = true;
+    else if (rc < 0 && b->broken == 0)
         b->broken = rc;
 }
 
@@ -211,7 +216,11 @@ static int64_t put_some(struct tl_rados *r, const struct pending *p, uint32_t le
         l->value_lens[n] = p[n].value_len;
         bytes += p[n].key_len + p[n].value_len;
     }
+    struct tl_rados_cont *c = tl_rados_cont(r, &p->id);
+    if (c == NULL)
+        return -ENOMEM;
     rados_write_op_t op = r->lib->create_write_op();
+    tl_rados_fence_guard(c, p->shard, op);
     r->lib->write_op_omap_set2(op, l->keys, l->values, l->key_lens, l->value_lens, n);
     int rc = operate(r, op, tl_rados_index_name(&p->id, p->shard).text, bytes);
     return rc == 0 ? (int64_t)n : rc;
@@ -224,20 +233,67 @@ static int64_t bytes_of(const struct pending *p)
     return (int64_t)p->key_len + p->value_len + (v.inlined ? 0 : v.len);
 }
 
+/* What waits is in the order of containers and shards. */
+static bool begins_shard(const struct pending *list, uint32_t i)
+{
+    const struct pending *p = &list[i];
+    return i == 0 || p->shard != p[-1].shard || memcmp(p->id.bytes, p[-1].id.bytes, sizeof p->id.bytes) != 0;
+}
+
+/* All fences that will be compared are known. Those that had to be asked for are those of now: if anybody has taken us for dead before, comparing
+ * with them says nothing. */
+static int ask_fences(struct tl_rados *r)
+{
+    struct tl_rados_batch *b = r->batch;
+    bool asked = false;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < b->pending; i++) {
+        if (!begins_shard(b->list, i))
+            continue;
+        struct tl_rados_cont *c = tl_rados_cont(r, &b->list[i].id);
+        rc = c == NULL ? -ENOMEM : tl_rados_fence_ask(c, b->list[i].shard, &asked);
+    }
+    return rc == 0 && asked ? tl_rados_lease_unbroken(r, b->interrupts) : rc;
+}
+
+static void forget_fences(struct tl_rados *r)
+{
+    for (struct tl_rados_cont *c = r->conts; c != NULL; c = c->next)
+        tl_rados_fence_forget(c);
+}
+
+static void put_shards(struct tl_rados *r, struct lists *l)
+{
+    struct tl_rados_batch *b = r->batch;
+    int64_t n = ask_fences(r);
+    b->refused = false;
+    b->indexing = true;
+    for (uint32_t i = 0; n >= 0 && i < b->pending; i += (uint32_t)n)
+        n = put_some(r, b->list + i, b->pending - i, l);
+    if (n < 0 && b->broken == 0)
+        b->broken = (int)n;
+    land_all(r);
+    b->indexing = false;
+}
+
 static void put_index(struct tl_rados *r)
 {
     struct tl_rados_batch *b = r->batch;
     struct lists *l = malloc(sizeof *l);
-    int64_t total = 0, n = l == NULL ? -ENOMEM : 0;
+    int64_t total = 0;
+    b->broken = l == NULL ? -ENOMEM : b->broken;
     qsort(b->list, b->pending, sizeof *b->list, compare);
-    for (uint32_t i = 0; n >= 0 && i < b->pending; i += (uint32_t)n)
-        n = put_some(r, b->list + i, b->pending - i, l);
-    for (uint32_t i = 0; n >= 0 && i < b->pending; i++)
+    for (uint32_t i = 0; i < b->pending; i++)
         total += bytes_of(&b->list[i]);
-    rados_completion_t counted = n >= 0 ? tl_rados_count(r, total, COUNT_BYTES) : NULL;
-    if (n < 0 && b->broken == 0)
-        b->broken = (int)n;
-    land_all(r);
+    rados_completion_t counted = b->broken == 0 ? tl_rados_count(r, total, COUNT_BYTES) : NULL;
+    b->refused = true;
+    for (unsigned tries = 0; b->broken == 0 && b->refused && tries < TRIES; tries++) {
+        put_shards(r, l);
+        if (b->refused || b->broken != 0)
+            forget_fences(r);
+    }
+    if (b->broken == 0 && b->refused)
+        b->broken = -ESTALE; /* fences are not raised that often */
     tl_rados_counted(r, counted);
     free(l);
 }
@@ -299,6 +355,12 @@ int tl_rados_flush(struct tl_store *s)
     b->broken = 0;
     b->named = false;
     return rc;
+}
+
+void tl_rados_batch_begin(struct tl_rados *r)
+{
+    if (r->batch->pending == 0)
+        r->batch->interrupts = atomic_load(&r->interrupts);
 }
 
 void tl_rados_batch_free(struct tl_rados *r)

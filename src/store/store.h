@@ -101,7 +101,8 @@ struct tl_store_ops {
 
     /* The slices are copied. -EINVAL: a limit above, or a class that it does not offer; -ENOSPC; -EIO: what was written since the last flush may be lost. */
     int (*write)(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r);
-    /* 0: all that this process has written is durable. Else none of it since the last flush may be relied on; it goes on anew. */
+    /* 0: all that this process has written is durable. Else none of it since the last flush may be relied on; it goes on anew. -ESTALE: others
+     * may have taken this process for dead since it last asked for changes with nothing unflushed. */
     int (*flush)(struct tl_store *s);
 
     /* Records with keys from `from` on that begin with `prefix`, ascending, until fn gives something else than 0, which is given
@@ -129,6 +130,9 @@ struct tl_store_ops {
     void (*unclaim)(struct tl_store *s, uint64_t mark);
     /* 1: some process has it, this one too; 0: none. */
     int (*claimed)(struct tl_store *s, uint64_t mark);
+    /* What processes that had a mark, and have it no more, have written to the container and flush from now on is refused: nothing of theirs
+     * that is on its way arrives after this. They are told -ESTALE. NULL: no process outlives its marks. */
+    int (*fence)(struct tl_store *s, const struct tl_store_id *id);
 
     /* Locks of a container, by name, for threads of this and of other processes. timeout_ms: 0: tries, -1: for ever. *stop (may be NULL) is
      * looked at at least once a second: != 0 ends it. Freed when the process ends. 0, -EAGAIN (0 ms), -ETIMEDOUT, -ECANCELED, -ENOMEM, -ENOSPC: too many

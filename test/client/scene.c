@@ -196,6 +196,7 @@ int64_t got(struct tiercel_cont *c, uint64_t epoch, uint64_t object)
 /* ---- other processes ---- */
 
 struct peer {
+    struct scene *x;
     pid_t pid;
     FILE *to, *from;
 };
@@ -207,6 +208,7 @@ struct peer *peer_start(struct scene *x)
     posix_spawn_file_actions_t actions;
     int to[2], from[2];
     assert_non_null(p);
+    p->x = x;
     assert_int_equal(pipe2(to, O_CLOEXEC), 0);
     assert_int_equal(pipe2(from, O_CLOEXEC), 0);
     posix_spawn_file_actions_init(&actions);
@@ -264,13 +266,66 @@ static void gone(struct peer *p)
     free(p);
 }
 
+struct living {
+    struct scene *x;
+    int handles;
+};
+
+static int see_handle(void *ctx, const struct tiercel_handle_info *info)
+{
+    ((struct living *)ctx)->handles += !info->ended;
+    return 0;
+}
+
+static int see_container(void *ctx, const struct tiercel_cont_info *info)
+{
+    (void)!tiercel_cont_list_handles(((struct living *)ctx)->x->pool, info->label, see_handle, ctx);
+    return 0;
+}
+
+static int living_handles(struct scene *x)
+{
+    struct living l = {.x = x};
+    (void)!tiercel_cont_list(x->pool, see_container, &l);
+    return l.handles;
+}
+
+/* Whether nothing is told any more of a process that has ended: its handle; where we are not connected ourselves, its connection. */
+static bool is_forgotten(struct scene *x, int living_before)
+{
+    if (x->pool != NULL)
+        return living_handles(x) < living_before;
+    struct tiercel_pool *alone = NULL;
+    return tiercel_pool_connect(&alone, x->where, TIERCEL_EX, NULL) == 0 && tiercel_pool_disconnect(alone) == 0;
+}
+
+/* Ends it in one way or another, as the others see it. */
+static void signal_peer(struct peer *p, int how)
+{
+    struct scene *x = p->x;
+    const char *lease = getenv("TIERCEL_TEST_LEASE_S"); /* some stores learn of a death later */
+    int ticks = lease != NULL ? atoi(lease) * 40 : 0;   /* and never of that of one that only shared a handle */
+    int before = lease != NULL && x->pool != NULL ? living_handles(x) : 0;
+    kill(p->pid, how);
+    if (how == SIGKILL)
+        gone(p);
+    while (ticks-- > 0 && !is_forgotten(x, before))
+        usleep(25000);
+}
+
 void peer_kill(struct peer *p)
 {
-    const char *lease = getenv("TIERCEL_TEST_LEASE_S"); /* some stores learn of a death later */
-    kill(p->pid, SIGKILL);
-    gone(p);
-    if (lease != NULL)
-        sleep((unsigned)atoi(lease));
+    signal_peer(p, SIGKILL);
+}
+
+void peer_stop(struct peer *p)
+{
+    signal_peer(p, SIGSTOP);
+}
+
+void peer_go_on(struct peer *p)
+{
+    kill(p->pid, SIGCONT);
 }
 
 void peer_end(struct peer *p)

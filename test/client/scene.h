@@ -73,6 +73,8 @@ int64_t peer_ask(struct peer *p, const char *fmt, ...) __attribute__((format(pri
 void peer_tell(struct peer *p, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* does not wait: */
 int64_t peer_hear(struct peer *p);                                                          /* that is here */
 void peer_kill(struct peer *p);                                                             /* -9; frees it */
+void peer_stop(struct peer *p); /* stands still, and is dead to those who go by what it says */
+void peer_go_on(struct peer *p);
 void peer_end(struct peer *p); /* it ends by itself, without closing anything that it was not told to close; frees it */
 
 /* Bytes as hexadecimal digits, for lines. out: 2 * len + 1. */

@@ -112,6 +112,35 @@ static void whoever_is_killed_has_written_nothing_since_its_commit(void **state)
     assert_int_equal(tiercel_pool_check(x->pool, 0, NULL, NULL), 0);
 }
 
+/* It stands still while the others take it for dead, and forget it. What it still had in memory does not appear when it wakes up. */
+static void whoever_was_taken_for_dead_adds_nothing(void **state)
+{
+    struct scene *x = *state;
+    struct peer *p = connected(x, TIERCEL_RW);
+    assert_int_equal(peer_ask(p, "hold 1"), 1);
+    assert_int_equal(peer_ask(p, "put 1 1 100"), 0);
+    assert_int_equal(peer_ask(p, "commit 1"), 0);
+    assert_int_equal(peer_ask(p, "put 2 1 200"), 0);
+    assert_int_equal(peer_ask(p, "put 2 2 200"), 0);
+    peer_stop(p); /* where a process lives as long as it is there, somebody ends it by force */
+    assert_true(tiercel_cont_evict(x->pool, "c", NULL) >= 1);
+    struct tiercel_cont *c = scene_open(x, "c", TIERCEL_RW);
+    assert_int_equal(tiercel_cont_aggregate(c, NULL, NULL), 0);
+    peer_go_on(p);
+    assert_int_equal(peer_ask(p, "commit 2"), -EBADF);
+    assert_int_equal(peer_ask(p, "flush 2"), -EBADF);
+    uint64_t epoch = held(c, 0);
+    assert_int_equal(put(c, epoch, 3, 300), 0);
+    assert_int_equal(tiercel_epoch_commit(c, epoch, NULL, NULL), 0);
+    for (uint64_t e = epoch; e < epoch + 3; e++) {
+        assert_int_equal(got(c, e, 1), 100);
+        assert_int_equal(got(c, e, 2), 0);
+    }
+    peer_end(p);
+    assert_int_equal(tiercel_cont_close(c), 0);
+    assert_int_equal(tiercel_pool_check(x->pool, 0, NULL, NULL), 0);
+}
+
 static void evicted_are_all_processes(void **state)
 {
     struct scene *x = *state;
@@ -405,6 +434,7 @@ int main(void)
         test(a_consumer_is_woken_by_another_process),
         test(a_holder_keeps_the_final_epoch_back_until_it_dies),
         test(whoever_is_killed_has_written_nothing_since_its_commit),
+        test(whoever_was_taken_for_dead_adds_nothing),
         test(evicted_are_all_processes),
         test(a_container_is_destroyed_under_another_process),
         test(exclusive_means_nobody_else),

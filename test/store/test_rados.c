@@ -101,6 +101,13 @@ static int keep_place(void *ctx, const struct tl_found *f)
     return 0;
 }
 
+static int count_found(void *ctx, const struct tl_found *f)
+{
+    (void)f;
+    ++*(int *)ctx;
+    return 0;
+}
+
 static uint8_t bytes[200000], back[200000];
 
 static void write_one(struct tl_store *s, const char *key, size_t len)
@@ -344,9 +351,46 @@ static void everything_ends_within_the_timeout(void **state)
     for (int i = 0; i < 20 && rc == -ETIMEDOUT; i++)
         rc = s->ops->change(s, &id, put_one, "after");
     assert_int_equal(rc, 0);
-    write_one(s, "key", sizeof bytes);
-    assert_int_equal(s->ops->flush(s), 0);
+    rc = -ESTALE; /* its leases have ended meanwhile, and it may find that out only now */
+    for (int i = 0; i < 20 && rc == -ESTALE; i++) {
+        assert_int_equal(s->ops->changes(s, &id, &n), 0);
+        write_one(s, "key", sizeof bytes);
+        rc = s->ops->flush(s);
+    }
+    assert_int_equal(rc, 0);
     assert_int_equal(read_one(s), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* A process that lives goes on; one that lost a mark since it looked, and perhaps without knowing it, is refused. */
+static void who_was_taken_for_dead_adds_nothing(void **state)
+{
+    (void)state;
+    char where[256];
+    uint32_t n;
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where), *other = open_pool(where);
+    assert_int_equal(s->ops->claim(s, 7, false), 0);
+    for (int lost = 0; lost < 2; lost++) {
+        assert_int_equal(s->ops->changes(s, &id, &n), 0);
+        write_one(s, lost ? "lost" : "key", sizeof bytes);
+        if (lost) {
+            sh(where, "rados -p meta -N $NS rm m.0000000000000007");
+            while (other->ops->claimed(other, 7) == 0) /* until it has taken it anew */
+                usleep(50000);
+        }
+        assert_int_equal(other->ops->fence(other, &id), 0);
+        assert_int_equal(s->ops->flush(s), lost ? -ESTALE : 0);
+    }
+    assert_int_equal(read_one(s), 0);
+    assert_int_equal(s->ops->changes(s, &id, &n), 0);
+    write_one(s, "later", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), 0);
+    int found = 0;
+    assert_int_equal(s->ops->scan(s, &id, none, none, count_found, &found), 0);
+    assert_int_equal(found, 2);
+    other->ops->close(other);
     s->ops->close(s);
     destroy(where);
 }
@@ -390,6 +434,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_lost_a_lock_writes_no_value),
         cmocka_unit_test(a_full_cluster_refuses_at_once),
         cmocka_unit_test(everything_ends_within_the_timeout),
+        cmocka_unit_test(who_was_taken_for_dead_adds_nothing),
     };
     if (getenv("CEPH_CONF") == NULL) {
         puts("no cluster: run by tools/rados-dev");

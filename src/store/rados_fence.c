@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Fences: what a process that was taken for dead still sends is refused by the cluster.
+ *
+ * A process that stood still, or was cut off from the cluster, for longer than its lease is dead to the others: its handles are closed, what it had not
+ * committed is erased, and nothing remembers it any more. But it may come back, and with it operations that librados has kept for it. So each shard of
+ * an index has the xattr fence, which whoever erases changes first; every operation that adds records compares it with what its process knows, and
+ * fails if that is old.
+ *
+ * A process that is alive, and whose operation fails, reads the fence anew. Then it makes sure that its marks have never been interrupted since before
+ * the records that wait were written: so nobody can have taken it for dead. If it cannot, what waits is lost. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/rados.h"
+
+#define FENCE "fence"
+
+struct tl_rados_fence {
+    enum { UNKNOWN, NO_SHARD, THERE } known;
+    size_t len; /* 0: there never was one */
+    char text[40];
+};
+
+static struct tl_rados_fence *fence_of(struct tl_rados_cont *c, uint32_t shard)
+{
+    if (c->fences == NULL)
+        c->fences = calloc(c->r->shards, sizeof *c->fences);
+    return c->fences == NULL ? NULL : &c->fences[shard];
+}
+
+int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked)
+{
+    struct tl_rados *r = c->r;
+    struct tl_rados_fence *f = fence_of(c, shard);
+    if (f == NULL)
+        return -ENOMEM;
+    if (f->known != UNKNOWN)
+        return 0;
+    *asked = true;
+    int rc = r->lib->getxattr(r->meta, tl_rados_index_name(&c->id, shard).text, FENCE, f->text, sizeof f->text);
+    if (rc < 0 && rc != -ENOENT && rc != -ENODATA)
+        return tl_rados_error(rc);
+    f->known = rc == -ENOENT ? NO_SHARD : THERE;
+    f->len = rc > 0 ? (size_t)rc : 0;
+    return 0;
+}
+
+void tl_rados_fence_guard(struct tl_rados_cont *c, uint32_t shard, rados_write_op_t op)
+{
+    struct tl_rados_fence *f = fence_of(c, shard);
+    check(f != NULL && f->known != UNKNOWN);
+    if (f->known == NO_SHARD)
+        c->r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
+    else
+        c->r->lib->write_op_cmpxattr(op, FENCE, LIBRADOS_CMPXATTR_OP_EQ, f->text, f->len);
+    f->known = THERE; /* for the operations that follow this one */
+}
+
+bool tl_rados_fence_refused(int rc)
+{
+    return rc == -ECANCELED || rc == -EEXIST || rc == -ENOENT;
+}
+
+void tl_rados_fence_forget(struct tl_rados_cont *c)
+{
+    free(c->fences);
+    c->fences = NULL;
+}
+
+/* ---- making one ---- */
+
+static int raise_one(struct tl_rados *r, const char *object, const char *text, rados_completion_t *done)
+{
+    int rc = r->lib->aio_create_completion2(NULL, NULL, done);
+    if (rc != 0)
+        return rc;
+    rados_write_op_t op = r->lib->create_write_op();
+    r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL); /* else who comes back would make it */
+    r->lib->write_op_setxattr(op, FENCE, text, strlen(text));
+    rc = r->lib->aio_write_op_operate(op, r->meta, *done, object, NULL, 0);
+    r->lib->release_write_op(op);
+    if (rc != 0)
+        r->lib->aio_release(*done);
+    return rc;
+}
+
+int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_cont *c = tl_rados_cont(r, id);
+    rados_completion_t *done = calloc(r->shards, sizeof(rados_completion_t));
+    char text[40];
+    uint32_t started = 0;
+    int rc = c == NULL || done == NULL ? -ENOMEM : r->read_only ? -EROFS : 0;
+    snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
+             (unsigned long long)atomic_fetch_add(&r->cookies, 1));
+    for (; rc == 0 && started < r->shards; started += rc == 0)
+        rc = raise_one(r, tl_rados_index_name(id, started).text, text, &done[started]);
+    for (uint32_t i = 0; i < started; i++) {
+        r->lib->aio_wait_for_complete(done[i]);
+        int one = r->lib->aio_get_return_value(done[i]);
+        rc = rc == 0 ? tl_rados_error(one) : rc;
+        r->lib->aio_release(done[i]);
+    }
+    free(done);
+    return rc;
+}
