@@ -4,12 +4,15 @@
  *   connect FLAGS | disconnect | open NAME FLAGS | close | destroy NAME FLAGS | evict-pool | evict NAME
  *   attach HEX HEX            pool and container from another process
  *   hold E | flush E | commit E | discard E E | slip E | wait E | ghce | lhe | put E OBJECT NUMBER | get E OBJECT
+ *   commit-at E | wait-at E   when it was done, in nanoseconds of the monotonic clock
+ *   said TEXT                 1: the last error's sentence has TEXT in it; 0
  *   lock NAME MODE TIMEOUT_MS | unlock EPOCH | lvb          lvb: the value's epoch, or -1 if it is not valid */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tiercel/pool.h"
@@ -96,6 +99,25 @@ static int64_t get(struct self *s, const uint64_t n[3])
     return rc != 0 ? rc : len == 0 ? 0 : (int64_t)number;
 }
 
+static int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t of_times(struct self *s, const struct line *l)
+{
+    int rc = -EOPNOTSUPP;
+    if (strcmp(l->verb, "said") == 0)
+        return strstr(tiercel_why(NULL), l->name) != NULL;
+    if (strcmp(l->verb, "commit-at") == 0)
+        rc = tiercel_epoch_commit(s->cont, l->n[0], NULL, NULL);
+    if (strcmp(l->verb, "wait-at") == 0)
+        rc = tiercel_epoch_wait(s->cont, l->n[0], NULL, NULL);
+    return rc == 0 ? now() : rc;
+}
+
 static int64_t of_epochs(struct self *s, const struct line *l)
 {
     struct tiercel_epochs e;
@@ -141,6 +163,7 @@ int main(int argc, char **argv)
         sscanf(text + at, "%" SCNu64 " %" SCNu64 " %" SCNu64, &l.n[0], &l.n[1], &l.n[2]);
         int64_t rc = of_names(&s, &l, (unsigned)strtoul(l.more, NULL, 10));
         rc = rc == -EOPNOTSUPP ? of_locks(&s, &l) : rc;
+        rc = rc == -EOPNOTSUPP ? of_times(&s, &l) : rc;
         rc = rc == -EOPNOTSUPP ? of_epochs(&s, &l) : rc;
         printf("%" PRId64 "\n", rc);
     }

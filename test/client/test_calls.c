@@ -272,7 +272,10 @@ static void the_librarys_threads_take_no_signals(void **state)
     }
     closedir(dir);
 #if !defined(__SANITIZE_THREAD__) && !defined(__clang__)
-    assert_int_equal(others, 3); /* the worker, the waiter, the lock's */
+    if (getenv("TIERCEL_TEST_POOLS") == NULL)
+        assert_int_equal(others, 3); /* the worker, the waiter, the lock's */
+    else
+        assert_true(others > 3); /* and the store's */
 #else
     (void)others;
 #endif

@@ -117,8 +117,11 @@ static void errors_have_their_codes(void **state)
     struct tiercel_pool *reader = NULL, *none = NULL;
     struct tiercel_cont *c = NULL, *r = NULL;
     struct tiercel_lock *l = NULL;
-    char nowhere[128], long_key[TIERCEL_KEY_MAX + 1], byte = 1;
-    snprintf(nowhere, sizeof nowhere, "%s/not/there", x->where);
+    char nowhere[128], no_folder[128], long_key[TIERCEL_KEY_MAX + 1], byte = 1;
+    const char *options = strchr(x->where, '?'); /* of a pool in a cluster */
+    snprintf(nowhere, sizeof nowhere, options != NULL ? "rados:///not-there%s" : "%s/not/there",
+             options != NULL ? options : x->where);
+    snprintf(no_folder, sizeof no_folder, "%s", options != NULL ? "rados:///x?pool=not-there" : nowhere);
     memset(long_key, 'k', sizeof long_key);
     assert_int_equal(tiercel_pool_connect(&reader, x->where, TIERCEL_RO, NULL), 0);
     assert_int_equal(tiercel_cont_open(&r, reader, "c", TIERCEL_RO, NULL), 0);
@@ -126,7 +129,7 @@ static void errors_have_their_codes(void **state)
     assert_int_equal(tiercel_epoch_hold(x->cont, &epoch, NULL, NULL), 0);
     const struct result rows[] = {
         {"a pool is there", tiercel_pool_create(x->where, NULL), -EEXIST},
-        {"no folder for it", tiercel_pool_create(nowhere, NULL), -ENOENT},
+        {"no folder for it", tiercel_pool_create(no_folder, NULL), options != NULL ? -ENODEV : -ENOENT},
         {"no pool", tiercel_pool_connect(&none, nowhere, TIERCEL_RW, NULL), -ENOENT},
         {"no pool to evict", tiercel_pool_evict(nowhere, NULL), -ENOENT},
         {"no pool to destroy", tiercel_pool_destroy(nowhere, 0, NULL), -ENOENT},
@@ -162,13 +165,20 @@ static void errors_have_their_codes(void **state)
     assert_int_equal(tiercel_pool_disconnect(reader), 0);
 }
 
-/* Changes a byte of every payload file, behind the library's back. */
+/* Changes a byte of every payload file, or object of a cluster, behind the library's back. */
 static void damage(struct scene *x, const char *pattern)
 {
-    char command[512];
-    snprintf(command, sizeof command,
-             "for f in '%s'/*; do case $f in *.mdb*|*/page|*/pool) ;; *) LC_ALL=C sed -i 's/%s/X/' \"$f\";; esac; done",
-             x->where, pattern);
+    char command[512], space[64], data[64];
+    if (sscanf(x->where, "rados:///%63[^?]?pool=%*[^&]&data=%63[^&]", space, data) == 2)
+        snprintf(command, sizeof command,
+                 "rados='rados -p %s -N %s' f=$(mktemp); for o in $($rados ls); do $rados get $o $f && "
+                 "LC_ALL=C sed -i 's/%s/X/' $f && $rados put $o $f; done; rm $f",
+                 data, space, pattern);
+    else
+        snprintf(
+            command, sizeof command,
+            "for f in '%s'/*; do case $f in *.mdb*|*/page|*/pool) ;; *) LC_ALL=C sed -i 's/%s/X/' \"$f\";; esac; done",
+            x->where, pattern);
     assert_int_equal(system(command), 0);
 }
 
