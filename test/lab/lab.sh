@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # The lab: the nodes of a cluster on one machine. Sourced by tests and benchmarks; test/lab/lab is the same as a command.
 #
-# A node is a network namespace and a mount namespace with an address of its own (10.77.0.1, .2, ...) on a bridge that
-# lives in a namespace, too (the hub): nothing of the host's network is touched, and labs do not see each other. At
+# A node is a network, a mount and a UTS namespace, with a host name (node0, node1, ...) and an address of its own
+# (10.77.0.1, .2, ...) on a bridge that lives in a namespace, too (the hub, 10.77.0.254): nothing of the host's network is touched, and labs do not see each other. At
 # /srv/pfs every node has its own mount of busyfs, the stand-in for a busy parallel file system; /srv and /dev/shm are
 # private. Each node runs a tierceld with a runtime directory of its own.
 #
@@ -73,7 +73,7 @@ lab_in_own_ns() { [[ $(readlink "/proc/$1/ns/net" 2>/dev/null) != "$(readlink "/
 
 lab_hub_up() {
     local hub
-    hub=$(lab_hold unshare --net --mount --propagation private --)
+    hub=$(lab_hold unshare --net --uts --mount --propagation private --)
     echo "$hub" >"$LAB_DIR/hub.pid"
     lab_until 50 lab_in_own_ns "$hub" self || return 1
     readlink "/proc/$hub/ns/net" >"$LAB_DIR/nets"
@@ -91,7 +91,7 @@ END'
 lab_node_up() {
     local i=$1 hub pid
     hub=$(<"$LAB_DIR/hub.pid")
-    pid=$(lab_hold nsenter -t "$hub" -n -m -- unshare --net --mount --propagation private --)
+    pid=$(lab_hold nsenter -t "$hub" -n -m -- unshare --net --uts --mount --propagation private --)
     echo "$pid" >"$LAB_DIR/node-$i.pid"
     lab_until 50 lab_in_own_ns "$pid" "$hub" && lab_until 50 lab_in_own_ns "$pid" self || return 1
     readlink "/proc/$pid/ns/net" >>"$LAB_DIR/nets"
@@ -102,8 +102,9 @@ link set n$i master lab
 link set n$i up
 END
     # Other nodes' mounts are taken away: a node sees its own only.
-    nsenter -t "$pid" -n -m -- bash -ec '
+    nsenter -t "$pid" -n -u -m -- bash -ec '
         dir=$1 i=$2 shm=$3
+        hostname "node$i"
         ip -batch - <<END
 link set lo up
 addr add 10.77.0.$((i + 1))/24 dev eth0
@@ -189,7 +190,7 @@ lab_enter() {
     local i=$1 pid
     shift
     pid=$(<"$LAB_DIR/node-$i.pid") || return 1
-    exec env TIERCEL_RUNTIME_DIR="$LAB_DIR/run-$i" TIERCEL_NAME=lab nsenter -t "$pid" -n -m -- "$@"
+    exec env TIERCEL_RUNTIME_DIR="$LAB_DIR/run-$i" TIERCEL_NAME=lab nsenter -t "$pid" -n -u -m -- "$@"
 }
 
 lab_exec() { (lab_enter "$@"); }
