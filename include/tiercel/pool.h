@@ -92,14 +92,30 @@ TIERCEL_API int tiercel_class_name(unsigned object_class, char out[TIERCEL_CLASS
 struct tiercel_pool_info {
     char uri[TIERCEL_PATH_SIZE];
     struct tiercel_uuid uuid;
-    uint64_t total_bytes, free_bytes, used_bytes;
+    uint64_t total_bytes,
+        free_bytes; /* for what is written, without copies; total_bytes 0: not known (a Ceph cluster without a manager, no quota) */
+    uint64_t used_bytes;
     uint32_t containers;
     uint32_t redundancy; /* how many lost targets it survives; 0 for a directory */
     uint64_t reserved[8];
 };
 
-/* Where a pool lives: a directory, as a path or file:///path. 0; -EEXIST; -ENOENT, -EACCES, ... of the file system. */
+/* Where a pool lives: a directory, as a path or file:///path; or a Ceph cluster, rados:///NAME?conf=/etc/ceph/ceph.conf and further options, which
+ * tiercel-pool(1) lists. 0; -EEXIST; -ENOENT, -EACCES, ... of the file system, or the cluster. */
 TIERCEL_API int tiercel_pool_create(const char *uri, struct tiercel_error *err) TIERCEL_MUST_CHECK;
+/* In a Ceph cluster: what a new pool gets. With any of these it has RADOS pools of its own, tiercel.NAME.meta and tiercel.NAME.data (with several classes
+ * tiercel.NAME.RP_3 and so on), which go when it is destroyed. All 0: as tiercel_pool_create. */
+struct tiercel_pool_options {
+    uint64_t size_bytes; /* of what is written, without copies; several classes have equal parts of it. 0: no limit */
+    const char *
+        nodes; /* hosts, with commas, on which all of it lies: names of the cluster's CRUSH map. NULL: the cluster chooses */
+    const char *classes;  /* object classes that it offers, with commas, the default first: "RP_3,EC_2P1". NULL: RP_3 */
+    uint64_t reserved[8]; /* 0 */
+};
+/* Also: -EINVAL: a host or class that is not there, or too few hosts for a class; -EOPNOTSUPP: a directory has none of this; -EACCES: this user may not
+ * make RADOS pools. When it fails, nothing is left. */
+TIERCEL_API int tiercel_pool_create_with(const char *uri, const struct tiercel_pool_options *options,
+                                         struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* flags: TIERCEL_RO, _RW or _EX. 0; -ENOENT: no pool; -EBUSY: somebody has it exclusively, or is there and EX was asked for; -EPROTO: it was made by a
  * newer release; -EROFS; -EACCES; -EINVAL. */
 TIERCEL_API int tiercel_pool_connect(struct tiercel_pool **out, const char *uri, unsigned flags,

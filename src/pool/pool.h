@@ -19,7 +19,8 @@ struct tl_cont;
 
 /* ---- pools; connecting and what takes a uri take the lock by themselves ---- */
 
-int tl_pool_create(const char *uri, struct tl_error *err) TL_MUST_CHECK;
+/* options: NULL for none. */
+int tl_pool_create(const char *uri, const struct tiercel_pool_options *options, struct tl_error *err) TL_MUST_CHECK;
 int tl_pool_connect(struct tl_pool **out, const char *uri, unsigned flags, struct tl_error *err) TL_MUST_CHECK;
 /* Revokes the containers that are open through it; the pool's memory goes with the last of them. */
 int tl_pool_disconnect(struct tl_pool *pool);

@@ -152,16 +152,14 @@ void tl_rados_close(struct tl_store *s)
         tl_rados_keeper_stop(r);
     }
     tl_rados_batch_free(r);
-    bool answered = tl_rados_unwatch_all(r);
+    tl_rados_unwatch_all(r);
     if (r->meta != NULL)
         (void)r->lib->watch_flush(r->cluster);
-    /* librados uses the ioctx of a question when its answer comes: without one these are left to it. */
     tl_rados_data_close(r);
-    if (r->meta != NULL && answered)
+    if (r->meta != NULL)
         r->lib->ioctx_destroy(r->meta);
     if (r->cluster != NULL)
         r->lib->shutdown(r->cluster);
-    tl_rados_watches_free(r);
     while (r->conts != NULL) {
         struct tl_rados_cont *c = r->conts;
         r->conts = c->next;
@@ -199,7 +197,7 @@ static const struct tl_store_ops ops = {
     .check = tl_rados_check_all,
 };
 
-/* Connected, with the RADOS pool for state and index. */
+/* Connected; no RADOS pool is open yet. */
 int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store_config *config, struct tl_error *err)
 {
     struct tl_rados *r = calloc(1, sizeof *r);
@@ -226,7 +224,6 @@ int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store
         r->lib->shutdown(r->cluster);
         r->cluster = NULL;
     }
-    rc = rc == 0 ? tl_rados_open_io(r, r->where.meta, &r->meta, err) : rc;
     if (rc == 0)
         *out = r;
     else

@@ -2,7 +2,7 @@
 /* What the files of the RADOS store share. A pool is a namespace in some RADOS pools: a replicated one (meta), and one of any kind
  * for each class of data that it offers. All names and keys below are in that namespace.
  *
- *   pool                 meta   what the pool is (xattrs), and a shared lock of each process that has it open
+ *   pool                 meta   what the pool is (xattrs), what was made for it (rados_plan.h), and a shared lock of each process that has it open
  *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
  *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattr fence (rados_fence.c)
  *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
@@ -44,7 +44,6 @@
     X(connect)                                                                                                         \
     X(mon_command)                                                                                                     \
     X(buffer_free)                                                                                                     \
-    X(cluster_stat)                                                                                                    \
     X(ioctx_create)                                                                                                    \
     X(ioctx_destroy)                                                                                                   \
     X(ioctx_set_namespace)                                                                                             \
@@ -85,9 +84,9 @@
     X(aio_remove)                                                                                                      \
     X(aio_notify)                                                                                                      \
     X(notify_ack)                                                                                                      \
-    X(aio_getxattr)                                                                                                    \
-    X(aio_watch2)                                                                                                      \
-    X(aio_unwatch)                                                                                                     \
+    X(watch3)                                                                                                          \
+    X(watch_check)                                                                                                     \
+    X(unwatch2)                                                                                                        \
     X(watch_flush)                                                                                                     \
     X(lock_exclusive)                                                                                                  \
     X(lock_shared)                                                                                                     \
@@ -112,6 +111,7 @@ struct tl_rados_where {
     char uri[512]; /* for sentences */
     char conf[256], user[64], meta[64], data[512],
         space[128];     /* conf "": librados' own search; data: names, with commas */
+    bool own;           /* the uri names no RADOS pool: meta is tiercel.NAME.meta */
     unsigned timeout_s; /* for every operation */
     unsigned lease_s;   /* who does not say for so long that it lives, is dead */
 };
@@ -170,7 +170,6 @@ const struct tl_store_classes *tl_rados_classes(const struct tl_store *s);
 
 struct tl_rados_batch;
 struct tl_rados_base;
-struct tl_rados_watch;
 
 /* A container that this process has looked at. Stays until the pool is closed. */
 struct tl_rados_cont {
@@ -180,10 +179,9 @@ struct tl_rados_cont {
     struct tl_rados_name name;   /* of its state */
     _Atomic uint64_t generation; /* the highest that was seen */
     _Atomic uint32_t wakes;
-    _Atomic uint32_t news;        /* how often its watch has begun, or was lost */
-    struct tl_rados_watch *watch; /* with the store's mutex */
-    bool asking;                  /* the same: an answer is on its way */
-    char answer[8];
+    bool watched; /* with the store's mutex */
+    _Atomic bool broken;
+    uint64_t cookie;
     struct tl_rados_base *base;    /* its state as it was last read; the owner's */
     struct tl_rados_fence *fences; /* of the shards, as far as they are known; the owner's */
 };
@@ -221,8 +219,7 @@ struct tl_rados {
     pthread_mutex_t renewing;    /* one thread does; of renewed_ns */
     uint64_t renewed_ns;         /* when the last renewal began in which nothing was found lost */
     _Atomic uint64_t interrupts; /* how often a mark was lost, and taken anew */
-    struct tl_rados_watch *watches;
-    unsigned on_way; /* words to watchers, and what else librados will call back for */
+    unsigned telling;            /* words that are on their way to watchers */
     _Atomic uint64_t cookies;
     _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
 
@@ -239,7 +236,7 @@ struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id
 /* Each object of a pool's namespace until fn gives something else than 0. */
 int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),
                          void *ctx) TL_MUST_CHECK;
-/* Connected, with the RADOS pool for state and index. */
+/* Connected; no RADOS pool is open yet. */
 int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store_config *config,
                    struct tl_error *err) TL_MUST_CHECK;
 /* A RADOS pool, seen in our namespace. */
@@ -275,12 +272,7 @@ void tl_rados_seen(struct tl_rados_cont *c, uint64_t generation);
 void tl_rados_announce(struct tl_rados *r);
 /* Tells those who watch an object; does not wait for them. */
 void tl_rados_tell(struct tl_rados *r, const char *object, const void *bytes, size_t len);
-/* Looks after what the cluster says of an object, of a lock: who lets go of it. NULL: no memory. */
-struct tl_rados_watch *tl_rados_watch_lock(struct tl_rados *r, const struct tl_rados_name *object);
-void tl_rados_watch_end(struct tl_rados_watch *w); /* calls back no more, or to no effect */
-/* False: librados still has questions that the cluster has not answered within the timeout. */
-bool tl_rados_unwatch_all(struct tl_rados *r);
-void tl_rados_watches_free(struct tl_rados *r); /* after librados was shut down */
+void tl_rados_unwatch_all(struct tl_rados *r);
 
 /* ---- rados_write.c ---- */
 

@@ -71,7 +71,7 @@ struct tl_found {
 #define TL_STORE_PLACE_MAX 1024u
 
 struct tl_store_space {
-    uint64_t total_bytes, free_bytes; /* of the file system, or the cluster */
+    uint64_t total_bytes, free_bytes; /* for payloads, without copies; total 0: not known */
     uint64_t used_bytes;              /* by this pool */
 };
 
@@ -169,6 +169,15 @@ int tl_store_embedded_destroy(const char *directory, struct tl_error *err) TL_MU
  * erasure-coded; -ENOSPC. */
 int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_store_config *config,
                         struct tl_error *err) TL_MUST_CHECK;
+/* Makes one with RADOS pools of its own, tiercel.NAME.meta and tiercel.NAME.data, which go when it is destroyed; it is not open then. -EINVAL: a class or a host that is not
+ * there, too few of them, or the uri names RADOS pools; -EEXIST; -EACCES: the sentence says what rights it takes. Nothing is left then. */
+struct tl_store_wish {
+    uint64_t size_bytes; /* of payloads, without their copies; 0: no limit */
+    const char *nodes;   /* hosts of the CRUSH map, with commas, on which all lies; NULL: where the cluster likes */
+    const char *classes; /* with commas, the default first; NULL: RP_3 */
+};
+int tl_store_rados_make(const char *uri, const struct tl_store_wish *wish, struct tl_error *err) TL_MUST_CHECK;
+/* -EPERM: its contents are gone, but the cluster forbids deleting its RADOS pools. */
 int tl_store_rados_destroy(const char *uri, struct tl_error *err) TL_MUST_CHECK;
 
 #endif

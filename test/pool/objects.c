@@ -85,7 +85,7 @@ bool objects_begin(struct objects_run *x, const char *base)
     uint64_t epoch = 1;
     snprintf(x->where, sizeof x->where, "%.80s/tl-objects-XXXXXX", base);
     objects_say(x, "begin");
-    if (mkdtemp(x->where) == NULL || tl_pool_create(x->where, &err) != 0 || !connect(x))
+    if (mkdtemp(x->where) == NULL || tl_pool_create(x->where, NULL, &err) != 0 || !connect(x))
         return objects_wrong(x, "%s: %s", x->where, err.msg);
     tl_pool_lock(x->pool);
     int rc = tl_cont_create(x->pool, "c", NULL, &err);
