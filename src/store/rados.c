@@ -152,14 +152,16 @@ void tl_rados_close(struct tl_store *s)
         tl_rados_keeper_stop(r);
     }
     tl_rados_batch_free(r);
-    tl_rados_unwatch_all(r);
+    bool answered = tl_rados_unwatch_all(r);
     if (r->meta != NULL)
         (void)r->lib->watch_flush(r->cluster);
+    /* librados uses the ioctx of a question when its answer comes: without one these are left to it. */
     tl_rados_data_close(r);
-    if (r->meta != NULL)
+    if (r->meta != NULL && answered)
         r->lib->ioctx_destroy(r->meta);
     if (r->cluster != NULL)
         r->lib->shutdown(r->cluster);
+    tl_rados_watches_free(r);
     while (r->conts != NULL) {
         struct tl_rados_cont *c = r->conts;
         r->conts = c->next;

@@ -84,9 +84,9 @@
     X(aio_remove)                                                                                                      \
     X(aio_notify)                                                                                                      \
     X(notify_ack)                                                                                                      \
-    X(watch3)                                                                                                          \
-    X(watch_check)                                                                                                     \
-    X(unwatch2)                                                                                                        \
+    X(aio_getxattr)                                                                                                    \
+    X(aio_watch2)                                                                                                      \
+    X(aio_unwatch)                                                                                                     \
     X(watch_flush)                                                                                                     \
     X(lock_exclusive)                                                                                                  \
     X(lock_shared)                                                                                                     \
@@ -170,6 +170,7 @@ const struct tl_store_classes *tl_rados_classes(const struct tl_store *s);
 
 struct tl_rados_batch;
 struct tl_rados_base;
+struct tl_rados_watch;
 
 /* A container that this process has looked at. Stays until the pool is closed. */
 struct tl_rados_cont {
@@ -179,9 +180,10 @@ struct tl_rados_cont {
     struct tl_rados_name name;   /* of its state */
     _Atomic uint64_t generation; /* the highest that was seen */
     _Atomic uint32_t wakes;
-    bool watched; /* with the store's mutex */
-    _Atomic bool broken;
-    uint64_t cookie;
+    _Atomic uint32_t news;        /* how often its watch has begun, or was lost */
+    struct tl_rados_watch *watch; /* with the store's mutex */
+    bool asking;                  /* the same: an answer is on its way */
+    char answer[8];
     struct tl_rados_base *base;    /* its state as it was last read; the owner's */
     struct tl_rados_fence *fences; /* of the shards, as far as they are known; the owner's */
 };
@@ -219,7 +221,8 @@ struct tl_rados {
     pthread_mutex_t renewing;    /* one thread does; of renewed_ns */
     uint64_t renewed_ns;         /* when the last renewal began in which nothing was found lost */
     _Atomic uint64_t interrupts; /* how often a mark was lost, and taken anew */
-    unsigned telling;            /* words that are on their way to watchers */
+    struct tl_rados_watch *watches;
+    unsigned on_way; /* words to watchers, and what else librados will call back for */
     _Atomic uint64_t cookies;
     _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
 
@@ -272,7 +275,12 @@ void tl_rados_seen(struct tl_rados_cont *c, uint64_t generation);
 void tl_rados_announce(struct tl_rados *r);
 /* Tells those who watch an object; does not wait for them. */
 void tl_rados_tell(struct tl_rados *r, const char *object, const void *bytes, size_t len);
-void tl_rados_unwatch_all(struct tl_rados *r);
+/* Looks after what the cluster says of an object, of a lock: who lets go of it. NULL: no memory. */
+struct tl_rados_watch *tl_rados_watch_lock(struct tl_rados *r, const struct tl_rados_name *object);
+void tl_rados_watch_end(struct tl_rados_watch *w); /* calls back no more, or to no effect */
+/* False: librados still has questions that the cluster has not answered within the timeout. */
+bool tl_rados_unwatch_all(struct tl_rados *r);
+void tl_rados_watches_free(struct tl_rados *r); /* after librados was shut down */
 
 /* ---- rados_write.c ---- */
 

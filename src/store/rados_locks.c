@@ -20,7 +20,6 @@
 
 #define AGAIN_NS    TL_NS_PER_S
 #define VALUE_BYTES 56u
-#define WATCH_LEASE 30u
 #define TRIES       16u /* when others are faster each time; then it counts as busy */
 
 struct tl_store_lock {
@@ -138,25 +137,6 @@ static int try(struct tl_rados *r, struct tl_store_lock *l, struct tl_store_lock
     return 0;
 }
 
-struct waiter {
-    struct tl_rados *r;
-    const char *object;
-};
-
-static void on_notify(void *arg, uint64_t notify_id, uint64_t handle, uint64_t notifier, void *data, size_t len)
-{
-    const struct waiter *w = arg;
-    (void)notifier, (void)data, (void)len;
-    (void)w->r->lib->notify_ack(w->r->meta, w->object, notify_id, handle, NULL, 0);
-    atomic_fetch_add(&w->r->let_go, 1);
-    tl_rados_announce(w->r);
-}
-
-static void on_error(void *arg, uint64_t handle, int rc)
-{
-    (void)arg, (void)handle, (void)rc; /* then it looks each second */
-}
-
 static void sleep_until(struct tl_rados *r, uint32_t seen, uint64_t until_ns)
 {
     struct timespec t = tl_time_to_timespec((int64_t)until_ns);
@@ -170,9 +150,8 @@ static void sleep_until(struct tl_rados *r, uint32_t seen, uint64_t until_ns)
 static int wait_for(struct tl_rados *r, struct tl_store_lock *l, int timeout_ms, const _Atomic int *stop,
                     struct tl_store_lock_value *value)
 {
-    struct waiter w = {r, l->lease.object.text};
-    uint64_t cookie = 0, end = UINT64_MAX;
-    bool watching = false;
+    struct tl_rados_watch *watch = NULL;
+    uint64_t end = UINT64_MAX;
     int rc;
     if (timeout_ms >= 0)
         end = tl_time_mono_ns() + (unsigned)timeout_ms * TL_NS_PER_MS;
@@ -185,16 +164,11 @@ static int wait_for(struct tl_rados *r, struct tl_store_lock *l, int timeout_ms,
         rc = stop != NULL && atomic_load(stop) != 0 ? -ECANCELED : now >= end ? -ETIMEDOUT : 0;
         if (rc != 0)
             break;
-        if (!watching &&
-            r->lib->watch3(r->meta, l->lease.object.text, &cookie, on_notify, on_error, WATCH_LEASE, &w) == 0)
-            watching = true; /* and once more: it may have been let go of before */
-        else
-            sleep_until(r, seen, end - now < AGAIN_NS ? end : now + AGAIN_NS);
+        if (watch == NULL) /* when it has begun, let_go says so: it may have been let go of before */
+            watch = tl_rados_watch_lock(r, &l->lease.object);
+        sleep_until(r, seen, end - now < AGAIN_NS ? end : now + AGAIN_NS);
     }
-    if (watching) {
-        (void)r->lib->unwatch2(r->meta, cookie);
-        (void)r->lib->watch_flush(r->cluster); /* nobody uses w any more */
-    }
+    tl_rados_watch_end(watch);
     return rc;
 }
 

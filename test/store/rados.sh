@@ -12,6 +12,8 @@ trap 'rm -rf "$out"' EXIT
 # Beside each other: most of the time is waiting, for the cluster, and for leases to end.
 "$build/test/store/test_store_rados" suite >"$out/store" 2>&1 &
 store=$!
+"$build/test/store/test_store_rados_sound" >"$out/sound" 2>&1 &
+sound=$!
 TIERCEL_TEST_DATA=ec21 "$build/test/store/test_store_rados" suite >"$out/store-ec21" 2>&1 &
 coded=$!
 export TIERCEL_TEST_POOLS='rados:///client-%d?pool=meta&data=ec21&timeout=60&lease=3' TIERCEL_TEST_LEASE_S=3
@@ -24,7 +26,8 @@ export TIERCEL_TEST_POOLS='rados:///classes-%d?pool=meta&data=data,ec21&timeout=
 "$build/test/client/test_client_classes" || failed=1
 wait "$store" || failed=1
 wait "$coded" || failed=1
-cat "$out/store" "$out/store-ec21"
+wait "$sound" || failed=1
+cat "$out/store" "$out/store-ec21" "$out/sound"
 # Alone: the cluster is full, or stalled, for a while.
 "$build/test/store/test_store_rados" own || failed=1
 # Last: the cluster has an OSD less from here on.
