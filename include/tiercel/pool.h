@@ -358,6 +358,53 @@ TIERCEL_API int tiercel_cont_diff(struct tiercel_cont *cont, uint64_t from, uint
                                   int (*fn)(void *ctx, const struct tiercel_change *change),
                                   void *ctx) TIERCEL_MUST_CHECK;
 
+/* ---- copying ----
+ *
+ * A container goes into another pool, of whichever kind, or into the same one under another label: all that can be read of it, at its present ghce, at
+ * every epoch below that is readable, and at its snapshots; attributes and properties too. What others commit meanwhile is not part of it. Until somebody
+ * aggregates the copy, it shows these epochs, and answers for all others as the source does.
+ *
+ * The copy is not there until it is complete. A call that ended before that, however it did, left what it had copied; the next one with the same source and label
+ * goes on from there. An object whose class the pool does not offer gets the pool's default, also when it is written later. tiercel_cont_destroy with the label gives it up. */
+
+#define TIERCEL_COPY_UNVERIFIED 1u /* does not read the copy back, to compare it with the source */
+
+#define TIERCEL_COPY_COUNTS   1u /* stages: looks how much it is */
+#define TIERCEL_COPY_COPIES   2u
+#define TIERCEL_COPY_VERIFIES 3u
+#define TIERCEL_COPY_DONE     4u
+
+struct tiercel_copied {
+    struct tiercel_uuid uuid; /* of the copy */
+    uint32_t stage;
+    uint32_t snapshots,
+        snapshots_gone; /* that the copy has; that were destroyed in the source meanwhile, and are not in it */
+    uint64_t epoch, readable_from;     /* that it shows: the source's ghce, and readable_from, when this began */
+    uint64_t records, bytes;           /* of payload, that are to be there; they grow while it counts */
+    uint64_t copied, copied_bytes;     /* by this call */
+    uint64_t skipped, skipped_bytes;   /* were there already */
+    uint64_t verified, verified_bytes; /* were read back, and are the same */
+    uint64_t other_class; /* records of object classes that the pool does not offer: they have its default */
+    uint64_t erased;      /* of the copy, since the source has them no more */
+    uint64_t reserved[8];
+};
+
+struct tiercel_copy_options {
+    unsigned flags;       /* TIERCEL_COPY_UNVERIFIED */
+    uint64_t flush_bytes; /* after so many an interruption loses nothing; 0: 64 MiB */
+    /* Called often, from the caller's thread, without locks: it may call the library. Something else than 0 ends the copying, with -ECANCELED. */
+    int (*progress)(void *ctx, const struct tiercel_copied *so_far);
+    void *ctx;
+    uint64_t reserved[4];
+};
+
+/* label: of the copy; NULL: that of the source. options: NULL for none. out: NULL is fine. 0; -EEXIST: the label; -EBUSY: somebody copies the same right
+ * now; -ENOSPC; -EBADMSG: something of the source is damaged, or what was read back was not the same (that is taken away, and the next call copies it anew);
+ * -ECANCELED; -EBADF: evicted, or disconnected; -ENOENT; -EACCES: `to` was connected for reading; -EINVAL. */
+TIERCEL_API int tiercel_cont_copy(struct tiercel_cont *from, struct tiercel_pool *to, const char *label,
+                                  const struct tiercel_copy_options *options, struct tiercel_copied *out,
+                                  struct tiercel_error *err) TIERCEL_MUST_CHECK;
+
 /* ---- flat key-value objects: key -> bytes ---- */
 
 TIERCEL_API int tiercel_kv_put(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid,

@@ -57,6 +57,7 @@ static const char *const doing[TL_DO_COUNT] = {
     [TL_DO_PUNCH] = "nothing can be punched at epoch {epoch}",
     [TL_DO_LIST] = "epoch {epoch} cannot be listed",
     [TL_DO_OID] = "no object numbers can be given",
+    [TL_DO_COPY] = "it cannot be copied",
     [TL_DO_DIFF] = "epochs {epoch} and {last} cannot be compared",
     [TL_DO_LOCK] = "lock '{thing}' cannot be had",
     [TL_DO_UNLOCK] = "lock '{thing}' cannot be let go of cleanly",

@@ -54,6 +54,7 @@ enum tl_verb {
     TL_DO_LIST,
     TL_DO_OID,
     TL_DO_DIFF,
+    TL_DO_COPY,
     TL_DO_LOCK,
     TL_DO_UNLOCK,
     TL_DO_COUNT

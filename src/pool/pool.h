@@ -130,6 +130,16 @@ struct tl_aggregation { /* all 0 at first */
 int tl_cont_aggregate(struct tl_cont *cont, struct tl_aggregation *a) TL_MUST_CHECK;
 void tl_cont_aggregate_end(struct tl_cont *cont, struct tl_aggregation *a);
 
+/* ---- copying: without tl_pool_lock, which is taken for each step ---- */
+
+struct tl_copy_config {
+    const char *label; /* NULL: the source's */
+    struct tiercel_copy_options options;
+    const _Atomic int *stop; /* != 0: -ECANCELED; NULL: never */
+};
+int tl_cont_copy(struct tl_cont *from, struct tl_pool *to, const struct tl_copy_config *config,
+                 struct tiercel_copied *out, struct tl_error *err) TL_MUST_CHECK;
+
 /* ---- locks: without tl_pool_lock, since they wait ---- */
 
 struct tl_lock;

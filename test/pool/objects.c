@@ -98,6 +98,12 @@ bool objects_begin(struct objects_run *x, const char *base)
     return same(x, rc, oracle_hold(&x->o, 0, &epoch));
 }
 
+bool objects_adopt(struct objects_run *x)
+{
+    objects_say(x, "adopt");
+    return connect(x) && open_handle(x, 0, true);
+}
+
 static void hear(void *ctx, const char *finding)
 {
     struct objects_run *x = ctx;
@@ -544,6 +550,11 @@ void objects_draw(struct tl_prng *p, struct objects_op *op)
         at -= weights[op->type];
     for (unsigned i = 0; i < OBJECTS_DRAWS; i++)
         op->r[i] = tl_prng_next(p) >> 4;
+}
+
+bool objects_keeps_pool(const struct objects_op *op)
+{
+    return op->type != RECONNECT;
 }
 
 bool objects_do(struct objects_run *x, const struct objects_op *op)
