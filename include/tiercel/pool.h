@@ -89,82 +89,42 @@ TIERCEL_API int tiercel_class_name(unsigned object_class, char out[TIERCEL_CLASS
 #define TIERCEL_NOSLIP 8u  /* of a container: what it refers to stays where it is when it commits */
 #define TIERCEL_FORCE  16u /* of destroy: whoever has it open is evicted */
 
-/* How the place is in which a pool lives, from good to bad. */
-enum tiercel_pool_state {
-    TIERCEL_POOL_UNKNOWN,    /* nobody who would know has answered */
-    TIERCEL_POOL_HEALTHY,    /* all data has as many copies as it should */
-    TIERCEL_POOL_REBUILDING, /* data is being copied to where it should be. All can be read and written */
-    TIERCEL_POOL_DEGRADED, /* some has fewer copies than it should, and nobody makes more now. All can be read and written */
-    TIERCEL_POOL_UNAVAILABLE /* some cannot be read or written now: calls wait, up to the pool's timeout */
-};
-
-/* What is known; the rest is 0. */
-#define TIERCEL_KNOWS_TARGETS 1u /* map_version, targets..., and the redundancy */
-#define TIERCEL_KNOWS_REBUILD 2u /* rebuild_done, rebuild_total, missing */
-#define TIERCEL_KNOWS_CONTENT 4u /* of tiercel_pool_info: containers, used_bytes */
-#define TIERCEL_KNOWS_SPACE   8u /* of tiercel_pool_info: total_bytes, free_bytes */
-
-struct tiercel_pool_health {
-    uint64_t map_version;      /* of the map of targets; 1 in a directory */
-    uint32_t state;            /* enum tiercel_pool_state */
-    uint32_t known;            /* TIERCEL_KNOWS_... */
-    uint32_t targets;          /* where data lies: the OSDs that the pool may use; 1 for a directory */
-    uint32_t targets_up;       /* that run */
-    uint32_t targets_in;       /* that are used */
-    uint32_t targets_disabled; /* not up, or not in */
-    uint64_t rebuild_done;     /* copies of objects that are where they should be, */
-    uint64_t rebuild_total;    /* of so many; in all of the RADOS pools that it shares with others */
-    uint64_t missing;          /* of the difference: those that there are none of; the rest lies elsewhere */
-    uint32_t silent;           /* 1 + the number of a target that is up, and does not answer; 0: none */
-    uint32_t reserved;
-};
-
 struct tiercel_pool_info {
     char uri[TIERCEL_PATH_SIZE];
     struct tiercel_uuid uuid;
-    uint64_t total_bytes, free_bytes, used_bytes;
+    uint64_t total_bytes,
+        free_bytes; /* for what is written, without copies; total_bytes 0: not known (a Ceph cluster without a manager, no quota) */
+    uint64_t used_bytes;
     uint32_t containers;
     uint32_t redundancy; /* how many lost targets it survives; 0 for a directory */
-    struct tiercel_pool_health health;
+    uint64_t reserved[8];
 };
 
-struct tiercel_pool_target {
-    uint32_t number;
-    uint32_t up, in;
-    uint32_t known; /* 1: total_bytes and used_bytes are */
-    char host[64];  /* "": not known */
-    uint64_t total_bytes, used_bytes;
-    uint64_t reserved[2];
-};
-
-/* Where a pool lives: a directory, as a path or file:///path. 0; -EEXIST; -ENOENT, -EACCES, ... of the file system. */
+/* Where a pool lives: a directory, as a path or file:///path; or a Ceph cluster, rados:///NAME?conf=/etc/ceph/ceph.conf and further options, which
+ * tiercel-pool(1) lists. 0; -EEXIST; -ENOENT, -EACCES, ... of the file system, or the cluster. */
 TIERCEL_API int tiercel_pool_create(const char *uri, struct tiercel_error *err) TIERCEL_MUST_CHECK;
+/* In a Ceph cluster: what a new pool gets. With any of these it has RADOS pools of its own, tiercel.NAME.meta and tiercel.NAME.data (with several classes
+ * tiercel.NAME.RP_3 and so on), which go when it is destroyed. All 0: as tiercel_pool_create. */
+struct tiercel_pool_options {
+    uint64_t size_bytes; /* of what is written, without copies; several classes have equal parts of it. 0: no limit */
+    const char *
+        nodes; /* hosts, with commas, on which all of it lies: names of the cluster's CRUSH map. NULL: the cluster chooses */
+    const char *classes;  /* object classes that it offers, with commas, the default first: "RP_3,EC_2P1". NULL: RP_3 */
+    uint64_t reserved[8]; /* 0 */
+};
+/* Also: -EINVAL: a host or class that is not there, or too few hosts for a class; -EOPNOTSUPP: a directory has none of this; -EACCES: this user may not
+ * make RADOS pools. When it fails, nothing is left. */
+TIERCEL_API int tiercel_pool_create_with(const char *uri, const struct tiercel_pool_options *options,
+                                         struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* flags: TIERCEL_RO, _RW or _EX. 0; -ENOENT: no pool; -EBUSY: somebody has it exclusively, or is there and EX was asked for; -EPROTO: it was made by a
  * newer release; -EROFS; -EACCES; -EINVAL. */
 TIERCEL_API int tiercel_pool_connect(struct tiercel_pool **out, const char *uri, unsigned flags,
                                      struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* Closes all containers that were opened through it (their struct stays, to be closed; calls give -EBADF). NULL is fine. */
 TIERCEL_API int tiercel_pool_disconnect(struct tiercel_pool *pool);
-/* Answers within some seconds, whatever of the storage does not: out->health.known says what is left out. */
 TIERCEL_API int tiercel_pool_query(struct tiercel_pool *pool, struct tiercel_pool_info *out) TIERCEL_MUST_CHECK;
 /* The object classes that it offers, the default first. Fills classes[0..min(*count, all)-1]; *count: how many there are in all. */
 TIERCEL_API int tiercel_pool_classes(struct tiercel_pool *pool, unsigned *classes, unsigned *count) TIERCEL_MUST_CHECK;
-/* fn for each target, ascending, until it returns something else than 0, which is returned. -errno: nobody answers. */
-TIERCEL_API int tiercel_pool_targets(struct tiercel_pool *pool,
-                                     int (*fn)(void *ctx, const struct tiercel_pool_target *target),
-                                     void *ctx) TIERCEL_MUST_CHECK;
-/* The same of a pool in a cluster, without connecting to it, which takes longer while something hangs: what the cluster says of the place that the
- * uri names; content and space are not known. fn: NULL, or for each target. -EOPNOTSUPP: a directory. */
-TIERCEL_API int tiercel_pool_look(const char *uri, struct tiercel_pool_info *out,
-                                  int (*fn)(void *ctx, const struct tiercel_pool_target *target), void *ctx,
-                                  struct tiercel_error *err) TIERCEL_MUST_CHECK;
-/* Until the pool's state or its map_version is another one than in *inout, which then says how it is; all 0: now. So programs learn when a pool becomes
- * degraded, and when that ends. While somebody waits, the library looks about once a second. -ECANCELED: disconnected meanwhile, or
- * aborted, which may take some seconds. */
-TIERCEL_API int tiercel_pool_wait(struct tiercel_pool *pool, struct tiercel_pool_health *inout,
-                                  struct tiercel_event *ev) TIERCEL_MUST_CHECK;
-/* "healthy", "degraded", ... */
-TIERCEL_API const char *tiercel_pool_state_name(uint32_t state);
 /* Ends all connections, of all processes, as if they had disconnected: what they had not committed is discarded. */
 TIERCEL_API int tiercel_pool_evict(const char *uri, struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* -EBUSY: somebody is connected; flags: TIERCEL_FORCE. */
@@ -397,6 +357,53 @@ struct tiercel_change {
 TIERCEL_API int tiercel_cont_diff(struct tiercel_cont *cont, uint64_t from, uint64_t to,
                                   int (*fn)(void *ctx, const struct tiercel_change *change),
                                   void *ctx) TIERCEL_MUST_CHECK;
+
+/* ---- copying ----
+ *
+ * A container goes into another pool, of whichever kind, or into the same one under another label: all that can be read of it, at its present ghce, at
+ * every epoch below that is readable, and at its snapshots; attributes and properties too. What others commit meanwhile is not part of it. Until somebody
+ * aggregates the copy, it shows these epochs, and answers for all others as the source does.
+ *
+ * The copy is not there until it is complete. A call that ended before that, however it did, left what it had copied; the next one with the same source and label
+ * goes on from there. An object whose class the pool does not offer gets the pool's default, also when it is written later. tiercel_cont_destroy with the label gives it up. */
+
+#define TIERCEL_COPY_UNVERIFIED 1u /* does not read the copy back, to compare it with the source */
+
+#define TIERCEL_COPY_COUNTS   1u /* stages: looks how much it is */
+#define TIERCEL_COPY_COPIES   2u
+#define TIERCEL_COPY_VERIFIES 3u
+#define TIERCEL_COPY_DONE     4u
+
+struct tiercel_copied {
+    struct tiercel_uuid uuid; /* of the copy */
+    uint32_t stage;
+    uint32_t snapshots,
+        snapshots_gone; /* that the copy has; that were destroyed in the source meanwhile, and are not in it */
+    uint64_t epoch, readable_from;     /* that it shows: the source's ghce, and readable_from, when this began */
+    uint64_t records, bytes;           /* of payload, that are to be there; they grow while it counts */
+    uint64_t copied, copied_bytes;     /* by this call */
+    uint64_t skipped, skipped_bytes;   /* were there already */
+    uint64_t verified, verified_bytes; /* were read back, and are the same */
+    uint64_t other_class; /* records of object classes that the pool does not offer: they have its default */
+    uint64_t erased;      /* of the copy, since the source has them no more */
+    uint64_t reserved[8];
+};
+
+struct tiercel_copy_options {
+    unsigned flags;       /* TIERCEL_COPY_UNVERIFIED */
+    uint64_t flush_bytes; /* after so many an interruption loses nothing; 0: 64 MiB */
+    /* Called often, from the caller's thread, without locks: it may call the library. Something else than 0 ends the copying, with -ECANCELED. */
+    int (*progress)(void *ctx, const struct tiercel_copied *so_far);
+    void *ctx;
+    uint64_t reserved[4];
+};
+
+/* label: of the copy; NULL: that of the source. options: NULL for none. out: NULL is fine. 0; -EEXIST: the label; -EBUSY: somebody copies the same right
+ * now; -ENOSPC; -EBADMSG: something of the source is damaged, or what was read back was not the same (that is taken away, and the next call copies it anew);
+ * -ECANCELED; -EBADF: evicted, or disconnected; -ENOENT; -EACCES: `to` was connected for reading; -EINVAL. */
+TIERCEL_API int tiercel_cont_copy(struct tiercel_cont *from, struct tiercel_pool *to, const char *label,
+                                  const struct tiercel_copy_options *options, struct tiercel_copied *out,
+                                  struct tiercel_error *err) TIERCEL_MUST_CHECK;
 
 /* ---- flat key-value objects: key -> bytes ---- */
 

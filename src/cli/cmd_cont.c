@@ -295,6 +295,13 @@ static const struct cli_verb verbs[] = {
     {"cont aggregate", "", "[OPTION]... CONTAINER", "erase what nobody can read any more, give its space back",
      "Below the lowest epoch that anybody refers to, only the snapshots stay readable. Readers and writers go on.",
      run_aggregate},
+    {"cont copy", "", "[OPTION]... CONTAINER DESTINATION", "a container with all its epochs, into any other pool",
+     "DESTINATION: a pool, in which it keeps its label, or POOL/LABEL. All epochs that can be read go, and all "
+     "snapshots; others\n"
+     "may go on with the source. The copy is there when it is complete; what was interrupted goes on with the same "
+     "command,\n"
+     "or is given up by `tiercel cont destroy DESTINATION`.",
+     cmd_cont_copy},
     {"cont export", "", "[OPTION]... CONTAINER ARCHIVE", "a container at an epoch, or at all snapshots, as a tar file",
      "ARCHIVE may be - for standard output. GNU tar and others can read it: the folder of an epoch has one for each "
      "object,\n"

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/pools.h"
+#include "cli/tier.h"
 
 /* Reads --json, other options, and a pool: its place, or $TIERCEL_POOL unless `must` name it. */
 static int parse(const struct cli_verb *self, const struct cli_option *options, size_t count, bool must, int argc,
@@ -21,16 +23,28 @@ static int run_create(const struct cli_verb *self, int argc, char **argv)
     bool json = false;
     const char *given;
     struct tiercel_error err = {0};
-    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = parse(self, options, 1, true, argc, argv, &given);
+    const char *nodes = NULL;
+    struct tiercel_pool_options made = {.size_bytes = 0};
+    const struct cli_option options[] = {
+        {"size", 0, CLI_BYTES, &made.size_bytes, "BYTES", "what it may hold, without copies, like 500G or 10T"},
+        {"nodes", 0, CLI_TEXT, &nodes, "LIST", "the hosts that it lies on: h1,h2,h3, n[1-4], or @FILE with one a line"},
+        {"class", 0, CLI_TEXT, &made.classes, "LIST", "its object classes, the default first; default: RP_3"},
+        CLI_OPTION_JSON(&json),
+    };
+    int go = parse(self, options, 4, true, argc, argv, &given);
     if (go != CLI_GO)
         return go;
-    if (tiercel_pool_create(given, &err) < 0)
+    char *list = NULL;
+    int rc = nodes != NULL ? cli_hosts(&list, nodes, &err) : 0;
+    made.nodes = list;
+    rc = rc == 0 ? tiercel_pool_create_with(given, &made, &err) : rc;
+    free(list);
+    if (rc < 0)
         return cli_report(&err, json);
     struct tiercel_pool *pool;
     struct tiercel_pool_info info;
     char uuid[CLI_UUID_SIZE];
-    int rc = tiercel_pool_connect(&pool, given, TIERCEL_RO, &err);
+    rc = tiercel_pool_connect(&pool, given, TIERCEL_RO, &err);
     if (rc == 0) {
         rc = tiercel_pool_query(pool, &info);
         rc = rc < 0 ? cli_why(&err, rc, "%s", given) : 0;
@@ -40,8 +54,47 @@ static int run_create(const struct cli_verb *self, int argc, char **argv)
         return cli_report(&err, json);
     if (json)
         return cli_print_json(json_pack("{s:s, s:s}", "pool", info.uri, "uuid", cli_uuid(uuid, info.uuid)));
-    printf("pool %s is made; `tiercel cont create %s/LABEL` makes a container in it\n", given, given);
+    const char *quote = given[strcspn(given, "&?*;' ")] != 0 ? "'" : ""; /* for a shell */
+    printf("pool %s is made; `tiercel cont create %s%s/LABEL%s` makes a container in it\n", given, quote, given, quote);
     return cli_finish();
+}
+
+static int show(const struct tiercel_pool_info *p, bool json)
+{
+    char uuid[CLI_UUID_SIZE], used[CLI_UNIT_SIZE], free_text[CLI_UNIT_SIZE], total[CLI_UNIT_SIZE];
+    cli_uuid(uuid, p->uuid);
+    if (json)
+        return cli_print_json(json_pack(
+            "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "pool", p->uri, "uuid", uuid, "containers",
+            (json_int_t)p->containers, "used_bytes", (json_int_t)p->used_bytes, "free_bytes", (json_int_t)p->free_bytes,
+            "total_bytes", (json_int_t)p->total_bytes, "redundancy", (json_int_t)p->redundancy));
+    printf("pool %s\nuuid %s\n%" PRIu32 " container%s, %s used; %s of %s free\n", p->uri, uuid, p->containers,
+           p->containers == 1 ? "" : "s", cli_bytes(used, p->used_bytes), cli_bytes(free_text, p->free_bytes),
+           cli_bytes(total, p->total_bytes));
+    return cli_finish();
+}
+
+static int run_query(const struct cli_verb *self, int argc, char **argv)
+{
+    bool json = false;
+    const char *given;
+    char uri[TIERCEL_PATH_SIZE];
+    struct tiercel_error err = {0};
+    struct tiercel_pool *pool = NULL;
+    struct tiercel_pool_info info;
+    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
+    int go = parse(self, options, 1, false, argc, argv, &given);
+    if (go != CLI_GO)
+        return go;
+    int rc = cli_pool_uri(given, uri, &err);
+    if (rc == 0)
+        rc = tiercel_pool_connect(&pool, uri, TIERCEL_RO, &err);
+    if (rc == 0) {
+        rc = tiercel_pool_query(pool, &info);
+        rc = rc < 0 ? cli_why(&err, rc, "%s", uri) : 0;
+        tiercel_pool_disconnect(pool);
+    }
+    return rc == 0 ? show(&info, json) : cli_report(&err, json);
 }
 
 static int run_destroy(const struct cli_verb *self, int argc, char **argv)
@@ -136,12 +189,10 @@ static int run_check(const struct cli_verb *self, int argc, char **argv)
 }
 
 static const struct cli_verb verbs[] = {
-    {"pool create", "", "[OPTION]... POOL", "make a pool in a directory, which need not be there", NULL, run_create},
-    {"pool query", "", "[OPTION]... [POOL]", "how it is, what is in it, how much it takes, how much is free", NULL,
-     cmd_pool_query},
-    {"pool targets", "", "[OPTION]... [POOL]", "what its data lies on, and whether that runs", NULL, cmd_pool_targets},
-    {"pool watch", "", "[OPTION]... [POOL]", "a line for each change of its state",
-     "Until it is interrupted, or the state is what --until says.", cmd_pool_watch},
+    {"pool create", "", "[OPTION]... POOL", "make a pool in a directory, which need not be there, or in a Ceph cluster",
+     "--size, --nodes and --class are for rados:///NAME: RADOS pools are made for it, which go when it is destroyed.",
+     run_create},
+    {"pool query", "", "[OPTION]... [POOL]", "what is in it, how much it takes, how much is free", NULL, run_query},
     {"pool check", "", "[OPTION]... [POOL]", "read everything and compare it with its checksums",
      "Each finding is a line. Exits with 1 if something is damaged.", run_check},
     {"pool evict", "", "[OPTION]... POOL", "end all connections; what is not committed is discarded",

@@ -40,8 +40,7 @@ int cli_cont_name(struct cli_cont *c, const char *given, struct tiercel_error *e
     return cli_path(c->uri, err, "%.*s", (int)(root ? len + 1 : len), given);
 }
 
-/* Whoever forgets the label names the pool. */
-static bool is_pool(const char *uri)
+bool cli_is_pool(const char *uri)
 {
     struct tiercel_pool *pool = NULL;
     struct tiercel_error ignored = {0};
@@ -57,7 +56,8 @@ int cli_cont_connect(struct cli_cont *c, const char *given, unsigned flags, stru
     int rc = cli_cont_name(c, given, err);
     if (rc == 0)
         rc = tiercel_pool_connect(&c->pool, c->uri, flags, err);
-    if (rc < 0 && c->label[0] != '\0' && strchr(given, '/') != NULL && is_pool(given))
+    /* Whoever forgets the label names the pool. */
+    if (rc < 0 && c->label[0] != '\0' && strchr(given, '/') != NULL && cli_is_pool(given))
         cli_error(err, rc, "%s: is a pool; name a container in it, %s/LABEL (`tiercel cont list %s`)", given, given,
                   given);
     return rc;

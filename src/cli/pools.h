@@ -18,6 +18,8 @@ struct cli_cont {
 
 /* given: a path, file:///path, or NULL for $TIERCEL_POOL. 0, -EINVAL with a sentence. */
 int cli_pool_uri(const char *given, char out[TIERCEL_PATH_SIZE], struct tiercel_error *err);
+/* Whether there is one that can be connected to. */
+bool cli_is_pool(const char *uri);
 /* Fills uri, label and given: POOL/LABEL, or LABEL in $TIERCEL_POOL. */
 int cli_cont_name(struct cli_cont *c, const char *given, struct tiercel_error *err);
 /* Connects to the pool of a container that need not be there; flags: TIERCEL_RO or _RW. */
@@ -75,17 +77,13 @@ struct cli_value {
 int cli_value_look(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                    struct tiercel_bytes akey, struct cli_value *out);
 
-/* ---- verbs of `tiercel pool` ---- */
-int cmd_pool_query(const struct cli_verb *self, int argc, char **argv);
-int cmd_pool_targets(const struct cli_verb *self, int argc, char **argv);
-int cmd_pool_watch(const struct cli_verb *self, int argc, char **argv);
-
 /* ---- verbs of `tiercel cont` ---- */
 int cmd_cont_epochs(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_snap(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_diff(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_prop(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_attr(const struct cli_verb *self, int argc, char **argv);
+int cmd_cont_copy(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_export(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_import(const struct cli_verb *self, int argc, char **argv);
 

@@ -50,6 +50,8 @@ int cli_groups_read(struct cli_nodes *nodes, const char *path, struct tiercel_er
 int cli_groups_switches(struct cli_nodes *nodes, const char *text, struct tiercel_error *err);
 /* Whether a host is one of a list as Slurm writes it, like `n[1-4,09],login`. */
 bool cli_hostlist_has(const char *list, size_t list_len, const char *host);
+/* Such a list, or @FILE (a host file), as one with commas and without brackets; malloc'd. 0, -errno. */
+int cli_hosts(char **out, const char *list, struct tiercel_error *err);
 /* Bytes a second of the link that carries this machine's address of the list; 0: not known. */
 uint64_t cli_link_rate(const struct cli_nodes *nodes);
 

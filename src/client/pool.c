@@ -20,14 +20,22 @@ static int check_uri(struct tiercel_error *err, enum tl_verb verb, const char *u
     return 0;
 }
 
-int tiercel_pool_create(const char *uri, struct tiercel_error *err)
+int tiercel_pool_create_with(const char *uri, const struct tiercel_pool_options *options, struct tiercel_error *err)
 {
     struct tl_error inner = {.code = 0};
     int rc = check_uri(err, TL_DO_POOL_CREATE, uri);
     if (rc != 0)
         return rc;
-    rc = tl_pool_create(uri, &inner);
+    for (size_t i = 0; options != NULL && i < sizeof options->reserved / sizeof *options->reserved; i++)
+        if (options->reserved[i] != 0)
+            return tl_why_fail(err, -EINVAL, "pool %s: options.reserved must be 0", uri);
+    rc = tl_pool_create(uri, options, &inner);
     return rc == 0 ? 0 : fail(err, TL_DO_POOL_CREATE, uri, rc, &inner);
+}
+
+int tiercel_pool_create(const char *uri, struct tiercel_error *err)
+{
+    return tiercel_pool_create_with(uri, NULL, err);
 }
 
 /* From here on `inner` is the new struct's, or gone. */
@@ -74,6 +82,18 @@ int tiercel_pool_classes(struct tiercel_pool *pool, unsigned *classes, unsigned 
     int rc = tl_enter(pool);
     if (rc == 0) {
         rc = tl_pool_classes(pool->inner, classes, count);
+        tl_leave(pool);
+    }
+    return rc >= 0 ? rc : fail(NULL, TL_DO_POOL_QUERY, pool->name, rc, NULL);
+}
+
+int tiercel_pool_query(struct tiercel_pool *pool, struct tiercel_pool_info *out)
+{
+    if (pool == NULL || out == NULL)
+        return fail(NULL, TL_DO_POOL_QUERY, NULL, pool == NULL ? -EBADF : -EINVAL, NULL);
+    int rc = tl_enter(pool);
+    if (rc == 0) {
+        rc = tl_pool_query(pool->inner, out);
         tl_leave(pool);
     }
     return rc >= 0 ? rc : fail(NULL, TL_DO_POOL_QUERY, pool->name, rc, NULL);

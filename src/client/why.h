@@ -17,8 +17,6 @@ enum tl_verb {
     TL_DO_POOL_CREATE,
     TL_DO_POOL_CONNECT,
     TL_DO_POOL_QUERY,
-    TL_DO_POOL_TARGETS,
-    TL_DO_POOL_WAIT,
     TL_DO_POOL_EVICT,
     TL_DO_POOL_DESTROY,
     TL_DO_POOL_DISCONNECT,
@@ -56,6 +54,7 @@ enum tl_verb {
     TL_DO_LIST,
     TL_DO_OID,
     TL_DO_DIFF,
+    TL_DO_COPY,
     TL_DO_LOCK,
     TL_DO_UNLOCK,
     TL_DO_COUNT

@@ -33,7 +33,7 @@ static void __attribute__((format(printf, 2, 3))) tell(struct checking *k, const
     k->tell(k->ctx, text);
 }
 
-static const char *where(const struct tl_key_view *v, char *out, size_t size)
+const char *tl_where(const struct tl_key_view *v, char *out, size_t size)
 {
     char dkey[64], akey[64];
     tl_name_text((struct tiercel_bytes){v->dkey.bytes, v->dkey.len}, dkey, sizeof dkey);
@@ -64,7 +64,7 @@ static void check_conflict(struct checking *k, const struct tl_key_view *v, cons
     if (m->kind == TL_KIND_ARRAY && k->last_meta.kind == TL_KIND_ARRAY &&
         (m->first + m->count <= k->last_meta.first || k->last_meta.first + k->last_meta.count <= m->first))
         return;
-    tell(k, "%s: handle %u wrote the same in the same epoch, and counts; use a lock", where(v, text, sizeof text),
+    tell(k, "%s: handle %u wrote the same in the same epoch, and counts; use a lock", tl_where(v, text, sizeof text),
          k->last.version.handle);
 }
 
@@ -82,7 +82,7 @@ static int check_record(void *ctx, const struct tl_found *f)
     }
     if (tl_meta_get(f->meta, &m) != 0) {
         k->damage++;
-        tell(k, "%s: what is said about this record makes no sense", where(&v, text, sizeof text));
+        tell(k, "%s: what is said about this record makes no sense", tl_where(&v, text, sizeof text));
         k->has_last = false;
         return 0;
     }
@@ -91,13 +91,13 @@ static int check_record(void *ctx, const struct tl_found *f)
         bytes = m.size < TL_STORE_PAYLOAD_MAX ? m.size : TL_STORE_PAYLOAD_MAX;
     if (bytes != f->payload_len || ((m.kind == TL_KIND_PUNCH || m.kind == TL_KIND_HOLE) && f->payload_len != 0)) {
         k->damage++;
-        tell(k, "%s: %u bytes are there, %llu should be", where(&v, text, sizeof text), f->payload_len,
+        tell(k, "%s: %u bytes are there, %llu should be", tl_where(&v, text, sizeof text), f->payload_len,
              (unsigned long long)bytes);
     }
     if (v.version.handle == 0 ||
         (k->state.epochs.next_handle != 0 && v.version.handle >= k->state.epochs.next_handle)) {
         k->damage++;
-        tell(k, "%s: this handle was never opened", where(&v, text, sizeof text));
+        tell(k, "%s: this handle was never opened", tl_where(&v, text, sizeof text));
     }
     check_conflict(k, &v, &m);
     k->last = v;
@@ -120,6 +120,31 @@ static int check_cont(struct checking *k)
     return rc == 0 ? s->ops->scan(s, &k->cont->id, none, none, check_record, k) : rc;
 }
 
+/* No damage: somebody copies it now, or has to go on. */
+static int tell_of_unfinished(struct tl_pool *p, void (*tell_it)(void *ctx, const char *finding), void *ctx)
+{
+    struct tl_store *s = p->shared->store;
+    struct tl_unfinished *list = NULL;
+    unsigned count = 0;
+    char text[6000], source[37];
+    int rc = tl_unfinished_list(p, &list, &count);
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        tl_uuid_text(list[i].source.bytes, source);
+        int busy = s->ops->claimed(s, tl_unfinished_mark(&list[i].id));
+        rc = busy < 0 ? busy : 0;
+        snprintf(
+            text, sizeof text,
+            busy == 1
+                ? "container %s: it is being copied from container %s"
+                : "container %s: its copying from container %s was interrupted; copy it again to go on, or give it up "
+                  "with: tiercel cont destroy %s/%s",
+            list[i].label, source, p->shared->path, list[i].label);
+        tell_it(ctx, text);
+    }
+    free(list);
+    return rc;
+}
+
 int tl_pool_check(struct tl_pool *p, bool repair, void (*tell_it)(void *ctx, const char *finding), void *ctx)
 {
     struct checking k = {.shared = p->shared, .tell = tell_it, .ctx = ctx};
@@ -132,7 +157,8 @@ int tl_pool_check(struct tl_pool *p, bool repair, void (*tell_it)(void *ctx, con
     if (rc < 0)
         return rc;
     k.damage = rc;
-    rc = tl_registry_list(p, &list, &count);
+    rc = tell_of_unfinished(p, tell_it, ctx);
+    rc = rc == 0 ? tl_registry_list(p, &list, &count) : rc;
     for (unsigned i = 0; rc == 0 && i < count; i++) {
         k.cont = &list[i];
         rc = check_cont(&k);

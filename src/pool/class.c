@@ -41,6 +41,10 @@ int tl_class_of_write(const struct tl_cont *c, struct tiercel_oid oid, uint16_t 
 {
     uint16_t class = (uint16_t)tiercel_oid_class(oid);
     class = class != 0 ? class : c->state.class;
+    if (c->state.any_class) {
+        *out = tl_class_of_copy(c->pool->shared, oid, c->state.class);
+        return 0;
+    }
     int rc = tl_class_offered(c->pool->shared, c->name, class, err);
     if (rc == 0)
         *out = class;

@@ -94,7 +94,7 @@ static void enter(struct tl_cont *c)
     s->refs++;
 }
 
-static int open_handle(struct tl_cont *c)
+static int open_handle(struct tl_cont *c, uint32_t more)
 {
     struct tl_shared *s = c->pool->shared;
     struct tl_epoch_op op = {.type = TL_EPOCH_OPEN};
@@ -104,8 +104,8 @@ static int open_handle(struct tl_cont *c)
         return -errno;
     op.uuid[0] = c->uuid[0];
     op.uuid[1] = c->uuid[1];
-    op.capas =
-        ((c->flags & TIERCEL_RW) != 0 ? TL_EPOCH_WRITE : 0) | ((c->flags & TIERCEL_NOSLIP) != 0 ? TL_EPOCH_NOSLIP : 0);
+    op.capas = ((c->flags & TIERCEL_RW) != 0 ? TL_EPOCH_WRITE : 0) |
+               ((c->flags & TIERCEL_NOSLIP) != 0 ? TL_EPOCH_NOSLIP : 0) | more;
     int rc = tl_shared_claim(s, mark_of(c->uuid), false);
     if (rc != 0)
         return rc;
@@ -153,7 +153,9 @@ static int open_failed(struct tl_error *err, int rc, const struct tl_pool *p, co
     }
 }
 
-int tl_cont_open(struct tl_cont **out, struct tl_pool *p, const char *name, unsigned flags, struct tl_error *err)
+/* more: capas that flags cannot ask for. */
+static int open_as(struct tl_cont **out, struct tl_pool *p, const char *name, unsigned flags, uint32_t more,
+                   struct tl_error *err)
 {
     struct tl_listed l;
     struct tl_cont *c = NULL;
@@ -165,7 +167,7 @@ int tl_cont_open(struct tl_cont **out, struct tl_pool *p, const char *name, unsi
     if (rc == 0) {
         int reaped = tl_handles_close(p->shared, &l.id, true);
         c = new_cont(p, &l.id, name, flags);
-        rc = reaped < 0 ? reaped : c == NULL ? -ENOMEM : open_handle(c);
+        rc = reaped < 0 ? reaped : c == NULL ? -ENOMEM : open_handle(c, more);
         rc = rc == 0 ? tl_cont_refresh(c) : rc;
     }
     if (rc == 0) {
@@ -176,6 +178,16 @@ int tl_cont_open(struct tl_cont **out, struct tl_pool *p, const char *name, unsi
     if (c != NULL)
         free_cont(c);
     return open_failed(err, rc, p, name);
+}
+
+int tl_cont_open(struct tl_cont **out, struct tl_pool *p, const char *name, unsigned flags, struct tl_error *err)
+{
+    return open_as(out, p, name, flags, 0, err);
+}
+
+int tl_cont_open_keeping(struct tl_cont **out, struct tl_pool *p, const char *name, struct tl_error *err)
+{
+    return open_as(out, p, name, TIERCEL_RO, TL_EPOCH_KEEP, err);
 }
 
 int tl_cont_open_snapshot(struct tl_cont **out, struct tl_pool *p, const char *name, uint64_t epoch,

@@ -116,6 +116,7 @@ int tl_shared_flush(struct tl_shared *s)
         return 0;
     int rc = s->store->ops->flush(s->store);
     s->unflushed = false; /* what is lost need not be flushed again */
+    s->lost_flushes += rc != 0;
     for (struct tl_cont *c = s->conts; c != NULL; c = c->next) {
         if (rc != 0) {
             lose(c);

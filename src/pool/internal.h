@@ -33,12 +33,12 @@ struct tl_shared {
     uint64_t last_seq;
     bool unflushed; /* something was written since the last flush */
     bool unsettled; /* something was written that is not sure to be found by a scan */
+    unsigned lost_flushes;
 };
 
 /* The store behind a uri, opened if this process has not opened it yet; with its mutex locked. */
 int tl_shared_open(struct tl_shared **out, const char *uri, bool create, struct tl_error *err) TL_MUST_CHECK;
-/* A store that can be asked how it is, and nothing else; the caller closes it. */
-int tl_shared_ask(struct tl_store **out, const char *uri, struct tl_error *err) TL_MUST_CHECK;
+bool tl_shared_is_rados(const char *uri);
 /* Unlocks it, and closes it if that was the last use. */
 void tl_shared_release(struct tl_shared *s);
 /* What tl_shared.path of a store that is not open any more named is taken away. */
@@ -86,6 +86,34 @@ int tl_registry_clean(struct tl_shared *s) TL_MUST_CHECK;
 /* Takes away what this process has written, perhaps after somebody has destroyed the container. */
 int tl_registry_sweep(struct tl_shared *s, const struct tl_store_id *id) TL_MUST_CHECK;
 void tl_uuid_text(const uint8_t *bytes, char out[37]);
+bool tl_uuid_parse(const char *text, struct tl_store_id *out);
+bool tl_is_label(const char *text);
+/* Inside a transaction of the pool's state: it is listed from then on. label: NULL for none. 0, -EEXIST, -errno. */
+int tl_registry_enter(struct tl_store_tx *tx, const struct tl_store_id *id, const char *label,
+                      uint64_t created_ns) TL_MUST_CHECK;
+/* Likewise: what it holds is to be taken away, by tl_registry_clean. */
+int tl_registry_doom(struct tl_store_tx *tx, const struct tl_store_id *id) TL_MUST_CHECK;
+
+/* ---- copies.c: containers that are being copied into a pool, or were when the copier ended ---- */
+
+struct tl_unfinished {
+    struct tl_store_id id, source; /* the source's, in whichever pool that is */
+    uint64_t begun_ns;
+    char label[TIERCEL_LABEL_MAX + 1]; /* that it will have */
+};
+/* The one with this source and label, made if there is none. *begun: there was one. 0; -EEXIST: a container has the label; -EALREADY: an unfinished copy
+ * of another source, which is *out, will have it; -errno. */
+int tl_unfinished_begin(struct tl_pool *pool, const struct tl_store_id *source, const char *label,
+                        struct tl_unfinished *out, bool *begun) TL_MUST_CHECK;
+int tl_unfinished_there(struct tl_pool *pool, const struct tl_store_id *id) TL_MUST_CHECK; /* 0, -ENOENT: given up */
+/* It is a container from then on. 0; -ENOENT: given up; -EEXIST: the label; -errno. */
+int tl_unfinished_finish(struct tl_pool *pool, const struct tl_unfinished *u, uint64_t created_ns) TL_MUST_CHECK;
+/* By UUID or label. 0; -ENOENT; -EBUSY: somebody copies it right now; -errno. */
+int tl_unfinished_give_up(struct tl_pool *pool, const char *name) TL_MUST_CHECK;
+/* All of them; the array is the caller's to free. */
+int tl_unfinished_list(struct tl_pool *pool, struct tl_unfinished **out, unsigned *count) TL_MUST_CHECK;
+/* Who copies it has this mark. */
+uint64_t tl_unfinished_mark(const struct tl_store_id *id);
 
 /* ---- containers ---- */
 
@@ -118,6 +146,9 @@ struct tl_cont {
     uint32_t quiet_seen;
 };
 
+/* For reading, and what is readable when it is opened stays so. */
+int tl_cont_open_keeping(struct tl_cont **out, struct tl_pool *pool, const char *name,
+                         struct tl_error *err) TL_MUST_CHECK;
 /* Closes it and frees it; the lock is held. */
 int tl_cont_drop(struct tl_cont *c);
 /* As if it had been closed, by its pool or by force; the struct stays. */
@@ -152,6 +183,8 @@ bool tl_version_counts(const struct tl_cont *c, const struct tl_version *v);
 /* All that this process has written to the pool. If that fails, none of it can be committed. */
 int tl_shared_flush(struct tl_shared *s) TL_MUST_CHECK;
 
+/* For sentences: the place of a record. Returns out. */
+const char *tl_where(const struct tl_key_view *v, char *out, size_t size);
 /* For sentences: what is not printable is escaped, what is long is cut. */
 void tl_name_text(struct tiercel_bytes name, char *out, size_t size);
 /* Bytes of all extents together. 0, -EINVAL: one is empty; -EOVERFLOW. */

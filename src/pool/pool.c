@@ -76,8 +76,7 @@ static int load_about(struct tl_shared *s, struct about *a, struct tl_error *err
 {
     int rc = s->store->ops->look(s->store, &tl_pool_state, get_about, a);
     if (rc == -ENOENT)
-        return tl_error_set(err, -ENOENT, "pool %s was not made to its end; remove the directory and make it anew",
-                            s->path);
+        return tl_error_set(err, -ENOENT, "pool %s was not made to its end; destroy it, and make it anew", s->path);
     if (rc == -EPROTO)
         return tl_error_set(err, rc, "pool %s was made by a newer release, which is needed to use it", s->path);
     if (rc != 0)
@@ -85,19 +84,51 @@ static int load_about(struct tl_shared *s, struct about *a, struct tl_error *err
     return 0;
 }
 
-int tl_pool_create(const char *uri, struct tl_error *err)
+/* made: whether there was something to be made before the pool itself. */
+static int make_place(const char *uri, const struct tiercel_pool_options *o, bool *made, struct tl_error *err)
+{
+    *made = false;
+    if (o == NULL || (o->size_bytes == 0 && o->nodes == NULL && o->classes == NULL))
+        return 0;
+    if (!tl_shared_is_rados(uri))
+        return tl_error_set(err, -EOPNOTSUPP,
+                            "pool %s: a pool in a directory has no size, nodes or object classes of its own; it takes "
+                            "what its file system has (for more, use rados:///NAME)",
+                            uri);
+    struct tl_store_wish wish = {.size_bytes = o->size_bytes, .nodes = o->nodes, .classes = o->classes};
+    int rc = tl_store_rados_make(uri, &wish, err);
+    *made = rc == 0;
+    return rc;
+}
+
+static int create_place(struct tl_shared **out, const char *uri, const struct tiercel_pool_options *options,
+                        struct tl_error *err)
+{
+    bool made;
+    int rc = make_place(uri, options, &made, err);
+    rc = rc == 0 ? tl_shared_open(out, uri, !made, err) : rc;
+    if (rc != 0 && made)
+        (void)!tl_shared_destroy(uri, NULL);
+    return rc;
+}
+
+int tl_pool_create(const char *uri, const struct tiercel_pool_options *options, struct tl_error *err)
 {
     struct about a = {.created_ns = now_ns()};
     struct tl_shared *s;
+    char path[4096];
     if (getrandom(a.uuid.bytes, sizeof a.uuid.bytes, 0) != sizeof a.uuid.bytes)
         return tl_error_set(err, -errno, "pool %s: no random numbers: %s", uri, strerror(errno));
-    int rc = tl_shared_open(&s, uri, true, err);
+    int rc = create_place(&s, uri, options, err);
     if (rc != 0)
         return rc;
+    memcpy(path, s->path, sizeof path);
     rc = s->store->ops->change(s->store, &tl_pool_state, init_about, &a);
     if (rc != 0)
         tl_error_set(err, rc, "pool %s cannot be made: %s", uri, strerror(-rc));
     tl_shared_release(s);
+    if (rc != 0)
+        (void)!tl_shared_destroy(path, NULL);
     return rc;
 }
 
@@ -295,16 +326,32 @@ int tl_pool_evict(const char *uri, struct tl_error *err)
     return rc;
 }
 
+/* What was not made, or not destroyed, to its end has nobody in it. */
+static int destroy_rest(const char *path, const struct tl_error *why, struct tl_error *err)
+{
+    int rc = tl_shared_destroy(path, err);
+    return rc == -ENOENT ? tl_error_set(err, rc, "%s", why->msg) : rc;
+}
+
 int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
 {
+    struct tl_error why = {.code = 0};
     struct tl_shared *s;
     struct about a = {.generation = 0};
     char path[4096];
-    int rc = tl_shared_open(&s, uri, false, err);
+    int rc = tl_shared_open(&s, uri, false, &why);
+    if (rc == -ENOENT && tl_shared_is_rados(uri))
+        return destroy_rest(uri, &why, err);
     if (rc != 0)
-        return rc;
+        return tl_error_set(err, rc, "%s", why.msg);
     memcpy(path, s->path, sizeof path);
-    rc = load_about(s, &a, err);
+    rc = load_about(s, &a, &why);
+    if (rc == -ENOENT && s->connections == 0) {
+        tl_shared_release(s);
+        return destroy_rest(path, &why, err);
+    }
+    if (rc != 0)
+        tl_error_set(err, rc, "%s", why.msg);
     if (rc == 0 && s->connections > 0)
         rc = tl_error_set(err, -EBUSY, "pool %s: this process is connected to it; disconnect first", uri);
     if (rc == 0 && (flags & TIERCEL_FORCE) != 0 && (rc = evict_all(s)) != 0)
@@ -313,18 +360,6 @@ int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
         rc = tl_error_set(err, -EBUSY, "pool %s: somebody is connected to it; evict them with --force", uri);
     tl_shared_release(s);
     return rc == 0 ? tl_shared_destroy(path, err) : rc;
-}
-
-void tl_pool_identity(const struct tl_pool *p, struct tiercel_pool_info *out)
-{
-    const char *scheme = p->shared->path[0] == '/' ? "file://" : "";
-    snprintf(out->uri, sizeof out->uri, "%s%.4080s", scheme, p->shared->path);
-    out->uuid = p->uuid;
-}
-
-bool tl_pool_is_here(const struct tl_pool *p)
-{
-    return p->shared->path[0] == '/';
 }
 
 int tl_pool_query(struct tl_pool *p, struct tiercel_pool_info *out)
@@ -338,13 +373,12 @@ int tl_pool_query(struct tl_pool *p, struct tiercel_pool_info *out)
     free(list);
     if (rc != 0)
         return rc;
-    *out = (struct tiercel_pool_info){.total_bytes = space.total_bytes,
+    *out = (struct tiercel_pool_info){.uuid = p->uuid,
+                                      .total_bytes = space.total_bytes,
                                       .free_bytes = space.free_bytes,
                                       .used_bytes = space.used_bytes,
-                                      .containers = count,
-                                      .health.known = TIERCEL_KNOWS_CONTENT};
-    if (space.total_bytes > 0)
-        out->health.known |= TIERCEL_KNOWS_SPACE;
-    tl_pool_identity(p, out);
+                                      .containers = count};
+    const char *scheme = p->shared->path[0] == '/' ? "file://" : "";
+    snprintf(out->uri, sizeof out->uri, "%s%.4080s", scheme, p->shared->path);
     return 0;
 }

@@ -19,7 +19,8 @@ struct tl_cont;
 
 /* ---- pools; connecting and what takes a uri take the lock by themselves ---- */
 
-int tl_pool_create(const char *uri, struct tl_error *err) TL_MUST_CHECK;
+/* options: NULL for none. */
+int tl_pool_create(const char *uri, const struct tiercel_pool_options *options, struct tl_error *err) TL_MUST_CHECK;
 int tl_pool_connect(struct tl_pool **out, const char *uri, unsigned flags, struct tl_error *err) TL_MUST_CHECK;
 /* Revokes the containers that are open through it; the pool's memory goes with the last of them. */
 int tl_pool_disconnect(struct tl_pool *pool);
@@ -31,20 +32,7 @@ int tl_pool_global2local(struct tl_pool **out, const void *buf, size_t len, stru
 void tl_pool_lock(struct tl_pool *pool);
 void tl_pool_unlock(struct tl_pool *pool);
 
-bool tl_pool_is_here(const struct tl_pool *pool); /* on this machine: nothing waits for others. Without the lock */
-void tl_pool_identity(const struct tl_pool *pool, struct tiercel_pool_info *out); /* uri and uuid. Without the lock */
-/* Without out->health and out->redundancy, */
 int tl_pool_query(struct tl_pool *pool, struct tiercel_pool_info *out) TL_MUST_CHECK;
-/* which are this one's; without the lock: it asks others than those who keep the data, and answers within seconds. *stop (may be NULL): != 0 ends
- * it early. What is not known is 0. */
-void tl_pool_health(struct tl_pool *pool, const _Atomic int *stop, struct tiercel_pool_health *out,
-                    uint32_t *redundancy);
-int tl_pool_targets(struct tl_pool *pool, int (*fn)(void *ctx, const struct tiercel_pool_target *target),
-                    void *ctx) TL_MUST_CHECK; /* without the lock */
-int tl_pool_look(const char *uri, struct tiercel_pool_info *out,
-                 int (*fn)(void *ctx, const struct tiercel_pool_target *target), void *ctx,
-                 struct tl_error *err) TL_MUST_CHECK;
-void tl_pool_rest(struct tl_pool *pool); /* nobody asks for a while. Without the lock */
 int tl_pool_classes(struct tl_pool *pool, unsigned *classes, unsigned *count) TL_MUST_CHECK;
 int tl_pool_check(struct tl_pool *pool, bool repair, void (*tell)(void *ctx, const char *finding),
                   void *ctx) TL_MUST_CHECK;
@@ -141,6 +129,16 @@ struct tl_aggregation { /* all 0 at first */
 };
 int tl_cont_aggregate(struct tl_cont *cont, struct tl_aggregation *a) TL_MUST_CHECK;
 void tl_cont_aggregate_end(struct tl_cont *cont, struct tl_aggregation *a);
+
+/* ---- copying: without tl_pool_lock, which is taken for each step ---- */
+
+struct tl_copy_config {
+    const char *label; /* NULL: the source's */
+    struct tiercel_copy_options options;
+    const _Atomic int *stop; /* != 0: -ECANCELED; NULL: never */
+};
+int tl_cont_copy(struct tl_cont *from, struct tl_pool *to, const struct tl_copy_config *config,
+                 struct tiercel_copied *out, struct tl_error *err) TL_MUST_CHECK;
 
 /* ---- locks: without tl_pool_lock, since they wait ---- */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Which containers a pool has. In the pool's state: "c" and a UUID: time of making, label; "l" and a label: UUID; "x" and a UUID: it was
- * destroyed, and what it held is being taken away. */
+ * destroyed, and what it held is being taken away; "y" and a UUID: see copies.c. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +29,7 @@ static int digit(char c)
                                   : -1;
 }
 
-static bool parse_uuid(const char *text, struct tl_store_id *out)
+bool tl_uuid_parse(const char *text, struct tl_store_id *out)
 {
     char again[37];
     size_t n = 0;
@@ -50,11 +50,11 @@ static bool parse_uuid(const char *text, struct tl_store_id *out)
     return strcasecmp(again, text) == 0;
 }
 
-static bool is_label(const char *text)
+bool tl_is_label(const char *text)
 {
     struct tl_store_id id;
     size_t len = strlen(text);
-    if (len == 0 || len > TIERCEL_LABEL_MAX || parse_uuid(text, &id))
+    if (len == 0 || len > TIERCEL_LABEL_MAX || tl_uuid_parse(text, &id))
         return false;
     for (size_t i = 0; i < len; i++)
         if (!isalnum((unsigned char)text[i]) && strchr("._:-", text[i]) == NULL)
@@ -99,12 +99,12 @@ static int find(void *ctx, struct tl_store_tx *tx)
     struct finding *f = ctx;
     struct name_key k;
     struct tl_slice value;
-    if (is_label(f->name)) {
+    if (tl_is_label(f->name)) {
         int rc = tx->ops->get(tx, key_of(&k, 'l', f->name, strlen(f->name)), &value);
         if (rc != 0 || value.len != ID)
             return rc != 0 ? rc : -EBADMSG;
         memcpy(f->out->id.bytes, value.at, ID);
-    } else if (!parse_uuid(f->name, &f->out->id)) {
+    } else if (!tl_uuid_parse(f->name, &f->out->id)) {
         return -ENOENT;
     }
     int rc = tx->ops->get(tx, key_of(&k, 'c', f->out->id.bytes, ID), &value);
@@ -257,17 +257,22 @@ int tl_registry_clean(struct tl_shared *s)
     return rc;
 }
 
-static int note_left(void *ctx, struct tl_store_tx *tx)
+int tl_registry_doom(struct tl_store_tx *tx, const struct tl_store_id *id)
 {
     struct name_key k;
-    return tx->ops->put(tx, key_of(&k, 'x', ctx, ID), (struct tl_slice){"", 0});
+    return tx->ops->put(tx, key_of(&k, 'x', id->bytes, ID), (struct tl_slice){"", 0});
+}
+
+static int note_left(void *ctx, struct tl_store_tx *tx)
+{
+    return tl_registry_doom(tx, ctx);
 }
 
 int tl_registry_sweep(struct tl_shared *s, const struct tl_store_id *id)
 {
     struct tl_store_id gone = *id;
     int rc = tl_shared_flush(s); /* what is on its way arrives, to be taken away */
-    rc = rc == 0 ? s->store->ops->change(s->store, &tl_pool_state, note_left, gone.bytes) : rc;
+    rc = rc == 0 ? s->store->ops->change(s->store, &tl_pool_state, note_left, &gone) : rc;
     return rc == 0 ? tl_registry_clean(s) : rc;
 }
 
@@ -279,25 +284,30 @@ struct making {
     uint64_t created_ns;
 };
 
-static int enter(void *ctx, struct tl_store_tx *tx)
+int tl_registry_enter(struct tl_store_tx *tx, const struct tl_store_id *id, const char *label, uint64_t created_ns)
 {
-    const struct making *m = ctx;
     struct name_key k;
     struct tl_slice value;
-    size_t len = m->label == NULL ? 0 : strlen(m->label);
+    size_t len = label == NULL ? 0 : strlen(label);
     uint8_t listed[8 + TIERCEL_LABEL_MAX];
     if (len > 0) {
-        struct tl_slice key = key_of(&k, 'l', m->label, len);
+        struct tl_slice key = key_of(&k, 'l', label, len);
         int rc = tx->ops->get(tx, key, &value);
         if (rc != -ENOENT)
             return rc == 0 ? -EEXIST : rc;
-        rc = tx->ops->put(tx, key, (struct tl_slice){m->id.bytes, ID});
+        rc = tx->ops->put(tx, key, (struct tl_slice){id->bytes, ID});
         if (rc != 0)
             return rc;
-        memcpy(listed + 8, m->label, len);
+        memcpy(listed + 8, label, len);
     }
-    tl_put_u64(listed, m->created_ns);
-    return tx->ops->put(tx, key_of(&k, 'c', m->id.bytes, ID), (struct tl_slice){listed, 8 + len});
+    tl_put_u64(listed, created_ns);
+    return tx->ops->put(tx, key_of(&k, 'c', id->bytes, ID), (struct tl_slice){listed, 8 + len});
+}
+
+static int enter(void *ctx, struct tl_store_tx *tx)
+{
+    const struct making *m = ctx;
+    return tl_registry_enter(tx, &m->id, m->label, m->created_ns);
 }
 
 int tl_cont_create(struct tl_pool *p, const char *label, struct tiercel_uuid *uuid, struct tl_error *err)
@@ -313,7 +323,7 @@ int tl_cont_create(struct tl_pool *p, const char *label, struct tiercel_uuid *uu
     if (rc != 0)
         return tl_error_set(err, rc, "container %s: pool %s is not connected any more; connect anew", name,
                             p->shared->path);
-    if (label != NULL && !is_label(label))
+    if (label != NULL && !tl_is_label(label))
         return tl_error_set(err, -EINVAL, "\"%s\" is no label: 1 to %u letters, digits, or any of ._:-, and no UUID",
                             label, TIERCEL_LABEL_MAX);
     if (getrandom(m.id.bytes, sizeof m.id.bytes, 0) != sizeof m.id.bytes)
@@ -356,7 +366,7 @@ int tl_registry_rename(struct tl_pool *p, const struct tl_listed *l, const char 
 {
     struct renaming r = {l, label};
     struct tl_store *s = p->shared->store;
-    if (*label != 0 && !is_label(label))
+    if (*label != 0 && !tl_is_label(label))
         return tl_error_set(err, -EINVAL, "\"%s\" is no label: 1 to %u letters, digits, or any of ._:-, and no UUID",
                             label, TIERCEL_LABEL_MAX);
     int rc = s->ops->change(s, &tl_pool_state, rename_it, &r);
@@ -375,7 +385,23 @@ static int strike(void *ctx, struct tl_store_tx *tx)
     size_t len = strlen(l->label);
     int rc = tx->ops->del(tx, key_of(&k, 'c', l->id.bytes, ID));
     rc = rc == 0 && len > 0 ? tx->ops->del(tx, key_of(&k, 'l', l->label, len)) : rc;
-    return rc == 0 ? tx->ops->put(tx, key_of(&k, 'x', l->id.bytes, ID), (struct tl_slice){"", 0}) : rc;
+    return rc == 0 ? tl_registry_doom(tx, &l->id) : rc;
+}
+
+/* It is no container; perhaps it was to become one. */
+static int give_up(struct tl_pool *p, const char *name, struct tl_error *err)
+{
+    const char *path = p->shared->path;
+    int rc = tl_unfinished_give_up(p, name);
+    if (rc == -ENOENT)
+        return tl_error_set(err, rc, "there is no container %s in pool %s; see: tiercel cont list %s", name, path,
+                            path);
+    if (rc == -EBUSY)
+        return tl_error_set(
+            err, rc, "container %s is being copied into pool %s right now; end the process that does it", name, path);
+    return rc == 0 ? 0
+                   : tl_error_set(err, rc, "container %s, which was being copied, cannot be given up in pool %s: %s",
+                                  name, path, strerror(-rc));
 }
 
 int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct tl_error *err)
@@ -389,8 +415,7 @@ int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct 
                             rc == -EACCES ? "was connected for reading" : "is not connected any more");
     rc = tl_registry_find(p, name, &l);
     if (rc == -ENOENT)
-        return tl_error_set(err, rc, "there is no container %s in pool %s; see: tiercel cont list %s", name, s->path,
-                            s->path);
+        return give_up(p, name, err);
     const bool force =
         (flags & TIERCEL_FORCE) != 0; /* then handles go with the state, so that who waits learns of its end */
     if (rc == 0 && !force)

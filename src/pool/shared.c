@@ -25,7 +25,7 @@ static void see_forks(void)
     pthread_atfork(NULL, NULL, in_child);
 }
 
-static bool is_rados(const char *uri)
+bool tl_shared_is_rados(const char *uri)
 {
     return strncmp(uri, "rados:", 6) == 0;
 }
@@ -36,11 +36,11 @@ static int place_of(const char *uri, char *out, size_t size, struct tl_error *er
     const char *path = uri, *scheme = strstr(uri, "://");
     if (scheme != NULL && strncmp(uri, "file://", 7) == 0)
         path = uri + 7;
-    else if (scheme != NULL && !is_rados(uri))
+    else if (scheme != NULL && !tl_shared_is_rados(uri))
         return tl_error_set(
             err, -EOPNOTSUPP,
             "pool %s: there is no store of this kind; use a directory, file:///path, or rados:///name?...", uri);
-    if (*path == 0 || (scheme != NULL && *path != '/' && !is_rados(uri)))
+    if (*path == 0 || (scheme != NULL && *path != '/' && !tl_shared_is_rados(uri)))
         return tl_error_set(err, -EINVAL, "pool %s: this names no directory; use a path, or file:///path", uri);
     if (snprintf(out, size, "%s", path) >= (int)size)
         return tl_error_set(err, -ENAMETOOLONG, "pool %.64s...: its path is too long", uri);
@@ -50,10 +50,10 @@ static int place_of(const char *uri, char *out, size_t size, struct tl_error *er
 static struct tl_shared *find(const char *path)
 {
     struct stat st;
-    if (!is_rados(path) && stat(path, &st) != 0)
+    if (!tl_shared_is_rados(path) && stat(path, &st) != 0)
         return NULL;
     for (struct tl_shared *s = all; s != NULL; s = s->next)
-        if (is_rados(path) ? strcmp(s->path, path) == 0 : s->device == st.st_dev && s->inode == st.st_ino)
+        if (tl_shared_is_rados(path) ? strcmp(s->path, path) == 0 : s->device == st.st_dev && s->inode == st.st_ino)
             return s;
     return NULL;
 }
@@ -61,13 +61,13 @@ static struct tl_shared *find(const char *path)
 static int open_store(struct tl_store **out, const char *path, const struct tl_store_config *config,
                       struct tl_error *err)
 {
-    return is_rados(path) ? tl_store_rados_open(out, path, config, err)
-                          : tl_store_embedded_open(out, path, config, err);
+    return tl_shared_is_rados(path) ? tl_store_rados_open(out, path, config, err)
+                                    : tl_store_embedded_open(out, path, config, err);
 }
 
 int tl_shared_destroy(const char *path, struct tl_error *err)
 {
-    return is_rados(path) ? tl_store_rados_destroy(path, err) : tl_store_embedded_destroy(path, err);
+    return tl_shared_is_rados(path) ? tl_store_rados_destroy(path, err) : tl_store_embedded_destroy(path, err);
 }
 
 /* By which another process, or a later connection, finds it. 0, -errno. */
@@ -76,7 +76,7 @@ static int identify(struct tl_shared *s, const char *path)
     struct stat st;
     if (getrandom(&s->writer, sizeof s->writer, 0) != sizeof s->writer)
         return -errno;
-    if (is_rados(path)) {
+    if (tl_shared_is_rados(path)) {
         snprintf(s->path, sizeof s->path, "%s", path);
         return 0;
     }
@@ -85,16 +85,6 @@ static int identify(struct tl_shared *s, const char *path)
     s->device = st.st_dev;
     s->inode = st.st_ino;
     return 0;
-}
-
-int tl_shared_ask(struct tl_store **out, const char *uri, struct tl_error *err)
-{
-    const struct tl_store_config config = {.ask_only = true, .read_only = true};
-    char path[4096];
-    int rc = place_of(uri, path, sizeof path, err);
-    if (rc == 0 && !is_rados(path))
-        rc = tl_error_set(err, -EOPNOTSUPP, "pool %s is a directory: connect to it", uri);
-    return rc == 0 ? open_store(out, path, &config, err) : rc;
 }
 
 static int open_new(struct tl_shared **out, const char *path, bool create, struct tl_error *err)

@@ -146,6 +146,11 @@ static int read_one(void *ctx, struct tl_slice key, struct tl_slice value)
             return -EBADMSG;
         e->snapshots[e->snapshot_count++] = u64_at(key, 1);
         return 0;
+    case 'k':
+        if (key.len != 1 || value.len != 8)
+            return -EBADMSG;
+        e->kept = tl_get_u64(value.at);
+        return 0;
     case 't':
         if (key.len != 17 || value.len != 8)
             return -EBADMSG;
@@ -153,6 +158,7 @@ static int read_one(void *ctx, struct tl_slice key, struct tl_slice value)
             .handle = u32_at(key, 1), .era = u32_at(key, 5), .first = u64_at(key, 9), .last = tl_get_u64(value.at)};
         return 0;
     case 'p': return read_property(s, key, value);
+    case 'u': s->any_class = true; return 0;
     default: return 0; /* what else there is about a container */
     }
 }
@@ -163,7 +169,9 @@ static int load(void *ctx, struct tl_store_tx *tx)
     struct tl_epochs *e = &s->epochs;
     e->handle_count = e->tomb_count = e->snapshot_count = 0;
     e->next_handle = 0;
+    e->kept = TL_EPOCH_MAX;
     s->class = 0;
+    s->any_class = false;
     struct key numbers = key_of('n');
     struct tl_slice value;
     int rc = tx->ops->get(tx, slice(&numbers), &value); /* -ENOENT: no such container */
@@ -179,15 +187,20 @@ int tl_state_load(struct tl_state *s, struct tl_store *store, const struct tl_st
 
 /* ---- writing ---- */
 
-static int write_numbers(const struct tl_epochs *e, struct tl_store_tx *tx)
+static void put_numbers(const struct tl_epochs *e, uint8_t *v)
 {
-    uint8_t v[NUMBERS];
-    struct key k = key_of('n');
     tl_put_u32(v, VERSION);
     tl_put_u32(v + 4, e->next_handle);
     tl_put_u64(v + 8, e->ghce);
     tl_put_u64(v + 16, e->ghpce);
     tl_put_u64(v + 24, e->swept);
+}
+
+static int write_numbers(const struct tl_epochs *e, struct tl_store_tx *tx)
+{
+    uint8_t v[NUMBERS];
+    struct key k = key_of('n');
+    put_numbers(e, v);
     return tx->ops->put(tx, slice(&k), (struct tl_slice){v, sizeof v});
 }
 
@@ -229,6 +242,15 @@ static int write_snapshot(struct tl_store_tx *tx, uint64_t epoch, bool present)
     return present ? tx->ops->put(tx, slice(&k), (struct tl_slice){"", 0}) : tx->ops->del(tx, slice(&k));
 }
 
+static int write_kept(struct tl_store_tx *tx, uint64_t epoch)
+{
+    uint8_t v[8];
+    struct key k = key_of('k');
+    tl_put_u64(v, epoch);
+    return epoch == TL_EPOCH_MAX ? tx->ops->del(tx, slice(&k))
+                                 : tx->ops->put(tx, slice(&k), (struct tl_slice){v, sizeof v});
+}
+
 struct change {
     struct tl_state *state;
     const struct tl_epoch_op *wanted;
@@ -256,6 +278,8 @@ static int apply(void *ctx, struct tl_store_tx *tx)
         rc = write_tomb(tx, &gone, false);
     if (rc == 0 && (x->snapshot_added || x->snapshot_gone))
         rc = write_snapshot(tx, c->op->epoch, x->snapshot_added);
+    if (rc == 0 && x->kept_gone)
+        rc = write_kept(tx, TL_EPOCH_MAX);
     return rc;
 }
 
@@ -283,4 +307,119 @@ static int create(void *ctx, struct tl_store_tx *tx)
 int tl_state_create(struct tl_store *store, const struct tl_store_id *id)
 {
     return store->ops->change(store, id, create, NULL);
+}
+
+/* ---- copies ---- */
+
+void tl_state_image_free(struct tl_state_image *image)
+{
+    for (size_t i = 0; i < image->count; i++)
+        free(image->list[i].bytes);
+    free(image->list);
+    *image = (struct tl_state_image){.list = NULL};
+}
+
+static int add_entry(struct tl_state_image *image, struct tl_slice key, struct tl_slice value)
+{
+    if (image->count == image->room) {
+        size_t room = image->room * 2 + 16;
+        struct tl_state_entry *grown = reallocarray(image->list, room, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        image->list = grown;
+        image->room = room;
+    }
+    struct tl_state_entry e = {malloc(key.len + value.len + 1), key.len, value.len};
+    if (e.bytes == NULL)
+        return -ENOMEM;
+    memcpy(e.bytes, key.at, key.len);
+    if (value.len > 0)
+        memcpy(e.bytes + key.len, value.at, value.len);
+    image->list[image->count++] = e;
+    return 0;
+}
+
+struct taking {
+    uint64_t ghce, kept;
+    struct tl_state_image *image;
+};
+
+static int take_one(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    const struct taking *t = ctx;
+    struct tl_epochs numbers;
+    int rc = 0;
+    switch (key.len == 0 ? 0 : *(const char *)key.at) {
+    case 'h':
+    case 'k':
+    case 't':
+    case 'u': return 0;
+    case 'n':
+        rc = read_numbers(&numbers, value);
+        t->image->next_handle = rc == 0 ? numbers.next_handle : 0;
+        return rc;
+    case 's':
+        if (key.len != 9 || u64_at(key, 1) > t->ghce)
+            return key.len != 9 ? -EBADMSG : 0;
+        t->image->snapshots++;
+        break;
+    default: break;
+    }
+    return add_entry(t->image, key, value);
+}
+
+static int take(void *ctx, struct tl_store_tx *tx)
+{
+    const struct taking *t = ctx;
+    struct key k = key_of('n');
+    struct tl_slice value;
+    tl_state_image_free(t->image); /* it may run more than once */
+    int rc = tx->ops->get(tx, slice(&k), &value);
+    return rc == 0 ? tx->ops->each(tx, (struct tl_slice){"", 0}, take_one, ctx) : rc;
+}
+
+int tl_state_take(struct tl_store *store, const struct tl_store_id *id, uint64_t ghce, uint64_t kept, bool any_class,
+                  struct tl_state_image *out)
+{
+    uint8_t numbers[NUMBERS], epoch[8];
+    struct key n = key_of('n'), k = key_of('k'), u = key_of('u');
+    struct taking t = {ghce, kept, out};
+    *out = (struct tl_state_image){.list = NULL};
+    int rc = store->ops->look(store, id, take, &t);
+    put_numbers(&(struct tl_epochs){.next_handle = out->next_handle, .ghce = ghce, .ghpce = ghce, .swept = kept},
+                numbers);
+    tl_put_u64(epoch, kept);
+    rc = rc == 0 ? add_entry(out, slice(&n), (struct tl_slice){numbers, sizeof numbers}) : rc;
+    rc = rc == 0 && kept < ghce ? add_entry(out, slice(&k), (struct tl_slice){epoch, sizeof epoch}) : rc;
+    rc = rc == 0 && any_class ? add_entry(out, slice(&u), (struct tl_slice){"", 0}) : rc;
+    if (rc != 0)
+        tl_state_image_free(out);
+    return rc;
+}
+
+static int note_key(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    (void)value;
+    return add_entry(ctx, key, (struct tl_slice){"", 0});
+}
+
+static int put_all(void *ctx, struct tl_store_tx *tx)
+{
+    const struct tl_state_image *image = ctx;
+    struct tl_state_image old = {.list = NULL};
+    int rc = tx->ops->each(tx, (struct tl_slice){"", 0}, note_key, &old);
+    for (size_t i = 0; rc == 0 && i < old.count; i++)
+        rc = tx->ops->del(tx, (struct tl_slice){old.list[i].bytes, old.list[i].key_len});
+    for (size_t i = 0; rc == 0 && i < image->count; i++) {
+        const struct tl_state_entry *e = &image->list[i];
+        rc = tx->ops->put(tx, (struct tl_slice){e->bytes, e->key_len},
+                          (struct tl_slice){e->bytes + e->key_len, e->value_len});
+    }
+    tl_state_image_free(&old);
+    return rc;
+}
+
+int tl_state_put(struct tl_store *store, const struct tl_store_id *id, const struct tl_state_image *image)
+{
+    return store->ops->change(store, id, put_all, (void *)(uintptr_t)image);
 }

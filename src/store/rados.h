@@ -2,7 +2,7 @@
 /* What the files of the RADOS store share. A pool is a namespace in some RADOS pools: a replicated one (meta), and one of any kind
  * for each class of data that it offers. All names and keys below are in that namespace.
  *
- *   pool                 meta   what the pool is (xattrs), and a shared lock of each process that has it open
+ *   pool                 meta   what the pool is (xattrs), what was made for it (rados_plan.h), and a shared lock of each process that has it open
  *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
  *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattr fence (rados_fence.c)
  *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
@@ -43,10 +43,7 @@
     X(conf_set)                                                                                                        \
     X(connect)                                                                                                         \
     X(mon_command)                                                                                                     \
-    X(pg_command)                                                                                                      \
-    X(osd_command)                                                                                                     \
     X(buffer_free)                                                                                                     \
-    X(cluster_stat)                                                                                                    \
     X(ioctx_create)                                                                                                    \
     X(ioctx_destroy)                                                                                                   \
     X(ioctx_set_namespace)                                                                                             \
@@ -114,6 +111,7 @@ struct tl_rados_where {
     char uri[512]; /* for sentences */
     char conf[256], user[64], meta[64], data[512],
         space[128];     /* conf "": librados' own search; data: names, with commas */
+    bool own;           /* the uri names no RADOS pool: meta is tiercel.NAME.meta */
     unsigned timeout_s; /* for every operation */
     unsigned lease_s;   /* who does not say for so long that it lives, is dead */
 };
@@ -173,7 +171,6 @@ const struct tl_store_classes *tl_rados_classes(const struct tl_store *s);
 struct tl_rados_batch;
 struct tl_rados_base;
 struct tl_rados_watch;
-struct tl_rados_asker;
 
 /* A container that this process has looked at. Stays until the pool is closed. */
 struct tl_rados_cont {
@@ -231,7 +228,6 @@ struct tl_rados {
 
     int64_t uncounted;            /* bytes of records that the cluster has not been told of */
     struct tl_rados_batch *batch; /* what is written and not flushed yet; the owner's */
-    struct tl_rados_asker *asker; /* how the cluster is: any thread */
 };
 
 /* Errors of librados in our words. */
@@ -243,9 +239,7 @@ struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id
 /* Each object of a pool's namespace until fn gives something else than 0. */
 int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),
                          void *ctx) TL_MUST_CHECK;
-/* Connects to the cluster that `where` names; r->cluster is NULL if that fails. */
-int tl_rados_connect(struct tl_rados *r, struct tl_error *err) TL_MUST_CHECK;
-/* Connected, with the RADOS pool for state and index; not so with ask_only. */
+/* Connected; no RADOS pool is open yet. */
 int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store_config *config,
                    struct tl_error *err) TL_MUST_CHECK;
 /* A RADOS pool, seen in our namespace. */
@@ -256,14 +250,6 @@ void tl_rados_close(struct tl_store *s);
 
 /* Asks the monitors; takes the command (a NULL is -ENOMEM). *answer: the caller's; NULL: nobody wants it. 0, -errno with a sentence. */
 int tl_rados_mon(struct tl_rados *r, json_t *command, json_t **answer, struct tl_error *err) TL_MUST_CHECK;
-
-/* ---- rados_health.c ---- */
-
-int tl_rados_asker_new(struct tl_rados_asker **out, const struct tl_rados *r) TL_MUST_CHECK; /* 0, -ENOMEM */
-void tl_rados_asker_free(struct tl_rados_asker *a);
-int tl_rados_health(struct tl_store *s, const _Atomic int *stop, struct tl_store_health *out);
-int tl_rados_targets(struct tl_store *s, int (*fn)(void *ctx, const struct tl_store_target *t), void *ctx);
-void tl_rados_rest(struct tl_store *s);
 
 /* ---- rados_space.c ---- */
 

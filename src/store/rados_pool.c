@@ -5,15 +5,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "store/rados.h"
+#include "store/rados_plan.h"
 
 #define POOL   "pool" /* the object that says what the namespace is */
 #define FORMAT "tiercel-rados 1"
 #define RUINED "destroyed" /* as its format: what is there is waiting to be taken away */
 #define SHARDS 16u
 
-/* One operation: it is there as a whole, or not at all. The omap entry is there to be refused by an erasure-coded pool. */
-static int make_pool(struct tl_rados *r, struct tl_error *err)
+#define OWN_MAX (64u << 10) /* bytes of the list of what was made for a pool */
+
+/* The RADOS pool of state and index. */
+static int open_meta(struct tl_rados *r, bool create, struct tl_error *err)
+{
+    const struct tl_rados_where *w = &r->where;
+    struct tl_error why = {.code = 0};
+    int rc = tl_rados_open_io(r, w->meta, &r->meta, &why);
+    if (rc != -ENODEV || !w->own)
+        return rc == 0 ? 0 : tl_error_set(err, rc, "%s", why.msg);
+    if (create)
+        return tl_error_set(
+            err, -EINVAL,
+            "pool %s: name the replicated RADOS pool that it is to be in with pool=, or have RADOS pools "
+            "made for it: tiercel pool create --size BYTES",
+            w->uri);
+    return tl_error_set(
+        err, -ENOENT,
+        "pool %s is not there: the cluster has no RADOS pool '%s'; if it is in another one, say so with "
+        "pool=",
+        w->uri, w->meta);
+}
+
+/* One operation: it is there as a whole, or not at all. The omap entry is there to be refused by an erasure-coded pool. own: what was made
+ * for it; NULL: nothing. */
+static int make_pool(struct tl_rados *r, const char *own, struct tl_error *err)
 {
     const struct tl_rados_where *w = &r->where;
     const char *key = "format", *value = FORMAT;
@@ -29,6 +53,8 @@ static int make_pool(struct tl_rados *r, struct tl_error *err)
     r->lib->write_op_setxattr(op, "format", FORMAT, strlen(FORMAT));
     r->lib->write_op_setxattr(op, "shards", shards, strlen(shards));
     r->lib->write_op_setxattr(op, "data", data, strlen(data));
+    if (own != NULL)
+        r->lib->write_op_setxattr(op, "own", own, strlen(own));
     r->lib->write_op_omap_set2(op, &key, &value, &key_len, &value_len, 1);
     rc = tl_rados_write_op(r, op, POOL);
     tl_rados_data_close(r);
@@ -93,13 +119,6 @@ static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
     return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s: %s", r->where.uri, strerror(-rc));
 }
 
-static int open_pool(struct tl_rados *r, bool create, struct tl_error *err)
-{
-    int rc = create ? make_pool(r, err) : 0;
-    rc = rc == 0 ? load_pool(r, false, err) : rc;
-    return rc == 0 ? have_open(r, false, err) : rc;
-}
-
 int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_store_config *config,
                         struct tl_error *err)
 {
@@ -107,13 +126,69 @@ int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_
     int rc = tl_rados_begin(&r, uri, config, err);
     if (rc != 0)
         return rc;
-    rc = config->ask_only ? 0 : open_pool(r, config->create, err);
-    if (rc == 0 && tl_rados_asker_new(&r->asker, r) != 0)
-        rc = tl_error_set(err, -ENOMEM, "pool %s: out of memory", r->where.uri);
+    rc = open_meta(r, config->create, err);
+    rc = rc == 0 && config->create ? make_pool(r, NULL, err) : rc;
+    bool made = rc == 0 && config->create;
+    rc = rc == 0 ? load_pool(r, false, err) : rc;
+    rc = rc == 0 ? have_open(r, false, err) : rc;
+    if (rc != 0 && made)
+        (void)!r->lib->remove(r->meta, POOL);
     if (rc == 0)
         *out = &r->store;
     else
         tl_rados_close(&r->store);
+    return rc;
+}
+
+/* ---- with RADOS pools of its own ---- */
+
+static int make_own(struct tl_rados *r, const struct tl_rados_plan *p, struct tl_error *err)
+{
+    json_t *made = NULL;
+    struct tl_error left = {.code = 0};
+    int rc = tl_rados_plan_make(p, &made, err);
+    if (rc != 0)
+        return rc;
+    char name[TL_RADOS_OWN], *own = json_dumps(made, JSON_COMPACT);
+    for (unsigned i = 0; i < p->class_count; i++) {
+        size_t len = strlen(r->where.data);
+        tl_rados_plan_name(p, i, name);
+        check(len + strlen(name) + 2 <= sizeof r->where.data);
+        snprintf(r->where.data + len, sizeof r->where.data - len, "%s%s", i > 0 ? "," : "", name);
+    }
+    rc = own == NULL || strlen(own) >= OWN_MAX ? tl_error_set(err, -E2BIG, "pool %s: too many hosts", r->where.uri) : 0;
+    rc = rc == 0 ? open_meta(r, true, err) : rc;
+    rc = rc == 0 ? make_pool(r, own, err) : rc;
+    if (rc != 0 && r->meta != NULL) {
+        r->lib->ioctx_destroy(r->meta);
+        r->meta = NULL;
+    }
+    if (rc != 0 && tl_rados_unmake(r, made, &left) != 0 && err != NULL)
+        snprintf(err->msg + strlen(err->msg), sizeof err->msg - strlen(err->msg), "; %s", left.msg);
+    free(own);
+    json_decref(made);
+    return rc;
+}
+
+int tl_store_rados_make(const char *uri, const struct tl_store_wish *wish, struct tl_error *err)
+{
+    const struct tl_store_config config = {.create = true};
+    struct tl_rados_plan plan;
+    struct tl_rados *r;
+    int rc = tl_rados_begin(&r, uri, &config, err);
+    if (rc != 0)
+        return rc;
+    if (!r->where.own || r->where.data[0] != 0)
+        rc = tl_error_set(err, -EINVAL,
+                          "pool %s: a size, nodes and object classes are for RADOS pools that are made for it; leave "
+                          "pool= and data= out, which name some that are there",
+                          r->where.uri);
+    rc = rc == 0 ? tl_rados_plan(&plan, r, wish, err) : rc;
+    if (rc == 0) {
+        rc = make_own(r, &plan, err);
+        tl_rados_plan_fini(&plan);
+    }
+    tl_rados_close(&r->store);
     return rc;
 }
 
@@ -131,28 +206,56 @@ static int remove_one(void *ctx, const char *name)
     return rc == -ENOENT ? 0 : rc;
 }
 
+static int remove_contents(struct tl_rados *r)
+{
+    struct removal meta = {r, r->meta};
+    int rc = tl_rados_error(r->lib->setxattr(r->meta, POOL, "format", RUINED, strlen(RUINED)));
+    for (unsigned i = 0; rc == 0 && i < r->classes.count; i++) {
+        struct removal data = {r, r->data[i].io};
+        rc = tl_rados_each_object(r, data.io, remove_one, &data);
+    }
+    return rc == 0 ? tl_rados_each_object(r, r->meta, remove_one, &meta) : rc;
+}
+
+/* The RADOS pools with it, if it has its own; the one of state and index, in which the list is, comes last of them. */
+static int remove_own(struct tl_rados *r, const char *own, struct tl_error *err)
+{
+    json_t *made = json_loads(own, 0, NULL);
+    if (made == NULL)
+        return tl_error_set(err, -EBADMSG, "pool %s: the list of what was made for it is damaged", r->where.uri);
+    tl_rados_keeper_stop(r);
+    tl_rados_data_close(r);
+    r->lib->ioctx_destroy(r->meta);
+    r->meta = NULL;
+    int rc = tl_rados_unmake(r, made, err);
+    json_decref(made);
+    return rc;
+}
+
 int tl_store_rados_destroy(const char *uri, struct tl_error *err)
 {
     const struct tl_store_config config = {.create = false};
     struct tl_rados *r;
-    int rc = tl_rados_begin(&r, uri, &config, err);
-    if (rc != 0)
+    char *own = calloc(1, OWN_MAX);
+    int rc = own != NULL ? tl_rados_begin(&r, uri, &config, err) : tl_error_set(err, -ENOMEM, "out of memory");
+    if (rc != 0) {
+        free(own);
         return rc;
-    rc = load_pool(r, true, err);
+    }
+    rc = open_meta(r, false, err);
+    rc = rc == 0 ? load_pool(r, true, err) : rc;
     rc = rc == 0 ? have_open(r, true, err) : rc;
     if (rc == 0) {
-        struct removal meta = {r, r->meta};
-        rc = tl_rados_error(r->lib->setxattr(r->meta, POOL, "format", RUINED, strlen(RUINED)));
-        for (unsigned i = 0; rc == 0 && i < r->classes.count; i++) {
-            struct removal data = {r, r->data[i].io};
-            rc = tl_rados_each_object(r, data.io, remove_one, &data);
-        }
-        rc = rc == 0 ? tl_rados_each_object(r, r->meta, remove_one, &meta) : rc;
-        rc = rc == 0 ? tl_rados_error(r->lib->remove(r->meta, POOL)) : rc;
+        rc = remove_contents(r);
+        int has = rc == 0 ? get_text(r, "own", own, OWN_MAX) : rc;
+        rc = rc == 0 && has == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, POOL)) : has;
         if (rc != 0)
             tl_error_set(err, rc, "pool %s was not destroyed to its end: %s; destroy it again", r->where.uri,
                          strerror(-rc));
+        else if (has == 0)
+            rc = remove_own(r, own, err);
     }
     tl_rados_close(&r->store);
+    free(own);
     return rc;
 }

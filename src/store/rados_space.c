@@ -77,18 +77,85 @@ static int add_used(struct tl_rados *r, unsigned n, double *sum)
     return rc == -ENOENT ? 0 : rc;
 }
 
+/* ---- how much there is ---- */
+
+struct room {
+    uint64_t total, free; /* of payloads, without their copies */
+    bool known;
+};
+
+static const json_t *named(const json_t *list, const char *key, const char *name)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *is = json_string_value(json_object_get(json_array_get(list, i), key));
+        if (is != NULL && strcmp(is, name) == 0)
+            return json_array_get(list, i);
+    }
+    return NULL;
+}
+
+static uint64_t number(const json_t *object, const char *key)
+{
+    double value = json_number_value(json_object_get(object, key));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Of one RADOS pool: what its quota leaves, and what the OSDs under it have, whichever is less. used: what we know to be in it. */
+static struct room room_of(const json_t *dump, const json_t *df, const char *name, uint64_t used)
+{
+    uint64_t quota = number(named(json_object_get(dump, "pools"), "pool_name", name), "quota_max_bytes");
+    const json_t *stats = json_object_get(named(json_object_get(df, "pools"), "name", name), "stats");
+    uint64_t there = number(stats, "max_avail"), stored = number(stats, "stored");
+    const json_t *all = json_object_get(df, "stats");
+    /* By a manager; who does not know a new RADOS pool at once. */
+    bool counted = number(all, "total_bytes") > 0 && (there > 0 || stored > 0 || number(all, "total_avail_bytes") == 0);
+    if (!counted)
+        return (struct room){.total = quota, .free = quota > used ? quota - used : 0, .known = quota > 0};
+    if (quota == 0)
+        return (struct room){.total = stored + there, .free = there, .known = true};
+    return (struct room){.total = least(quota, stored + there),
+                         .free = least(quota > stored ? quota - stored : 0, there),
+                         .known = true};
+}
+
+/* Quotas are of a class, and add up; else all classes share what there is, and the default's is told. */
+static struct room room_in(struct tl_rados *r, uint64_t used)
+{
+    json_t *dump = NULL, *df = NULL;
+    struct room sum = {.known = false};
+    bool quotas = true;
+    int rc = tl_rados_mon(r, json_pack("{s:s}", "prefix", "osd dump"), &dump, NULL);
+    rc = rc == 0 ? tl_rados_mon(r, json_pack("{s:s, s:s}", "prefix", "df", "detail", "detail"), &df, NULL) : rc;
+    for (unsigned i = 0; rc == 0 && i < r->classes.count && quotas; i++) {
+        const json_t *pool = named(json_object_get(dump, "pools"), "pool_name", r->data[i].name);
+        quotas = number(pool, "quota_max_bytes") > 0;
+        struct room one = room_of(dump, df, r->data[i].name, i == 0 ? used : 0);
+        if (quotas || i == 0)
+            sum = (struct room){sum.total + one.total, sum.free + one.free, one.known};
+    }
+    json_decref(dump);
+    json_decref(df);
+    return sum;
+}
+
 int tl_rados_space(struct tl_store *s, struct tl_store_space *out)
 {
     struct tl_rados *r = (struct tl_rados *)s;
-    struct rados_cluster_stat_t stat = {.kb = 0};
     double used = 0;
+    int rc = 0;
     tl_rados_counted(r, tl_rados_count(r, 0, 0));
-    int rc = tl_rados_error(r->lib->cluster_stat(r->cluster, &stat)); /* zeros without a manager */
     for (unsigned i = 0; rc == 0 && i < TL_RADOS_USED; i++)
         rc = add_used(r, i, &used);
-    if (rc == 0)
-        *out = (struct tl_store_space){.total_bytes = stat.kb * 1024,
-                                       .free_bytes = stat.kb_avail * 1024,
-                                       .used_bytes = used > 0 ? (uint64_t)used : 0};
-    return rc;
+    if (rc != 0)
+        return rc;
+    struct room room = room_in(r, used > 0 ? (uint64_t)used : 0);
+    *out = (struct tl_store_space){.total_bytes = room.known ? room.total : 0,
+                                   .free_bytes = room.known ? room.free : 0,
+                                   .used_bytes = used > 0 ? (uint64_t)used : 0};
+    return 0;
 }

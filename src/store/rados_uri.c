@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* rados:///NAME?conf=/etc/ceph/ceph.conf&user=admin&pool=META&data=DATA&timeout=60&lease=30 */
+/* rados:///NAME?conf=/etc/ceph/ceph.conf&user=admin&pool=META&data=DATA,DATA&timeout=60&lease=30. Without a name: "default", as tiers are called. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -69,7 +69,9 @@ int tl_rados_where_parse(struct tl_rados_where *out, const char *uri, struct tl_
         return tl_error_set(err, -EINVAL, "pool %.256s: use rados:///NAME?conf=/path/ceph.conf&pool=RADOS-POOL", uri);
     const char *name = uri + strlen(scheme);
     size_t len = strcspn(name, "?");
-    int rc = copy(out->space, sizeof out->space, name, len, "name", err);
+    int rc = len > 0 ? copy(out->space, sizeof out->space, name, len, "name", err) : 0;
+    if (len == 0)
+        snprintf(out->space, sizeof out->space, "default");
     for (size_t i = 0; rc == 0 && i < len; i++)
         if (!isalnum((unsigned char)name[i]) && strchr("._-", name[i]) == NULL)
             rc = tl_error_set(err, -EINVAL, "pool %.256s: its name may have letters, digits, and . _ - only", uri);
@@ -79,7 +81,10 @@ int tl_rados_where_parse(struct tl_rados_where *out, const char *uri, struct tl_
         rc = option(out, at, len, err);
         at += len;
     }
-    if (rc == 0 && out->meta[0] == 0)
-        rc = tl_error_set(err, -EINVAL, "pool %.256s: pool= must name the replicated RADOS pool that it is in", uri);
+    out->own = out->meta[0] == 0;
+    if (rc == 0 && out->own &&
+        snprintf(out->meta, sizeof out->meta, "tiercel.%s.meta", out->space) >= (int)sizeof out->meta)
+        rc =
+            tl_error_set(err, -EINVAL, "pool %.256s: its name is too long; with pool= it may have 127 characters", uri);
     return rc;
 }

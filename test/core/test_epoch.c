@@ -215,6 +215,42 @@ static void what_nobody_refers_to_is_not_readable(void **state)
     assert_int_equal(tl_epochs_readable_from(&c.s), 109);
 }
 
+/* Who opens with KEEP keeps what is readable then, whoever slips; what a copy has kept goes with the next sweep, not before. */
+static void what_is_readable_can_be_kept(void **state)
+{
+    (void)state;
+    struct container c;
+    struct tl_epoch_op sweep = {.type = TL_EPOCH_SWEEP};
+    create(&c);
+    uint32_t h = open_as(&c, TL_EPOCH_WRITE | TL_EPOCH_NOSLIP);
+    hold(&c, h, 10);
+    assert_int_equal(commit(&c, h, 109), 0);
+    assert_int_equal(run(&c, TL_EPOCH_SLIP, h, 50), 0);
+    uint32_t k = open_as(&c, TL_EPOCH_KEEP);
+    EXPECT(&c, k, 109, 50, MAX, 109, 50, 109);
+    assert_int_equal(run(&c, TL_EPOCH_CLOSE, h, 0), 0);
+    assert_int_equal(apply(&c, &sweep), 0);
+    assert_int_equal(sweep.epoch, 50);
+    assert_int_equal(run(&c, TL_EPOCH_CLOSE, k, 0), 0);
+    assert_int_equal(tl_epochs_readable_from(&c.s), 109);
+    k = open_as(&c, TL_EPOCH_KEEP); /* nobody refers to anything: there is no more than that */
+    EXPECT(&c, k, 109, 109, MAX, 109, 109, 109);
+    assert_int_equal(run(&c, TL_EPOCH_CLOSE, k, 0), 0);
+    c.s.kept = 60;
+    assert_int_equal(tl_epochs_readable_from(&c.s), 60);
+    assert_int_equal(tl_epochs_may_read(&c.s, 59), -ESTALE);
+    h = open_as(&c, TL_EPOCH_WRITE);
+    EXPECT(&c, h, 109, 109, MAX, 109, 109, 109);
+    assert_int_equal(tl_epochs_may_read(&c.s, 60), 0);
+    assert_int_equal(run(&c, TL_EPOCH_SNAP_CREATE, 0, 60), 0);
+    assert_int_equal(apply(&c, &sweep), 0);
+    assert_int_equal(sweep.epoch, 109);
+    assert_int_equal(tl_epochs_may_read(&c.s, 60), 0); /* a snapshot now */
+    assert_int_equal(tl_epochs_may_read(&c.s, 61), -ESTALE);
+    c.s.kept = 110;
+    assert_non_null(tl_epochs_verify(&c.s));
+}
+
 static void snapshots_stay_readable(void **state)
 {
     (void)state;
@@ -541,6 +577,7 @@ int main(void)
         cmocka_unit_test(two_writers_hold_each_other_back),
         cmocka_unit_test(a_hold_is_above_what_is_committed),
         cmocka_unit_test(what_nobody_refers_to_is_not_readable),
+        cmocka_unit_test(what_is_readable_can_be_kept),
         cmocka_unit_test(snapshots_stay_readable),
         cmocka_unit_test(a_discard_spares_other_epochs_and_later_writes),
         cmocka_unit_test(a_raised_hold_gives_up_what_was_not_committed),

@@ -85,7 +85,7 @@ bool objects_begin(struct objects_run *x, const char *base)
     uint64_t epoch = 1;
     snprintf(x->where, sizeof x->where, "%.80s/tl-objects-XXXXXX", base);
     objects_say(x, "begin");
-    if (mkdtemp(x->where) == NULL || tl_pool_create(x->where, &err) != 0 || !connect(x))
+    if (mkdtemp(x->where) == NULL || tl_pool_create(x->where, NULL, &err) != 0 || !connect(x))
         return objects_wrong(x, "%s: %s", x->where, err.msg);
     tl_pool_lock(x->pool);
     int rc = tl_cont_create(x->pool, "c", NULL, &err);
@@ -96,6 +96,12 @@ bool objects_begin(struct objects_run *x, const char *base)
     rc = tl_cont_hold(x->conts[0], &epoch, NULL);
     tl_pool_unlock(x->pool);
     return same(x, rc, oracle_hold(&x->o, 0, &epoch));
+}
+
+bool objects_adopt(struct objects_run *x)
+{
+    objects_say(x, "adopt");
+    return connect(x) && open_handle(x, 0, true);
 }
 
 static void hear(void *ctx, const char *finding)
@@ -544,6 +550,11 @@ void objects_draw(struct tl_prng *p, struct objects_op *op)
         at -= weights[op->type];
     for (unsigned i = 0; i < OBJECTS_DRAWS; i++)
         op->r[i] = tl_prng_next(p) >> 4;
+}
+
+bool objects_keeps_pool(const struct objects_op *op)
+{
+    return op->type != RECONNECT;
 }
 
 bool objects_do(struct objects_run *x, const struct objects_op *op)

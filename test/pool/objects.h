@@ -30,7 +30,11 @@ struct objects_run {
 
 /* A pool in a directory of its own below `base`. */
 bool objects_begin(struct objects_run *x, const char *base);
+/* A pool that is there, in x->where, with a container that x->o knows. */
+bool objects_adopt(struct objects_run *x);
 void objects_draw(struct tl_prng *p, struct objects_op *op);
+/* It leaves the pool connected. */
+bool objects_keeps_pool(const struct objects_op *op);
 /* Does it and compares; false: x->why. */
 bool objects_do(struct objects_run *x, const struct objects_op *op);
 /* Compares all there is, at several epochs. */

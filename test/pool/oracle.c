@@ -90,12 +90,14 @@ int oracle_slip(struct oracle *o, unsigned h, uint64_t epoch)
     return 0;
 }
 
-static uint64_t readable_from(const struct oracle *o)
+uint64_t oracle_readable_from(const struct oracle *o)
 {
     uint64_t from = o->ghce;
     for (unsigned i = 0; i < ORACLE_HANDLES; i++)
         if (o->handles[i].open && o->handles[i].lre < from)
             from = o->handles[i].lre;
+    if (o->keeps != ORACLE_KEEPS_NOTHING && o->kept < from)
+        from = o->kept;
     return from > o->swept ? from : o->swept;
 }
 
@@ -109,7 +111,7 @@ static unsigned snapshot_at(const struct oracle *o, uint64_t epoch)
 
 int oracle_may_read(const struct oracle *o, uint64_t epoch)
 {
-    return epoch >= readable_from(o) || snapshot_at(o, epoch) < o->snapshot_count ? 0 : -ESTALE;
+    return epoch >= oracle_readable_from(o) || snapshot_at(o, epoch) < o->snapshot_count ? 0 : -ESTALE;
 }
 
 static int by_number(const void *a, const void *b)
@@ -135,7 +137,9 @@ int oracle_snapshot(struct oracle *o, uint64_t epoch, bool create)
 
 void oracle_aggregate(struct oracle *o)
 {
-    o->swept = readable_from(o);
+    if (o->keeps == ORACLE_KEEPS_UNTIL_SWEPT)
+        o->keeps = ORACLE_KEEPS_NOTHING;
+    o->swept = oracle_readable_from(o);
 }
 
 int oracle_may_write(const struct oracle *o, unsigned h, uint64_t epoch)

@@ -35,8 +35,12 @@ struct oracle_handle {
     uint64_t hce, lhe, lre;
 };
 
+enum oracle_keeps { ORACLE_KEEPS_NOTHING, ORACLE_KEEPS_UNTIL_SWEPT, ORACLE_KEEPS };
+
 struct oracle {
     uint64_t ghce, ghpce, swept;
+    enum oracle_keeps keeps; /* beside what handles refer to, epochs from `kept` on */
+    uint64_t kept;
     struct oracle_handle handles[ORACLE_HANDLES];
     unsigned handle_ids;
     uint64_t snapshots[ORACLE_SNAPSHOTS];
@@ -57,6 +61,7 @@ int oracle_snapshot(struct oracle *o, uint64_t epoch, bool create);
 void oracle_aggregate(struct oracle *o);
 int oracle_may_write(const struct oracle *o, unsigned h, uint64_t epoch);
 int oracle_may_read(const struct oracle *o, uint64_t epoch);
+uint64_t oracle_readable_from(const struct oracle *o);
 
 /* ---- objects ---- */
 

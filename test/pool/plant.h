@@ -7,6 +7,7 @@
 
 struct plant {
     const char *what;
+    bool writes;                     /* other records than it is told to, or none */
     void (*in)(struct tl_shared *s); /* into a store that was just opened */
 };
 extern const struct plant plants[];

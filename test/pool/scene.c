@@ -42,7 +42,7 @@ void scene_new(struct scene *x)
     struct tl_error err = {.code = 0};
     snprintf(x->where, sizeof x->where, "%s/tl-pool-XXXXXX", scene_base());
     assert_non_null(mkdtemp(x->where));
-    assert_int_equal(tl_pool_create(x->where, &err), 0);
+    assert_int_equal(tl_pool_create(x->where, NULL, &err), 0);
     x->pool = scene_connect(x->where, TIERCEL_RW);
     assert_non_null(x->pool);
     tl_pool_lock(x->pool);

@@ -47,7 +47,7 @@ static void scene_new(struct scene *x, unsigned flags)
     *x = (struct scene){.pool = NULL};
     snprintf(x->where, sizeof x->where, "%.60s/tl-aggregate-XXXXXX", base != NULL ? base : "/tmp");
     assert_non_null(mkdtemp(x->where));
-    ok(x, tl_pool_create(x->where, &x->err));
+    ok(x, tl_pool_create(x->where, NULL, &x->err));
     ok(x, tl_pool_connect(&x->pool, x->where, TIERCEL_RW, &x->err));
     ok(x, tl_cont_create(x->pool, "c", NULL, &x->err));
     reopen(x, flags);

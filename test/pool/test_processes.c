@@ -771,7 +771,7 @@ static int fill_a_disk(void *ctx)
         mount("none", t->where, "tmpfs", 0, "size=40m") != 0)
         return NOT_HERE;
     snprintf(path, sizeof path, "%s/pool", t->where);
-    if (tl_pool_create(path, &err) != 0)
+    if (tl_pool_create(path, NULL, &err) != 0)
         return 1;
     struct tl_pool *pool = scene_connect(path, TIERCEL_RW);
     if (pool == NULL || create(pool, "c") != 0)

@@ -8,6 +8,7 @@
 void tl_epochs_init(struct tl_epochs *s)
 {
     s->ghce = s->ghpce = s->swept = 0;
+    s->kept = TL_EPOCH_MAX;
     s->next_handle = 1;
     s->handle_count = s->tomb_count = s->snapshot_count = 0;
 }
@@ -63,7 +64,7 @@ static bool is_snapshot(const struct tl_epochs *s, uint64_t epoch)
 
 uint64_t tl_epochs_readable_from(const struct tl_epochs *s)
 {
-    return most(s->swept, least(lowest_referenced(s), s->ghce));
+    return most(s->swept, least(least(lowest_referenced(s), s->kept), s->ghce));
 }
 
 void tl_epochs_numbers(const struct tl_epochs *s, uint32_t handle, struct tl_epoch_numbers *out)
@@ -142,17 +143,18 @@ static int open_handle(struct tl_epochs *s, struct tl_epoch_op *op, struct tl_ep
         op->handle = h->id;
         return h->capas == op->capas ? 0 : -EEXIST;
     }
-    if ((op->capas & ~(TL_EPOCH_WRITE | TL_EPOCH_NOSLIP)) != 0)
+    if ((op->capas & ~(TL_EPOCH_WRITE | TL_EPOCH_NOSLIP | TL_EPOCH_KEEP)) != 0)
         return -EINVAL;
     if (s->handle_count == s->handle_max || s->next_handle == 0)
         return -ENOSPC;
+    uint64_t lre = (op->capas & TL_EPOCH_KEEP) != 0 ? tl_epochs_readable_from(s) : s->ghce;
     op->handle = effects->handle = s->next_handle++; /* 0 after the last: then no more */
     s->handles[s->handle_count++] = (struct tl_epoch_handle){
         .id = op->handle,
         .uuid = {op->uuid[0], op->uuid[1]},
         .capas = op->capas,
         .hce = s->ghce,
-        .lre = s->ghce,
+        .lre = lre,
         .lhe = TL_EPOCH_MAX,
         .failed = TL_EPOCH_MAX,
     };
@@ -266,6 +268,15 @@ static int destroy_snapshot(struct tl_epochs *s, uint64_t epoch, struct tl_epoch
     return 0;
 }
 
+/* What nobody refers to is swept, too, if it was only kept. */
+static int sweep(struct tl_epochs *s, struct tl_epoch_op *op, struct tl_epoch_effects *effects)
+{
+    effects->kept_gone = s->kept != TL_EPOCH_MAX;
+    s->kept = TL_EPOCH_MAX;
+    op->epoch = s->swept = tl_epochs_readable_from(s);
+    return 0;
+}
+
 static int forget_tomb(struct tl_epochs *s, const struct tl_epoch_op *op, struct tl_epoch_effects *effects)
 {
     for (uint32_t i = 0; i < s->tomb_count; i++) {
@@ -303,7 +314,7 @@ int tl_epochs_apply(struct tl_epochs *s, struct tl_epoch_op *op, struct tl_epoch
     case TL_EPOCH_OPEN: return open_handle(s, op, effects);
     case TL_EPOCH_SNAP_CREATE: return create_snapshot(s, op->epoch, effects);
     case TL_EPOCH_SNAP_DESTROY: return destroy_snapshot(s, op->epoch, effects);
-    case TL_EPOCH_SWEEP: op->epoch = s->swept = tl_epochs_readable_from(s); return 0;
+    case TL_EPOCH_SWEEP: return sweep(s, op, effects);
     case TL_EPOCH_SWEPT: return forget_tomb(s, op, effects);
     default: return apply_to_handle(s, op, effects);
     }
@@ -337,6 +348,8 @@ const char *tl_epochs_verify(const struct tl_epochs *s)
         return "GHCE = min(GHPCE, GLHE - 1)";
     if (s->swept > s->ghce)
         return "aggregated beyond GHCE";
+    if (s->kept != TL_EPOCH_MAX && s->kept > s->ghce)
+        return "kept beyond GHCE";
     for (uint32_t i = 0; i < s->handle_count; i++) {
         const char *broken = verify_handle(s, &s->handles[i]);
         if (broken != NULL)

@@ -25,6 +25,7 @@
 /* What a handle may do. */
 #define TL_EPOCH_WRITE  1u
 #define TL_EPOCH_NOSLIP 2u /* LRE stays where it is when an epoch is committed */
+#define TL_EPOCH_KEEP   4u /* it refers to all that is readable when it is opened, not to GHCE */
 
 struct tl_epoch_handle {
     uint32_t id;      /* never used again in this container; 0: none */
@@ -46,6 +47,8 @@ struct tl_epoch_tomb {
 struct tl_epochs {
     uint64_t ghce, ghpce;
     uint64_t swept; /* epochs below it have been aggregated, but for the snapshots */
+    uint64_t
+        kept; /* from here on all is readable though nobody refers to it, until it is swept; TL_EPOCH_MAX: nothing is */
     uint32_t next_handle;
     uint32_t handle_count, handle_max;
     uint32_t tomb_count, tomb_max;
@@ -84,7 +87,8 @@ struct tl_epoch_effects {
     bool handle_gone;
     bool tomb_added, tomb_gone;         /* the last one of the array; the one that SWEPT names */
     bool snapshot_added, snapshot_gone; /* that of the operation's epoch */
-    bool visible;                       /* GHCE has risen: who waits for it should look */
+    bool kept_gone;
+    bool visible; /* GHCE has risen: who waits for it should look */
 };
 
 struct tl_epoch_numbers {

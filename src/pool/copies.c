@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Containers that are being copied into a pool. In the pool's state: "y" and a UUID: the source's UUID, when it was begun, the label that it will have. What is
+ * under "y" is no container: it has records, and a state at the very end only, and nobody opens it; one transaction makes it one. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "base/bytes.h"
+#include "pool/internal.h"
+
+#define ID   16u
+#define HEAD (ID + 8u)
+
+struct entry_key {
+    uint8_t bytes[1 + ID];
+};
+
+static struct tl_slice key_of(struct entry_key *k, const struct tl_store_id *id)
+{
+    k->bytes[0] = 'y';
+    memcpy(k->bytes + 1, id->bytes, ID);
+    return (struct tl_slice){k->bytes, sizeof k->bytes};
+}
+
+static int parse(struct tl_slice key, struct tl_slice value, struct tl_unfinished *out)
+{
+    const uint8_t *v = value.at;
+    if (key.len != 1 + ID || value.len <= HEAD || value.len > HEAD + TIERCEL_LABEL_MAX)
+        return -EBADMSG;
+    *out = (struct tl_unfinished){.begun_ns = tl_get_u64(v + ID)};
+    memcpy(out->id.bytes, (const uint8_t *)key.at + 1, ID);
+    memcpy(out->source.bytes, v, ID);
+    memcpy(out->label, v + HEAD, value.len - HEAD);
+    return 0;
+}
+
+static int put(struct tl_store_tx *tx, const struct tl_unfinished *u)
+{
+    uint8_t v[HEAD + TIERCEL_LABEL_MAX];
+    struct entry_key k;
+    size_t len = strlen(u->label);
+    memcpy(v, u->source.bytes, ID);
+    tl_put_u64(v + ID, u->begun_ns);
+    memcpy(v + HEAD, u->label, len);
+    return tx->ops->put(tx, key_of(&k, &u->id), (struct tl_slice){v, HEAD + len});
+}
+
+uint64_t tl_unfinished_mark(const struct tl_store_id *id)
+{
+    return tl_hash64("copy", 4, tl_hash64(id->bytes, sizeof id->bytes, 0));
+}
+
+/* ---- looking ---- */
+
+struct looking {
+    const struct tl_store_id *id; /* NULL: by label */
+    const char *label;
+    struct tl_unfinished *out;
+};
+
+static int match(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    const struct looking *l = ctx;
+    struct tl_unfinished u;
+    int rc = parse(key, value, &u);
+    if (rc != 0)
+        return rc;
+    if (l->id != NULL ? memcmp(l->id->bytes, u.id.bytes, ID) != 0 : strcmp(l->label, u.label) != 0)
+        return 0;
+    *l->out = u;
+    return 1;
+}
+
+/* 1: it is in *l->out; 0; -errno. */
+static int find(struct tl_store_tx *tx, struct looking *l)
+{
+    return tx->ops->each(tx, (struct tl_slice){"y", 1}, match, l);
+}
+
+static int look(void *ctx, struct tl_store_tx *tx)
+{
+    int rc = find(tx, ctx);
+    return rc < 0 ? rc : rc == 1 ? 0 : -ENOENT;
+}
+
+int tl_unfinished_there(struct tl_pool *p, const struct tl_store_id *id)
+{
+    struct tl_unfinished ignored;
+    struct looking l = {.id = id, .out = &ignored};
+    return p->shared->store->ops->look(p->shared->store, &tl_pool_state, look, &l);
+}
+
+struct listing {
+    struct tl_unfinished *list;
+    unsigned count, room;
+};
+
+static int list_one(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    struct listing *l = ctx;
+    if (l->count == l->room) {
+        unsigned room = l->room * 2 + 4;
+        struct tl_unfinished *grown = reallocarray(l->list, room, sizeof *grown);
+        if (grown == NULL)
+            return -ENOMEM;
+        l->list = grown;
+        l->room = room;
+    }
+    return parse(key, value, &l->list[l->count++]);
+}
+
+static int list_all(void *ctx, struct tl_store_tx *tx)
+{
+    ((struct listing *)ctx)->count = 0; /* it may run more than once */
+    return tx->ops->each(tx, (struct tl_slice){"y", 1}, list_one, ctx);
+}
+
+int tl_unfinished_list(struct tl_pool *p, struct tl_unfinished **out, unsigned *count)
+{
+    struct listing l = {.list = NULL};
+    int rc = p->shared->store->ops->look(p->shared->store, &tl_pool_state, list_all, &l);
+    if (rc != 0) {
+        free(l.list);
+        return rc;
+    }
+    *out = l.list;
+    *count = l.count;
+    return 0;
+}
+
+/* ---- beginning ---- */
+
+struct beginning {
+    struct tl_unfinished fresh, *out;
+    bool begun;
+};
+
+static int is_listed(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    const char *label = ctx;
+    (void)value;
+    return key.len == 1 + strlen(label) && memcmp((const uint8_t *)key.at + 1, label, strlen(label)) == 0;
+}
+
+static int begin(void *ctx, struct tl_store_tx *tx)
+{
+    struct beginning *b = ctx;
+    struct looking l = {.label = b->fresh.label, .out = b->out};
+    b->begun = false;
+    int rc = tx->ops->each(tx, (struct tl_slice){"l", 1}, is_listed, b->fresh.label);
+    rc = rc == 1 ? -EEXIST : rc == 0 ? find(tx, &l) : rc;
+    if (rc == 1) {
+        b->begun = true;
+        return memcmp(b->out->source.bytes, b->fresh.source.bytes, ID) == 0 ? 0 : -EALREADY;
+    }
+    *b->out = b->fresh;
+    return rc == 0 ? put(tx, &b->fresh) : rc;
+}
+
+int tl_unfinished_begin(struct tl_pool *p, const struct tl_store_id *source, const char *label,
+                        struct tl_unfinished *out, bool *begun)
+{
+    struct tl_store *s = p->shared->store;
+    struct beginning b = {.fresh.source = *source, .out = out};
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    b.fresh.begun_ns = (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+    memcpy(b.fresh.label, label, strlen(label));
+    if (getrandom(b.fresh.id.bytes, ID, 0) != ID)
+        return -errno;
+    int rc = s->ops->change(s, &tl_pool_state, begin, &b);
+    *begun = b.begun;
+    return rc;
+}
+
+/* ---- the end ---- */
+
+struct ending {
+    const struct tl_unfinished *u;
+    uint64_t created_ns;
+};
+
+static int finish(void *ctx, struct tl_store_tx *tx)
+{
+    const struct ending *e = ctx;
+    struct entry_key k;
+    int rc = tx->ops->del(tx, key_of(&k, &e->u->id));
+    return rc == 0 ? tl_registry_enter(tx, &e->u->id, e->u->label, e->created_ns) : rc;
+}
+
+int tl_unfinished_finish(struct tl_pool *p, const struct tl_unfinished *u, uint64_t created_ns)
+{
+    struct ending e = {u, created_ns};
+    return p->shared->store->ops->change(p->shared->store, &tl_pool_state, finish, &e);
+}
+
+static int doom(void *ctx, struct tl_store_tx *tx)
+{
+    const struct tl_unfinished *u = ctx;
+    struct entry_key k;
+    int rc = tx->ops->del(tx, key_of(&k, &u->id));
+    return rc == 0 ? tl_registry_doom(tx, &u->id) : rc;
+}
+
+int tl_unfinished_give_up(struct tl_pool *p, const char *name)
+{
+    struct tl_store *s = p->shared->store;
+    struct tl_store_id id;
+    struct tl_unfinished u;
+    struct looking l = {.id = tl_uuid_parse(name, &id) ? &id : NULL, .label = name, .out = &u};
+    int rc = s->ops->look(s, &tl_pool_state, look, &l);
+    rc = rc == 0 ? s->ops->claim(s, tl_unfinished_mark(&u.id), true) : rc;
+    if (rc != 0)
+        return rc == -EALREADY ? -EBUSY : rc;
+    rc = s->ops->change(s, &tl_pool_state, doom, &u);
+    rc = rc == 0 ? tl_registry_clean(p->shared) : rc;
+    s->ops->unclaim(s, tl_unfinished_mark(&u.id));
+    return rc;
+}
