@@ -268,19 +268,15 @@ int tl_cont_close(struct tl_cont *c)
 
 int tl_cont_refresh(struct tl_cont *c)
 {
-    struct tl_store *s = c->pool->shared->store;
-    uint32_t now = 0;
-    int rc = c->gone ? -ENOENT : c->closed ? -EBADF : s->ops->changes(s, &c->id, &now);
-    if (rc != 0)
-        return rc;
-    if (!c->loaded || now != c->seen) {
-        rc = tl_state_load(&c->state, s, &c->id);
-        c->loaded = rc == 0;
-        c->seen = now;
+    if (c->gone || c->closed)
+        return c->gone ? -ENOENT : -EBADF;
+    int rc = tl_state_refresh(&c->state, c->pool->shared->store, &c->id, &c->seen, !c->loaded);
+    if (rc < 0) {
+        c->loaded = false; /* a state that was read in part */
         c->gone = rc == -ENOENT;
-        if (rc != 0)
-            return rc;
+        return rc;
     }
+    c->loaded = true;
     return c->handle != 0 && tl_epochs_handle(&c->state.epochs, c->handle) == NULL ? -EBADF : 0;
 }
 

@@ -295,15 +295,15 @@ static int not_alive(struct tl_cont *c)
 
 int tl_cont_flush(struct tl_cont *c, uint64_t epoch, struct tiercel_epochs *out)
 {
-    uint64_t lowest = c->pending;
-    int rc = tl_cont_refresh(c);
+    uint64_t lowest = c->pending < epoch ? c->pending : epoch;
+    bool known = !c->closed && !c->gone && c->loaded && tl_epochs_may_write(&c->state.epochs, c->handle, epoch) == 0;
+    int rc = known ? 0 : tl_cont_refresh(c); /* what is known was true a moment ago, and is looked at again */
     rc = rc == 0 ? tl_epochs_may_write(&c->state.epochs, c->handle, epoch) : rc;
     rc = rc == 0 ? tl_shared_flush(c->pool->shared) : rc;
     rc = rc == -ESTALE ? not_alive(c) : rc;
     c->loaded = false;                      /* who has changed it last may have died before he told */
     rc = rc == 0 ? tl_cont_refresh(c) : rc; /* somebody may have moved the hold while we wrote */
-    if (rc == 0 && lowest <= epoch)
-        rc = tl_epochs_may_write(&c->state.epochs, c->handle, lowest);
+    rc = rc == 0 ? tl_epochs_may_write(&c->state.epochs, c->handle, lowest) : rc;
     if (rc == 0 && (c->lost <= epoch || tl_epochs_handle(&c->state.epochs, c->handle)->failed <= epoch))
         rc = -EIO; /* an earlier flush has lost some of it */
     if (rc == 0)

@@ -77,10 +77,16 @@ static int see_range(void *ctx, const struct tl_found *f)
     return rc != 0 ? rc : one.count == UINT64_MAX;
 }
 
-static int see_any(void *ctx, const struct tl_found *f)
+static int see_first(void *ctx, const struct tl_found *f)
 {
-    bool *any = ctx;
-    *any = ((const uint8_t *)f->key.at)[16] < TL_TAG_VALUE;
+    struct tl_first *first = ctx;
+    if (f->key.len <= 16 || f->key.len > sizeof first->key || f->meta.len > sizeof first->meta)
+        return -EBADMSG;
+    first->any = true;
+    first->key_len = f->key.len;
+    first->meta_len = f->meta.len;
+    memcpy(first->key, f->key.at, f->key.len);
+    memcpy(first->meta, f->meta.at, f->meta.len);
     return 1;
 }
 
@@ -90,14 +96,14 @@ static size_t quiet_slot(struct tiercel_oid oid)
 }
 
 /* Nothing was ever punched in the object, as far as scans find. 1, 0, -errno. That is remembered for what is committed only: above GHCE
- * a punch may be found from one moment to the next, without any change of the container's state. */
-static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid)
+ * a punch may be found from one moment to the next, without any change of the container's state. *first: what was met then. */
+static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tl_first *first)
 {
     size_t slot = quiet_slot(oid);
     bool committed = epoch <= c->state.epochs.ghce;
     struct tl_store *s = c->pool->shared->store;
     struct tl_key from;
-    bool any = false;
+    first->known = first->any = false;
     if (c->quiet_seen != c->seen) {
         memset(c->quiet_set, 0, sizeof c->quiet_set);
         c->quiet_seen = c->seen;
@@ -105,9 +111,10 @@ static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid)
     if (committed && c->quiet_set[slot] && c->quiet[slot].hi == oid.hi && c->quiet[slot].lo == oid.lo)
         return 1;
     tl_key_begin(&from, oid, TL_TAG_OBJECT);
-    int rc = s->ops->scan(s, &c->id, (struct tl_slice){from.bytes, 16}, tl_key_slice(&from), see_any, &any);
-    if (rc < 0 || any)
+    int rc = s->ops->scan(s, &c->id, (struct tl_slice){from.bytes, 16}, tl_key_slice(&from), see_first, first);
+    if (rc < 0 || (first->any && first->key[16] < TL_TAG_VALUE))
         return rc < 0 ? rc : 0;
+    first->known = true;
     if (committed) {
         c->quiet[slot] = oid;
         c->quiet_set[slot] = true;
@@ -121,7 +128,7 @@ int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, 
     struct looking l = {.c = c, .epoch = epoch, .clears = out};
     struct tl_key k;
     *out = (struct tl_clears){.list = NULL};
-    int rc = is_quiet(c, epoch, oid);
+    int rc = is_quiet(c, epoch, oid, &out->first);
     if (rc != 0)
         return rc > 0 ? 0 : rc;
     tl_key_begin(&k, oid, TL_TAG_OBJECT);
@@ -346,6 +353,20 @@ static int see_candidate(void *ctx, const struct tl_found *f)
     return !is_dead(l->clears, &l->at.version);
 }
 
+/* The scan for a candidate, if what was met by the way answers it. 1: it is one; 0: there is none; -EAGAIN: scan. */
+static int try_first(const struct tl_first *first, const struct tl_key *prefix, struct name_look *l)
+{
+    struct tl_slice p = tl_key_slice(prefix);
+    const struct tl_found f = {.key = {first->key, first->key_len}, .meta = {first->meta, first->meta_len}};
+    if (!first->known || !first->any)
+        return first->known ? 0 : -EAGAIN;
+    int order = memcmp(first->key, p.at, first->key_len < p.len ? first->key_len : p.len);
+    if (order != 0 || first->key_len < p.len)
+        return order > 0 ? 0 : -EAGAIN;
+    int rc = see_candidate(l, &f);
+    return rc == 0 ? -EAGAIN : rc;
+}
+
 static int see_one(void *ctx, const struct tl_piece *piece)
 {
     (void)piece;
@@ -366,10 +387,12 @@ int tl_next_chunk(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
         struct tl_key from = prefix;
         bool any = false;
         tl_key_add_chunk(&from, next);
-        rc = s->ops->scan(s, &c->id, tl_key_slice(&prefix), tl_key_slice(&from), see_candidate, &l);
+        rc = next == 0 ? try_first(&clears->first, &prefix, &l) : -EAGAIN;
+        if (rc == -EAGAIN)
+            rc = s->ops->scan(s, &c->id, tl_key_slice(&prefix), tl_key_slice(&from), see_candidate, &l);
         if (rc <= 0)
             return rc == 0 ? -ENOENT : rc;
-        any = l.meta.kind == TL_KIND_SINGLE;
+        any = l.meta.kind == TL_KIND_SINGLE || clears->count == 0; /* what counts, and nothing has cleared */
         uint64_t per = any ? 0 : tl_chunk_records(l.meta.record_size);
         if (!any)
             rc = tl_chunk_look(c, epoch, oid, dkey, akey, clears, l.meta.record_size, l.at.chunk * per, per, see_one,
@@ -409,7 +432,8 @@ static int name_there(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
                       const struct tl_name *name)
 {
     struct tl_name akey;
-    int rc = is_quiet(c, epoch, oid);
+    struct tl_first first;
+    int rc = is_quiet(c, epoch, oid, &first);
     if (rc != 0)
         return rc;
     if (dkey != NULL)

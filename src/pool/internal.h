@@ -213,6 +213,11 @@ struct tl_clear {
 struct tl_clears {
     struct tl_clear *list;
     unsigned count, room;
+    struct tl_first { /* the first record of an object in which nothing was ever punched, if it was met by the way */
+        bool known, any;
+        uint8_t key[TL_STORE_KEY_MAX], meta[TL_META_BYTES];
+        size_t key_len, meta_len;
+    } first;
 };
 /* Those that count at `epoch` for an akey. What clears all is the last: what is older does not matter. */
 int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,

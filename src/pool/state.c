@@ -185,6 +185,21 @@ int tl_state_load(struct tl_state *s, struct tl_store *store, const struct tl_st
     return store->ops->look(store, id, load, s);
 }
 
+int tl_state_refresh(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id, uint32_t *changes,
+                     bool must)
+{
+    uint32_t now;
+    if (store->ops->look_again != NULL)
+        return store->ops->look_again(store, id, changes, must, load, s);
+    int rc = store->ops->changes(store, id, &now);
+    if (rc != 0)
+        return rc;
+    if (!must && now == *changes)
+        return 1;
+    *changes = now;
+    return tl_state_load(s, store, id);
+}
+
 /* ---- writing ---- */
 
 static void put_numbers(const struct tl_epochs *e, uint8_t *v)

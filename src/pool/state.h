@@ -24,6 +24,9 @@ void tl_state_fini(struct tl_state *s);
 int tl_state_create(struct tl_store *store, const struct tl_store_id *id) TL_MUST_CHECK;
 /* Reads it. 0; -ENOENT: no such container; -EBADMSG: damaged, or of a newer release; -ENOMEM; -errno. */
 int tl_state_load(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id) TL_MUST_CHECK;
+/* The same, if it was changed since *changes (store.h), or `must`; 1: it was not. */
+int tl_state_refresh(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id, uint32_t *changes,
+                     bool must) TL_MUST_CHECK;
 /* Carries op out, in a transaction; *s is the state after it (before, if it failed), *effects what has changed. The errors of
  * tl_epochs_apply, of tl_state_load, and of the store. */
 int tl_state_apply(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id, struct tl_epoch_op *op,

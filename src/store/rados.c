@@ -182,6 +182,7 @@ static const struct tl_store_ops ops = {
     .classes = tl_rados_classes,
     .change = tl_rados_change,
     .look = tl_rados_look,
+    .look_again = tl_rados_look_again,
     .write = tl_rados_write,
     .flush = tl_rados_flush,
     .scan = tl_rados_scan,

@@ -62,6 +62,7 @@
     X(aio_write_op_operate)                                                                                            \
     X(create_read_op)                                                                                                  \
     X(release_read_op)                                                                                                 \
+    X(read_op_cmpxattr)                                                                                                \
     X(read_op_getxattrs)                                                                                               \
     X(read_op_omap_get_vals2)                                                                                          \
     X(read_op_omap_get_vals_by_keys2)                                                                                  \
@@ -262,6 +263,8 @@ void tl_rados_counted(struct tl_rados *r, rados_completion_t completion);
 
 int tl_rados_change(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
 int tl_rados_look(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx);
+int tl_rados_look_again(struct tl_store *s, const struct tl_store_id *id, uint32_t *changes, bool must,
+                        tl_store_tx_fn fn, void *ctx);
 void tl_rados_base_free(struct tl_rados *r, struct tl_rados_base *b);
 
 /* ---- rados_watch.c ---- */

@@ -131,15 +131,6 @@ void tl_rados_base_free(struct tl_rados *r, struct tl_rados_base *b)
 
 /* ---- reading it ---- */
 
-/* 0 also if there is none: then it is 0. */
-static int read_generation(struct tl_rados *r, const struct tl_rados_cont *c, uint64_t *out)
-{
-    char bytes[8];
-    int rc = tl_rados_error(r->lib->getxattr(r->meta, c->name.text, GENERATION, bytes, sizeof bytes));
-    *out = rc == sizeof bytes ? tl_get_u64(bytes) : 0;
-    return rc == sizeof bytes || rc == -ENOENT ? 0 : rc < 0 ? rc : -EBADMSG;
-}
-
 static int take_generation(struct tl_rados *r, rados_xattrs_iter_t iter, uint64_t *out)
 {
     const char *name, *value;
@@ -171,15 +162,22 @@ static int take_page(struct tl_rados *r, rados_omap_iter_t iter, struct table *t
     return rc;
 }
 
-/* One page behind *last. -EAGAIN: the generation is another one than that of the pages before. */
-static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, struct tl_rados_base *b, char *last, bool *more)
+/* One page behind *last. known: may be NULL; -ECANCELED: this is what there is. -EAGAIN: the generation is another one than that of the pages
+ * before. */
+static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, const struct tl_rados_base *known,
+                     struct tl_rados_base *b, char *last, bool *more)
 {
+    char was[8];
     rados_xattrs_iter_t xattrs = NULL;
     rados_omap_iter_t omap = NULL;
     unsigned char has_more = 0;
     int rc_xattrs = 0, rc_omap = 0;
     uint64_t generation = 0;
     rados_read_op_t op = r->lib->create_read_op();
+    if (known != NULL && known->exists && !b->exists) {
+        tl_put_u64(was, known->generation);
+        r->lib->read_op_cmpxattr(op, GENERATION, LIBRADOS_CMPXATTR_OP_NE, was, sizeof was);
+    }
     r->lib->read_op_getxattrs(op, &xattrs, &rc_xattrs);
     r->lib->read_op_omap_get_vals2(op, last, "", PAGE, &omap, &has_more, &rc_omap);
     int rc = tl_rados_error(r->lib->read_op_operate(op, r->meta, c->name.text, 0));
@@ -201,7 +199,8 @@ static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, struct t
     return rc;
 }
 
-static int load(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
+/* c->base is what there is; if it was, nothing but that is asked for. */
+static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
 {
     char last[TL_RADOS_KEY];
     int rc;
@@ -211,25 +210,13 @@ static int load(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
         last[0] = 0;
         rc = b == NULL ? -ENOMEM : 0;
         while (rc == 0 && more)
-            rc = load_page(r, c, b, last, &more);
+            rc = load_page(r, c, c->base, b, last, &more);
         rc = rc == -ENOENT && !b->exists ? 0 : rc == -ENOENT ? -EAGAIN : rc; /* not there is empty */
         tl_rados_base_free(r, rc == 0 ? c->base : b);
         if (rc == 0)
             c->base = b;
     } while (rc == -EAGAIN && tl_time_mono_ns() < end_ns);
-    return rc == -EAGAIN ? -ETIMEDOUT : rc;
-}
-
-/* What we know of it is what there is. */
-static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
-{
-    uint64_t now = 0;
-    if (c->base == NULL)
-        return load(r, c, end_ns);
-    int rc = read_generation(r, c, &now);
-    if (rc == 0 && now != c->base->generation)
-        rc = load(r, c, end_ns);
-    return rc;
+    return rc == -ECANCELED ? 0 : rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 
 /* ---- inside a transaction ---- */
@@ -405,7 +392,7 @@ static int try(struct tl_rados *r, struct tl_rados_cont *c, bool fresh, uint64_t
         rc = write_changes(r, c, &t.over);
         *again = rc == -ECANCELED;
         if (*again)
-            failed = load(r, c, end_ns);
+            failed = refresh(r, c, end_ns);
         else if (rc == 0)
             take_over(r, c, &t.over);
         else { /* it may have happened, or may still */
@@ -431,7 +418,7 @@ int tl_rados_change(struct tl_store *s, const struct tl_store_id *id, tl_store_t
     if (c == NULL)
         return -ENOMEM;
     bool fresh = c->base == NULL, again = true;
-    int rc = fresh ? load(r, c, end_ns) : 0;
+    int rc = fresh ? refresh(r, c, end_ns) : 0;
     if (rc != 0)
         return rc;
     uint64_t before = c->base->generation;
@@ -460,5 +447,23 @@ int tl_rados_look(struct tl_store *s, const struct tl_store_id *id, tl_store_tx_
     if (rc != 0)
         return rc;
     struct transaction t = {.tx = {&tx_ops}, .base = c->base};
+    return fn(ctx, &t.tx);
+}
+
+int tl_rados_look_again(struct tl_store *s, const struct tl_store_id *id, uint32_t *changes, bool must,
+                        tl_store_tx_fn fn, void *ctx)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_cont *c = tl_rados_cont(r, id);
+    uint32_t wakes = c == NULL ? 0 : atomic_load(&c->wakes); /* before: what comes meanwhile is looked at once more */
+    int rc = c == NULL ? -ENOMEM : refresh(r, c, tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S);
+    if (rc != 0)
+        return rc;
+    tl_rados_seen(c, c->base->generation);
+    uint32_t now = (uint32_t)c->base->generation + wakes;
+    if (!must && now == *changes)
+        return 1;
+    struct transaction t = {.tx = {&tx_ops}, .base = c->base};
+    *changes = now;
     return fn(ctx, &t.tx);
 }

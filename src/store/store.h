@@ -119,6 +119,10 @@ struct tl_store_ops {
 
     /* How often the container was changed, modulo 2^32; *out is not waited for. */
     int (*changes)(struct tl_store *s, const struct tl_store_id *id, uint32_t *out);
+    /* look, if the container was changed since *changes, or `must`: then *changes is the number of what fn saw, or an earlier one, and what fn gives is
+     * given back. 1: it was not, and fn did not run. NULL instead of the function: `changes`, then `look`, are as fast. */
+    int (*look_again)(struct tl_store *s, const struct tl_store_id *id, uint32_t *changes, bool must, tl_store_tx_fn fn,
+                      void *ctx);
     /* Sleeps until that is another number than `seen`, or for so long. 0, -ETIMEDOUT, -EINTR. Any thread. */
     int (*wait)(struct tl_store *s, const struct tl_store_id *id, uint32_t seen, unsigned timeout_ms);
     /* Counts as a change, without one. Any thread. */
