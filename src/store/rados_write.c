@@ -3,6 +3,7 @@
  * way. Records wait here until a flush, which first waits for the payloads, then writes the index, all shards at the same
  * time: so no record is ever found without its payload. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,28 +29,43 @@ struct pending {
 };
 
 struct tl_rados_batch {
+    struct tl_rados *r;
+    pthread_mutex_t mutex; /* of what librados' threads change, too */
+    pthread_cond_t landed;
     struct flight {
-        rados_completion_t done;
+        struct tl_rados_batch *batch;
+        struct flight *next; /* of those that are free */
         size_t bytes;
-    } flights[IN_FLIGHT]; /* a ring */
-    unsigned first, count;
-    size_t in_flight, limit;
+    } flights[IN_FLIGHT], *idle;
+    unsigned count;
+    size_t in_flight;
+    int failed;             /* what an operation ended with */
+    bool indexing, refused; /* what lands now is of the index; some of it was refused by a fence */
+
+    size_t limit;
     struct pending *list;
     uint32_t pending, room;
     size_t pending_bytes;
-    int broken;             /* a write failed: told by the next flush, too */
-    bool indexing, refused; /* what lands now is of the index; some of it was refused by a fence */
-    uint64_t interrupts;    /* of marks, before the first of what waits was written */
-    bool named;             /* records of what waits may be in the index already */
+    int broken;          /* a write failed: told by the next flush, too */
+    uint64_t interrupts; /* of marks, before the first of what waits was written */
+    bool named;          /* records of what waits may be in the index already */
+    rados_completion_t counted;
     uint8_t value[TL_RADOS_VALUE];
 };
 
 int tl_rados_batch_new(struct tl_rados *r, uint32_t buffer_bytes)
 {
-    r->batch = calloc(1, sizeof *r->batch);
-    if (r->batch == NULL)
+    struct tl_rados_batch *b = calloc(1, sizeof *b);
+    if (b == NULL)
         return -ENOMEM;
-    r->batch->limit = buffer_bytes > 0 ? buffer_bytes : IN_FLIGHT_BYTES;
+    check(pthread_mutex_init(&b->mutex, NULL) == 0 && pthread_cond_init(&b->landed, NULL) == 0);
+    for (unsigned i = 0; i < IN_FLIGHT; i++) {
+        b->flights[i] = (struct flight){b, b->idle, 0};
+        b->idle = &b->flights[i];
+    }
+    b->limit = buffer_bytes > 0 ? buffer_bytes : IN_FLIGHT_BYTES;
+    b->r = r;
+    r->batch = b;
     return 0;
 }
 
@@ -60,58 +76,77 @@ uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key)
 
 /* ---- operations on their way ---- */
 
-static void land_one(struct tl_rados *r)
+static void land(struct flight *f, int rc)
 {
-    struct tl_rados_batch *b = r->batch;
-    struct flight *f = &b->flights[b->first];
-    r->lib->aio_wait_for_complete(f->done); /* it ends by itself: the timeout */
-    int rc = tl_rados_error(r->lib->aio_get_return_value(f->done));
-    r->lib->aio_release(f->done);
-    b->in_flight -= f->bytes;
-    b->first = (b->first + 1) % IN_FLIGHT;
+    struct tl_rados_batch *b = f->batch;
+    pthread_mutex_lock(&b->mutex);
     b->count--;
+    b->in_flight -= f->bytes;
+    f->next = b->idle;
+    b->idle = f;
     if (rc < 0 && b->indexing && tl_rados_fence_refused(rc))
         b->refused = true;
-    else if (rc < 0 && b->broken == 0)
-        b->broken = rc;
+    else if (rc < 0 && b->failed == 0)
+        b->failed = rc;
+    pthread_cond_signal(&b->landed);
+    pthread_mutex_unlock(&b->mutex);
+}
+
+static void on_landed(rados_completion_t done, void *arg)
+{
+    struct flight *f = arg;
+    land(f, tl_rados_error(f->batch->r->lib->aio_get_return_value(done)));
+}
+
+/* Waits while there is no room for so many bytes more; each operation ends by itself: the timeout. SIZE_MAX: until all have landed. */
+static void make_room(struct tl_rados_batch *b, size_t bytes)
+{
+    size_t rest = bytes < b->limit ? b->limit - bytes : 0;
+    while (b->count > 0 && (b->count == IN_FLIGHT || b->in_flight > rest || bytes == SIZE_MAX))
+        pthread_cond_wait(&b->landed, &b->mutex);
+    b->broken = b->broken == 0 ? b->failed : b->broken;
+    b->failed = 0;
 }
 
 static void land_all(struct tl_rados *r)
 {
-    while (r->batch->count > 0)
-        land_one(r);
+    pthread_mutex_lock(&r->batch->mutex);
+    make_room(r->batch, SIZE_MAX);
+    pthread_mutex_unlock(&r->batch->mutex);
 }
 
-/* A completion for an operation with so many bytes, which is on its way from now on; NULL: no memory. */
-static rados_completion_t take_off(struct tl_rados *r, size_t bytes)
+/* An operation with so many bytes, which is on its way from now on, and its completion; NULL: no memory. */
+static struct flight *take_off(struct tl_rados *r, size_t bytes, rados_completion_t *done)
 {
     struct tl_rados_batch *b = r->batch;
-    rados_completion_t done;
-    while (b->count == IN_FLIGHT || (b->count > 0 && b->in_flight + bytes > b->limit))
-        land_one(r);
-    if (r->lib->aio_create_completion2(NULL, NULL, &done) != 0)
-        return NULL;
-    b->flights[(b->first + b->count++) % IN_FLIGHT] = (struct flight){done, bytes};
+    pthread_mutex_lock(&b->mutex);
+    make_room(b, bytes);
+    struct flight *f = b->idle;
+    b->idle = f->next;
+    f->bytes = bytes;
+    b->count++;
     b->in_flight += bytes;
-    return done;
+    pthread_mutex_unlock(&b->mutex);
+    if (r->lib->aio_create_completion2(f, on_landed, done) == 0)
+        return f;
+    land(f, -ENOMEM);
+    return NULL;
 }
 
-/* It was refused at once: nothing is on its way. */
-static void call_off(struct tl_rados *r, int rc)
+/* It has been sent; or it was refused at once, and nothing is on its way. */
+static int sent(struct tl_rados *r, struct flight *f, rados_completion_t done, int rc)
 {
-    struct tl_rados_batch *b = r->batch;
-    struct flight *f = &b->flights[(b->first + --b->count) % IN_FLIGHT];
-    r->lib->aio_release(f->done);
-    b->in_flight -= f->bytes;
-    b->broken = b->broken == 0 ? rc : b->broken;
+    if (rc != 0)
+        land(f, rc);
+    r->lib->aio_release(done);
+    return rc;
 }
 
 static int operate(struct tl_rados *r, rados_write_op_t op, const char *object, size_t bytes)
 {
-    rados_completion_t done = take_off(r, bytes);
-    int rc = done == NULL ? -ENOMEM : r->lib->aio_write_op_operate(op, r->meta, done, object, NULL, 0);
-    if (rc != 0 && done != NULL)
-        call_off(r, rc);
+    rados_completion_t done;
+    struct flight *f = take_off(r, bytes, &done);
+    int rc = f == NULL ? -ENOMEM : sent(r, f, done, r->lib->aio_write_op_operate(op, r->meta, done, object, NULL, 0));
     r->lib->release_write_op(op);
     return rc;
 }
@@ -151,11 +186,11 @@ static int write_blob(struct tl_rados *r, const struct tl_store_id *id, uint64_t
                       rados_ioctx_t io)
 {
     struct tl_rados_name name = tl_rados_blob_name(id, r->writer, seq);
-    rados_completion_t done = take_off(r, payload.len);
-    int rc = done == NULL ? -ENOMEM : r->lib->aio_write_full(io, name.text, done, payload.at, payload.len);
-    if (rc != 0 && done != NULL)
-        call_off(r, rc);
-    return rc;
+    rados_completion_t done;
+    struct flight *f = take_off(r, payload.len, &done);
+    if (f == NULL)
+        return -ENOMEM;
+    return sent(r, f, done, r->lib->aio_write_full(io, name.text, done, payload.at, payload.len));
 }
 
 static int flush_some(struct tl_rados *r);
@@ -285,7 +320,8 @@ static void put_index(struct tl_rados *r)
     qsort(b->list, b->pending, sizeof *b->list, compare);
     for (uint32_t i = 0; i < b->pending; i++)
         total += bytes_of(&b->list[i]);
-    rados_completion_t counted = b->broken == 0 ? tl_rados_count(r, total, COUNT_BYTES) : NULL;
+    tl_rados_counted(r, b->counted); /* of an earlier flush */
+    b->counted = b->broken == 0 ? tl_rados_count(r, total, COUNT_BYTES) : NULL;
     b->refused = true;
     for (unsigned tries = 0; b->broken == 0 && b->refused && tries < TRIES; tries++) {
         put_shards(r, l);
@@ -294,7 +330,6 @@ static void put_index(struct tl_rados *r)
     }
     if (b->broken == 0 && b->refused)
         b->broken = -ESTALE; /* fences are not raised that often */
-    tl_rados_counted(r, counted);
     free(l);
 }
 
@@ -308,9 +343,10 @@ static void take_back(struct tl_rados *r)
         if (tl_rados_value_get((struct tl_slice){p->bytes + p->key_len, p->value_len}, &v) != 0 || v.inlined)
             continue;
         struct tl_rados_name name = tl_rados_blob_name(&p->id, v.writer, v.seq);
-        rados_completion_t done = take_off(r, 0);
-        if (done != NULL && r->lib->aio_remove(r->data[v.data].io, name.text, done) != 0)
-            call_off(r, 0);
+        rados_completion_t done;
+        struct flight *f = take_off(r, 0, &done);
+        if (f != NULL)
+            (void)sent(r, f, done, r->lib->aio_remove(r->data[v.data].io, name.text, done));
     }
     land_all(r);
 }
@@ -369,8 +405,11 @@ void tl_rados_batch_free(struct tl_rados *r)
     if (b == NULL)
         return;
     land_all(r);
+    tl_rados_counted(r, b->counted);
     forget_pending(b);
     free(b->list);
+    pthread_cond_destroy(&b->landed);
+    pthread_mutex_destroy(&b->mutex);
     free(b);
     r->batch = NULL;
 }
