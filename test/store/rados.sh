@@ -14,22 +14,24 @@ trap 'rm -rf "$out"' EXIT
 store=$!
 "$build/test/store/test_store_rados_sound" >"$out/sound" 2>&1 &
 sound=$!
-TIERCEL_TEST_DATA=ec21 "$build/test/store/test_store_rados" suite >"$out/store-ec21" 2>&1 &
+# What has to do with payloads, once more with an erasure code.
+(for part in 'payloads*' '*records*' 'who_is_killed*'; do
+    TIERCEL_TEST_DATA=ec21 "$build/test/store/test_store_rados" suite "$part" || exit
+done) >"$out/coded" 2>&1 &
 coded=$!
+classes='rados:///classes-%d?pool=meta&data=data,ec21&timeout=60&lease=3'
+TIERCEL_TEST_POOLS=$classes "$build/test/client/test_client_classes" >"$out/classes" 2>&1 &
+third=$!
 export TIERCEL_TEST_POOLS='rados:///client-%d?pool=meta&data=ec21&timeout=60&lease=3' TIERCEL_TEST_LEASE_S=3
 failed=0
 for suite in epochs objects waits processes; do
     "$build/test/client/test_client_$suite" >"$out/$suite" 2>&1 || failed=1
     cat "$out/$suite"
 done
-export TIERCEL_TEST_POOLS='rados:///classes-%d?pool=meta&data=data,ec21&timeout=60&lease=3'
-"$build/test/client/test_client_classes" || failed=1
-wait "$store" || failed=1
-wait "$coded" || failed=1
-wait "$sound" || failed=1
-cat "$out/store" "$out/store-ec21" "$out/sound"
+for pid in "$store" "$sound" "$coded" "$third"; do wait "$pid" || failed=1; done
+cat "$out/store" "$out/sound" "$out/coded" "$out/classes"
 # Alone: the cluster is full, or stalled, for a while.
 "$build/test/store/test_store_rados" own || failed=1
 # Last: the cluster has an OSD less from here on.
-"$build/test/client/test_client_classes" lost || failed=1
+TIERCEL_TEST_POOLS=$classes "$build/test/client/test_client_classes" lost || failed=1
 exit "$failed"
