@@ -120,15 +120,20 @@ static int connect_now(struct tl_rados *r)
 static int refused(const struct tl_rados *r, int rc, struct tl_error *err)
 {
     const struct tl_rados_where *w = &r->where;
+    char host[256] = "";
     if (rc == -ETIMEDOUT)
         return tl_error_set(err, rc, CONNECT "no monitor has answered within %u s; is it up, and reachable from here?",
                             w->uri, w->timeout_s);
+    if (rc == -ENOENT && r->lib->conf_get(r->cluster, "mon_host", host, sizeof host) == 0 && host[0] == 0)
+        return tl_error_set(err, -ENOTCONN, CONNECT "%s names no monitor; it needs a line \"mon host = ...\"", w->uri,
+                            w->conf[0] != 0 ? w->conf : "ceph.conf");
     if (rc == -ENOENT)
         return tl_error_set(err, -ENOKEY, CONNECT "there is no keyring for client.%s; look at keyring= in %s", w->uri,
                             w->user, w->conf);
     if (rc == -EACCES || rc == -EPERM || rc == -EINVAL)
-        return tl_error_set(err, -EKEYREJECTED, CONNECT "the key of client.%s was refused (%s)", w->uri, w->user,
-                            strerror(-rc));
+        return tl_error_set(err, -EKEYREJECTED,
+                            CONNECT "the key of client.%s was refused (%s); compare it with `ceph auth get client.%s`",
+                            w->uri, w->user, strerror(-rc), w->user);
     return tl_error_set(err, rc, CONNECT "%s", w->uri, strerror(-rc));
 }
 

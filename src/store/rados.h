@@ -40,6 +40,7 @@
     X(create2)                                                                                                         \
     X(shutdown)                                                                                                        \
     X(conf_read_file)                                                                                                  \
+    X(conf_get)                                                                                                        \
     X(conf_set)                                                                                                        \
     X(connect)                                                                                                         \
     X(mon_command)                                                                                                     \

@@ -145,8 +145,8 @@ static int no_host(const struct tl_rados_plan *p, const char *name, struct tl_er
     for (size_t i = 0; i < json_array_size(nodes); i++) {
         const json_t *node = json_array_get(nodes, i);
         const char *is = text_of(node, "name");
-        if (strcmp(text_of(node, "type"), "host") != 0)
-            continue;
+        if (strcmp(text_of(node, "type"), "host") != 0 || find_node(p, "host", is) != node)
+            continue; /* it is listed below each root that has it */
         if (len + strlen(is) + 8 > sizeof list) {
             snprintf(list + len, sizeof list - len, ", ...");
             break;
@@ -229,11 +229,10 @@ static int check_places(struct tl_rados_plan *p, struct tl_error *err)
         char name[TL_CLASS_NAME];
         (void)tl_class_name(p->classes[i], name);
         if (width > p->places)
-            return tl_error_set(err, -EINVAL,
-                                "pool %s: object class %s needs %u %ss, and there %s %u%s; %sor choose another class",
-                                p->r->where.uri, name, width, p->domain, p->places == 1 ? "is" : "are", p->places,
-                                p->hosts != NULL ? " on the hosts that were named" : " that are up and in",
-                                p->hosts != NULL ? "name more hosts, " : "");
+            return tl_error_set(err, -EINVAL, "pool %s: object class %s needs %u %ss, and %s %u; %s", p->r->where.uri,
+                                name, width, p->domain,
+                                p->hosts != NULL ? "those that were named are" : "up and in are", p->places,
+                                p->hosts != NULL ? "name more, or choose another class" : "choose another class");
         lost = redundancy > lost ? redundancy : lost;
     }
     p->index_copies = p->places < 3 ? p->places : 3;

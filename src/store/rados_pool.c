@@ -61,6 +61,12 @@ static int make_pool(struct tl_rados *r, const char *own, struct tl_error *err)
     if (rc == -EEXIST)
         return tl_error_set(err, rc, "pool %s is there already in RADOS pool '%s'; choose another name", w->uri,
                             w->meta);
+    if (rc == -EPERM || rc == -EACCES)
+        return tl_error_set(
+            err, -EACCES,
+            "pool %s cannot be made: client.%s may not write to RADOS pool '%s'; it needs osd 'allow rwx "
+            "pool=%s'",
+            w->uri, w->user, w->meta, w->meta);
     if (rc == -EOPNOTSUPP)
         return tl_error_set(err, rc,
                             "pool %s cannot be made: RADOS pool '%s' is erasure-coded, and cannot hold an index; "
@@ -227,9 +233,10 @@ static int remove_own(struct tl_rados *r, const char *own, struct tl_error *err)
     tl_rados_data_close(r);
     r->lib->ioctx_destroy(r->meta);
     r->meta = NULL;
-    int rc = tl_rados_unmake(r, made, err);
+    struct tl_error why = {.code = 0};
+    int rc = tl_rados_unmake(r, made, &why);
     json_decref(made);
-    return rc;
+    return rc == 0 ? 0 : tl_error_set(err, rc, "%s; its contents are gone; then destroy it again", why.msg);
 }
 
 int tl_store_rados_destroy(const char *uri, struct tl_error *err)

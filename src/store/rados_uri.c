@@ -8,7 +8,7 @@
 
 #include "store/rados.h"
 
-enum { TIMEOUT_S = 60, LEASE_S = 30 };
+enum { TIMEOUT_S = 60, LEASE_S = 30, SECONDS_MAX = 86400 };
 
 static int copy(char *out, size_t size, const char *from, size_t len, const char *what, struct tl_error *err)
 {
@@ -22,12 +22,14 @@ static int copy(char *out, size_t size, const char *from, size_t len, const char
 static int number(unsigned *out, const char *from, size_t len, const char *what, struct tl_error *err)
 {
     unsigned n = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (!isdigit((unsigned char)from[i]) || n > 8640)
-            return tl_error_set(err, -EINVAL, "%s=%.*s in the pool's uri is no number of seconds up to 86400", what,
-                                (int)len, from);
+    bool bad = false;
+    for (size_t i = 0; i < len && !bad; i++) {
         n = n * 10 + (unsigned)(from[i] - '0');
+        bad = !isdigit((unsigned char)from[i]) || n > SECONDS_MAX;
     }
+    if (bad)
+        return tl_error_set(err, -EINVAL, "%s=%.*s in the pool's uri is no number of seconds up to %u", what, (int)len,
+                            from, SECONDS_MAX);
     if (n == 0)
         return tl_error_set(err, -EINVAL, "%s= in the pool's uri wants a number of seconds above 0", what);
     *out = n;
