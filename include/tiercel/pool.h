@@ -89,6 +89,36 @@ TIERCEL_API int tiercel_class_name(unsigned object_class, char out[TIERCEL_CLASS
 #define TIERCEL_NOSLIP 8u  /* of a container: what it refers to stays where it is when it commits */
 #define TIERCEL_FORCE  16u /* of destroy: whoever has it open is evicted */
 
+/* How the place is in which a pool lives, from good to bad. */
+enum tiercel_pool_state {
+    TIERCEL_POOL_UNKNOWN,    /* nobody who would know has answered */
+    TIERCEL_POOL_HEALTHY,    /* all data has as many copies as it should */
+    TIERCEL_POOL_REBUILDING, /* data is being copied to where it should be. All can be read and written */
+    TIERCEL_POOL_DEGRADED, /* some has fewer copies than it should, and nobody makes more now. All can be read and written */
+    TIERCEL_POOL_UNAVAILABLE /* some cannot be read or written now: calls wait, up to the pool's timeout */
+};
+
+/* What is known; the rest is 0. */
+#define TIERCEL_KNOWS_TARGETS 1u /* map_version, targets..., and the redundancy */
+#define TIERCEL_KNOWS_REBUILD 2u /* rebuild_done, rebuild_total, missing */
+#define TIERCEL_KNOWS_CONTENT 4u /* of tiercel_pool_info: containers, used_bytes */
+#define TIERCEL_KNOWS_SPACE   8u /* of tiercel_pool_info: total_bytes, free_bytes */
+
+struct tiercel_pool_health {
+    uint64_t map_version;      /* of the map of targets; 1 in a directory */
+    uint32_t state;            /* enum tiercel_pool_state */
+    uint32_t known;            /* TIERCEL_KNOWS_... */
+    uint32_t targets;          /* where data lies: the OSDs that the pool may use; 1 for a directory */
+    uint32_t targets_up;       /* that run */
+    uint32_t targets_in;       /* that are used */
+    uint32_t targets_disabled; /* not up, or not in */
+    uint64_t rebuild_done;     /* copies of objects that are where they should be, */
+    uint64_t rebuild_total;    /* of so many; in all of the RADOS pools that it shares with others */
+    uint64_t missing;          /* of the difference: those that there are none of; the rest lies elsewhere */
+    uint32_t silent;           /* 1 + the number of a target that is up, and does not answer; 0: none */
+    uint32_t reserved;
+};
+
 struct tiercel_pool_info {
     char uri[TIERCEL_PATH_SIZE];
     struct tiercel_uuid uuid;
@@ -97,7 +127,16 @@ struct tiercel_pool_info {
     uint64_t used_bytes;
     uint32_t containers;
     uint32_t redundancy; /* how many lost targets it survives; 0 for a directory */
-    uint64_t reserved[8];
+    struct tiercel_pool_health health;
+};
+
+struct tiercel_pool_target {
+    uint32_t number;
+    uint32_t up, in;
+    uint32_t known; /* 1: total_bytes and used_bytes are */
+    char host[64];  /* "": not known */
+    uint64_t total_bytes, used_bytes;
+    uint64_t reserved[2];
 };
 
 /* Where a pool lives: a directory, as a path or file:///path; or a Ceph cluster, rados:///NAME?conf=/etc/ceph/ceph.conf and further options, which
@@ -122,9 +161,26 @@ TIERCEL_API int tiercel_pool_connect(struct tiercel_pool **out, const char *uri,
                                      struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* Closes all containers that were opened through it (their struct stays, to be closed; calls give -EBADF). NULL is fine. */
 TIERCEL_API int tiercel_pool_disconnect(struct tiercel_pool *pool);
+/* Answers within some seconds, whatever of the storage does not: out->health.known says what is left out. */
 TIERCEL_API int tiercel_pool_query(struct tiercel_pool *pool, struct tiercel_pool_info *out) TIERCEL_MUST_CHECK;
 /* The object classes that it offers, the default first. Fills classes[0..min(*count, all)-1]; *count: how many there are in all. */
 TIERCEL_API int tiercel_pool_classes(struct tiercel_pool *pool, unsigned *classes, unsigned *count) TIERCEL_MUST_CHECK;
+/* fn for each target, ascending, until it returns something else than 0, which is returned. -errno: nobody answers. */
+TIERCEL_API int tiercel_pool_targets(struct tiercel_pool *pool,
+                                     int (*fn)(void *ctx, const struct tiercel_pool_target *target),
+                                     void *ctx) TIERCEL_MUST_CHECK;
+/* The same of a pool in a cluster, without connecting to it, which takes longer while something hangs: what the cluster says of the place that the
+ * uri names; content and space are not known. fn: NULL, or for each target. -EOPNOTSUPP: a directory. */
+TIERCEL_API int tiercel_pool_look(const char *uri, struct tiercel_pool_info *out,
+                                  int (*fn)(void *ctx, const struct tiercel_pool_target *target), void *ctx,
+                                  struct tiercel_error *err) TIERCEL_MUST_CHECK;
+/* Until the pool's state or its map_version is another one than in *inout, which then says how it is; all 0: now. So programs learn when a pool becomes
+ * degraded, and when that ends. While somebody waits, the library looks about once a second. -ECANCELED: disconnected meanwhile, or
+ * aborted, which may take some seconds. */
+TIERCEL_API int tiercel_pool_wait(struct tiercel_pool *pool, struct tiercel_pool_health *inout,
+                                  struct tiercel_event *ev) TIERCEL_MUST_CHECK;
+/* "healthy", "degraded", ... */
+TIERCEL_API const char *tiercel_pool_state_name(uint32_t state);
 /* Ends all connections, of all processes, as if they had disconnected: what they had not committed is discarded. */
 TIERCEL_API int tiercel_pool_evict(const char *uri, struct tiercel_error *err) TIERCEL_MUST_CHECK;
 /* -EBUSY: somebody is connected; flags: TIERCEL_FORCE. */

@@ -59,44 +59,6 @@ static int run_create(const struct cli_verb *self, int argc, char **argv)
     return cli_finish();
 }
 
-static int show(const struct tiercel_pool_info *p, bool json)
-{
-    char uuid[CLI_UUID_SIZE], used[CLI_UNIT_SIZE], free_text[CLI_UNIT_SIZE], total[CLI_UNIT_SIZE];
-    cli_uuid(uuid, p->uuid);
-    if (json)
-        return cli_print_json(json_pack(
-            "{s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "pool", p->uri, "uuid", uuid, "containers",
-            (json_int_t)p->containers, "used_bytes", (json_int_t)p->used_bytes, "free_bytes", (json_int_t)p->free_bytes,
-            "total_bytes", (json_int_t)p->total_bytes, "redundancy", (json_int_t)p->redundancy));
-    printf("pool %s\nuuid %s\n%" PRIu32 " container%s, %s used; %s of %s free\n", p->uri, uuid, p->containers,
-           p->containers == 1 ? "" : "s", cli_bytes(used, p->used_bytes), cli_bytes(free_text, p->free_bytes),
-           cli_bytes(total, p->total_bytes));
-    return cli_finish();
-}
-
-static int run_query(const struct cli_verb *self, int argc, char **argv)
-{
-    bool json = false;
-    const char *given;
-    char uri[TIERCEL_PATH_SIZE];
-    struct tiercel_error err = {0};
-    struct tiercel_pool *pool = NULL;
-    struct tiercel_pool_info info;
-    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = parse(self, options, 1, false, argc, argv, &given);
-    if (go != CLI_GO)
-        return go;
-    int rc = cli_pool_uri(given, uri, &err);
-    if (rc == 0)
-        rc = tiercel_pool_connect(&pool, uri, TIERCEL_RO, &err);
-    if (rc == 0) {
-        rc = tiercel_pool_query(pool, &info);
-        rc = rc < 0 ? cli_why(&err, rc, "%s", uri) : 0;
-        tiercel_pool_disconnect(pool);
-    }
-    return rc == 0 ? show(&info, json) : cli_report(&err, json);
-}
-
 static int run_destroy(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false, force = false;
@@ -192,7 +154,11 @@ static const struct cli_verb verbs[] = {
     {"pool create", "", "[OPTION]... POOL", "make a pool in a directory, which need not be there, or in a Ceph cluster",
      "--size, --nodes and --class are for rados:///NAME: RADOS pools are made for it, which go when it is destroyed.",
      run_create},
-    {"pool query", "", "[OPTION]... [POOL]", "what is in it, how much it takes, how much is free", NULL, run_query},
+    {"pool query", "", "[OPTION]... [POOL]", "how it is, what is in it, how much it takes, how much is free", NULL,
+     cmd_pool_query},
+    {"pool targets", "", "[OPTION]... [POOL]", "what its data lies on, and whether that runs", NULL, cmd_pool_targets},
+    {"pool watch", "", "[OPTION]... [POOL]", "a line for each change of its state",
+     "Until it is interrupted, or the state is what --until says.", cmd_pool_watch},
     {"pool check", "", "[OPTION]... [POOL]", "read everything and compare it with its checksums",
      "Each finding is a line. Exits with 1 if something is damaged.", run_check},
     {"pool evict", "", "[OPTION]... POOL", "end all connections; what is not committed is discarded",

@@ -77,6 +77,11 @@ struct cli_value {
 int cli_value_look(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                    struct tiercel_bytes akey, struct cli_value *out);
 
+/* ---- verbs of `tiercel pool` ---- */
+int cmd_pool_query(const struct cli_verb *self, int argc, char **argv);
+int cmd_pool_targets(const struct cli_verb *self, int argc, char **argv);
+int cmd_pool_watch(const struct cli_verb *self, int argc, char **argv);
+
 /* ---- verbs of `tiercel cont` ---- */
 int cmd_cont_epochs(const struct cli_verb *self, int argc, char **argv);
 int cmd_cont_snap(const struct cli_verb *self, int argc, char **argv);

@@ -197,19 +197,30 @@ bool tl_in_callback(void)
     return callbacks > 0;
 }
 
-void tl_after_own(struct tiercel_pool *pool)
+uint64_t tl_own_ticket(struct tiercel_pool *pool)
 {
-    if (mine.pool == 0)
-        return;
+    if (mine.pool == 0 || mine.pool == pool->serial)
+        return mine.pool == 0 ? 0 : mine.ticket;
     /* Of pools that were used in turns only the last is remembered: of the others, all that is queued is waited for. */
-    const bool known = mine.pool == pool->serial;
-    if (known && pool->done >= mine.ticket)
+    pthread_mutex_lock(&pool->mutex);
+    const uint64_t ticket = pool->tickets;
+    pthread_mutex_unlock(&pool->mutex);
+    return ticket;
+}
+
+void tl_after_ticket(struct tiercel_pool *pool, uint64_t ticket)
+{
+    if (pool->done >= ticket)
         return;
     pthread_mutex_lock(&pool->mutex);
-    const uint64_t ticket = known ? mine.ticket : pool->tickets;
     while (pool->done < ticket)
         pthread_cond_wait(&pool->idle, &pool->mutex);
     pthread_mutex_unlock(&pool->mutex);
+}
+
+void tl_after_own(struct tiercel_pool *pool)
+{
+    tl_after_ticket(pool, tl_own_ticket(pool));
 }
 
 int tl_enter(struct tiercel_pool *pool)
@@ -328,6 +339,7 @@ struct tiercel_pool *tl_pool_wrap(struct tl_pool *inner, const char *name)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->idle, NULL);
+    sem_init(&pool->look, 0, 0);
     return pool;
 }
 
@@ -342,6 +354,7 @@ void tl_pool_unref_public(struct tiercel_pool *pool)
     pthread_mutex_destroy(&pool->mutex);
     pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->idle);
+    sem_destroy(&pool->look);
     free(pool);
 }
 
@@ -355,6 +368,7 @@ void tl_pool_end_calls(struct tiercel_pool *pool)
     pthread_mutex_unlock(&pool->mutex);
     if (runs)
         pthread_join(pool->worker, NULL); /* what is queued is carried out first */
+    tl_health_stop(pool);
     for (struct tiercel_cont *c = pool->conts; c != NULL; c = c->next) {
         tl_waits_stop(c);
         tl_locks_drop(c);

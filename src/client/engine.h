@@ -11,6 +11,7 @@
 #define TL_CLIENT_ENGINE_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 
 #include "client/event.h"
@@ -92,6 +93,10 @@ struct tl_call {
             struct tiercel_lock **out;
             struct tiercel_lock_value *value;
         } lock;
+        struct {
+            struct tiercel_pool_health *inout;
+            bool *done; /* of a blocking one; under tiercel_pool.mutex */
+        } health;
     } args;
 };
 
@@ -109,6 +114,12 @@ struct tiercel_pool {
     uint64_t tickets;             /* given */
     _Atomic uint64_t done;        /* all up to there are finished or parked */
     struct tiercel_cont *conts;
+    struct tl_call *watchers; /* wait for its state to change */
+    unsigned askers;          /* blocking calls about its state, and threads that ask */
+    pthread_t looker;
+    bool looker_runs;
+    _Atomic int looker_stop;
+    sem_t look; /* now; any thread, under any lock */
 };
 
 struct tiercel_cont {
@@ -144,6 +155,9 @@ void tl_callback_begin(void);
 void tl_callback_end(void);
 bool tl_in_callback(void);
 void tl_after_own(struct tiercel_pool *pool); /* waits for what this thread has queued */
+/* The same in two steps, of which another thread may do the second. */
+uint64_t tl_own_ticket(struct tiercel_pool *pool);
+void tl_after_ticket(struct tiercel_pool *pool, uint64_t ticket);
 
 struct tiercel_pool *tl_pool_wrap(struct tl_pool *inner, const char *name); /* NULL: out of memory */
 void tl_pool_unref_public(struct tiercel_pool *pool);
@@ -168,6 +182,11 @@ void tl_unpark(struct tl_call *call);          /* out of the list; to be finishe
 void tl_waits(struct tiercel_cont *cont);      /* a blocking call begins to wait: close waits for its end, */
 void tl_finished(struct tiercel_cont *cont);   /* which is here */
 void tl_waits_stop(struct tiercel_cont *cont); /* all that waits is cancelled, and has ended when this returns */
+
+/* ---- health.c ---- */
+
+void tl_health_stop(
+    struct tiercel_pool *pool); /* who waits for its state is cancelled, and has ended when this returns */
 
 /* ---- lock.c ---- */
 

@@ -87,18 +87,6 @@ int tiercel_pool_classes(struct tiercel_pool *pool, unsigned *classes, unsigned 
     return rc >= 0 ? rc : fail(NULL, TL_DO_POOL_QUERY, pool->name, rc, NULL);
 }
 
-int tiercel_pool_query(struct tiercel_pool *pool, struct tiercel_pool_info *out)
-{
-    if (pool == NULL || out == NULL)
-        return fail(NULL, TL_DO_POOL_QUERY, NULL, pool == NULL ? -EBADF : -EINVAL, NULL);
-    int rc = tl_enter(pool);
-    if (rc == 0) {
-        rc = tl_pool_query(pool->inner, out);
-        tl_leave(pool);
-    }
-    return rc >= 0 ? rc : fail(NULL, TL_DO_POOL_QUERY, pool->name, rc, NULL);
-}
-
 int tiercel_pool_evict(const char *uri, struct tiercel_error *err)
 {
     struct tl_error inner = {.code = 0};

@@ -39,6 +39,8 @@ struct tl_shared {
 /* The store behind a uri, opened if this process has not opened it yet; with its mutex locked. */
 int tl_shared_open(struct tl_shared **out, const char *uri, bool create, struct tl_error *err) TL_MUST_CHECK;
 bool tl_shared_is_rados(const char *uri);
+/* A store that can be asked how it is, and nothing else; the caller closes it. */
+int tl_shared_ask(struct tl_store **out, const char *uri, struct tl_error *err) TL_MUST_CHECK;
 /* Unlocks it, and closes it if that was the last use. */
 void tl_shared_release(struct tl_shared *s);
 /* What tl_shared.path of a store that is not open any more named is taken away. */

@@ -362,6 +362,18 @@ int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
     return rc == 0 ? tl_shared_destroy(path, err) : rc;
 }
 
+void tl_pool_identity(const struct tl_pool *p, struct tiercel_pool_info *out)
+{
+    const char *scheme = p->shared->path[0] == '/' ? "file://" : "";
+    snprintf(out->uri, sizeof out->uri, "%s%.4080s", scheme, p->shared->path);
+    out->uuid = p->uuid;
+}
+
+bool tl_pool_is_here(const struct tl_pool *p)
+{
+    return p->shared->path[0] == '/';
+}
+
 int tl_pool_query(struct tl_pool *p, struct tiercel_pool_info *out)
 {
     struct tl_store_space space = {.total_bytes = 0};
@@ -373,12 +385,13 @@ int tl_pool_query(struct tl_pool *p, struct tiercel_pool_info *out)
     free(list);
     if (rc != 0)
         return rc;
-    *out = (struct tiercel_pool_info){.uuid = p->uuid,
-                                      .total_bytes = space.total_bytes,
+    *out = (struct tiercel_pool_info){.total_bytes = space.total_bytes,
                                       .free_bytes = space.free_bytes,
                                       .used_bytes = space.used_bytes,
-                                      .containers = count};
-    const char *scheme = p->shared->path[0] == '/' ? "file://" : "";
-    snprintf(out->uri, sizeof out->uri, "%s%.4080s", scheme, p->shared->path);
+                                      .containers = count,
+                                      .health.known = TIERCEL_KNOWS_CONTENT};
+    if (space.total_bytes > 0)
+        out->health.known |= TIERCEL_KNOWS_SPACE;
+    tl_pool_identity(p, out);
     return 0;
 }

@@ -32,7 +32,20 @@ int tl_pool_global2local(struct tl_pool **out, const void *buf, size_t len, stru
 void tl_pool_lock(struct tl_pool *pool);
 void tl_pool_unlock(struct tl_pool *pool);
 
+bool tl_pool_is_here(const struct tl_pool *pool); /* on this machine: nothing waits for others. Without the lock */
+void tl_pool_identity(const struct tl_pool *pool, struct tiercel_pool_info *out); /* uri and uuid. Without the lock */
+/* Without out->health and out->redundancy, */
 int tl_pool_query(struct tl_pool *pool, struct tiercel_pool_info *out) TL_MUST_CHECK;
+/* which are this one's; without the lock: it asks others than those who keep the data, and answers within seconds. *stop (may be NULL): != 0 ends
+ * it early. What is not known is 0. */
+void tl_pool_health(struct tl_pool *pool, const _Atomic int *stop, struct tiercel_pool_health *out,
+                    uint32_t *redundancy);
+int tl_pool_targets(struct tl_pool *pool, int (*fn)(void *ctx, const struct tiercel_pool_target *target),
+                    void *ctx) TL_MUST_CHECK; /* without the lock */
+int tl_pool_look(const char *uri, struct tiercel_pool_info *out,
+                 int (*fn)(void *ctx, const struct tiercel_pool_target *target), void *ctx,
+                 struct tl_error *err) TL_MUST_CHECK;
+void tl_pool_rest(struct tl_pool *pool); /* nobody asks for a while. Without the lock */
 int tl_pool_classes(struct tl_pool *pool, unsigned *classes, unsigned *count) TL_MUST_CHECK;
 int tl_pool_check(struct tl_pool *pool, bool repair, void (*tell)(void *ctx, const char *finding),
                   void *ctx) TL_MUST_CHECK;

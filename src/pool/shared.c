@@ -87,6 +87,16 @@ static int identify(struct tl_shared *s, const char *path)
     return 0;
 }
 
+int tl_shared_ask(struct tl_store **out, const char *uri, struct tl_error *err)
+{
+    const struct tl_store_config config = {.ask_only = true, .read_only = true};
+    char path[4096];
+    int rc = place_of(uri, path, sizeof path, err);
+    if (rc == 0 && !tl_shared_is_rados(path))
+        rc = tl_error_set(err, -EOPNOTSUPP, "pool %s is a directory: connect to it", uri);
+    return rc == 0 ? open_store(out, path, &config, err) : rc;
+}
+
 static int open_new(struct tl_shared **out, const char *path, bool create, struct tl_error *err)
 {
     struct tl_store_config config = {.create = create};

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/class.h"
@@ -311,10 +312,47 @@ static const struct tl_store_classes *embedded_classes(const struct tl_store *s)
     return &classes;
 }
 
+/* One target, which is there as long as we are. */
+static int embedded_health(struct tl_store *s, const _Atomic int *stop, struct tl_store_health *out)
+{
+    (void)s, (void)stop;
+    *out = (struct tl_store_health){.map_version = 1,
+                                    .state = TL_STORE_HEALTHY,
+                                    .targets = 1,
+                                    .up = 1,
+                                    .in = 1,
+                                    .silent = -1,
+                                    .rebuild_known = true};
+    return 0;
+}
+
+static int embedded_targets(struct tl_store *s, int (*fn)(void *ctx, const struct tl_store_target *t), void *ctx)
+{
+    struct tl_store_space space;
+    struct utsname here;
+    int rc = embedded_space(s, &space);
+    if (rc != 0)
+        return rc;
+    const struct tl_store_target t = {.host = uname(&here) == 0 ? here.nodename : "",
+                                      .up = true,
+                                      .in = true,
+                                      .total_bytes = space.total_bytes,
+                                      .used_bytes = space.total_bytes - space.free_bytes};
+    return fn(ctx, &t);
+}
+
+static void embedded_rest(struct tl_store *s)
+{
+    (void)s;
+}
+
 static const struct tl_store_ops ops = {
     .name = "embedded",
     .close = embedded_close,
     .space = embedded_space,
+    .health = embedded_health,
+    .targets = embedded_targets,
+    .rest = embedded_rest,
     .classes = embedded_classes,
     .change = embedded_change,
     .look = embedded_look,

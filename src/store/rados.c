@@ -137,6 +137,18 @@ static int refused(const struct tl_rados *r, int rc, struct tl_error *err)
     return tl_error_set(err, rc, CONNECT "%s", w->uri, strerror(-rc));
 }
 
+int tl_rados_connect(struct tl_rados *r, struct tl_error *err)
+{
+    int rc = configure(r, err);
+    if (rc == 0 && (rc = connect_now(r)) != 0)
+        rc = refused(r, rc, err);
+    if (rc != 0 && r->cluster != NULL) {
+        r->lib->shutdown(r->cluster);
+        r->cluster = NULL;
+    }
+    return rc;
+}
+
 int tl_rados_open_io(struct tl_rados *r, const char *name, rados_ioctx_t *out, struct tl_error *err)
 {
     int rc = r->lib->ioctx_create(r->cluster, name, out);
@@ -152,6 +164,7 @@ int tl_rados_open_io(struct tl_rados *r, const char *name, rados_ioctx_t *out, s
 void tl_rados_close(struct tl_store *s)
 {
     struct tl_rados *r = (struct tl_rados *)s;
+    tl_rados_asker_free(r->asker);
     if (r->meta != NULL) {
         tl_rados_counted(r, tl_rados_count(r, 0, 0));
         tl_rados_keeper_stop(r);
@@ -184,6 +197,9 @@ static const struct tl_store_ops ops = {
     .name = "rados",
     .close = tl_rados_close,
     .space = tl_rados_space,
+    .health = tl_rados_health,
+    .targets = tl_rados_targets,
+    .rest = tl_rados_rest,
     .classes = tl_rados_classes,
     .change = tl_rados_change,
     .look = tl_rados_look,
@@ -205,7 +221,7 @@ static const struct tl_store_ops ops = {
     .check = tl_rados_check_all,
 };
 
-/* Connected; no RADOS pool is open yet. */
+/* Connected, unless with ask_only; no RADOS pool is open yet. */
 int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store_config *config, struct tl_error *err)
 {
     struct tl_rados *r = calloc(1, sizeof *r);
@@ -226,12 +242,8 @@ int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store
     rc = rc == 0 && tl_rados_batch_new(r, config->buffer_bytes) != 0
              ? tl_error_set(err, -ENOMEM, "pool %.256s: out of memory", uri)
              : rc;
-    rc = rc == 0 ? configure(r, err) : rc;
-    if (rc == 0 && (rc = connect_now(r)) != 0) {
-        rc = refused(r, rc, err);
-        r->lib->shutdown(r->cluster);
-        r->cluster = NULL;
-    }
+    if (rc == 0 && !config->ask_only)
+        rc = tl_rados_connect(r, err);
     if (rc == 0)
         *out = r;
     else

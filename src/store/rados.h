@@ -44,6 +44,8 @@
     X(conf_set)                                                                                                        \
     X(connect)                                                                                                         \
     X(mon_command)                                                                                                     \
+    X(pg_command)                                                                                                      \
+    X(osd_command)                                                                                                     \
     X(buffer_free)                                                                                                     \
     X(ioctx_create)                                                                                                    \
     X(ioctx_destroy)                                                                                                   \
@@ -173,6 +175,7 @@ const struct tl_store_classes *tl_rados_classes(const struct tl_store *s);
 struct tl_rados_batch;
 struct tl_rados_base;
 struct tl_rados_watch;
+struct tl_rados_asker;
 
 /* A container that this process has looked at. Stays until the pool is closed. */
 struct tl_rados_cont {
@@ -230,6 +233,7 @@ struct tl_rados {
 
     int64_t uncounted;            /* bytes of records that the cluster has not been told of */
     struct tl_rados_batch *batch; /* what is written and not flushed yet; the owner's */
+    struct tl_rados_asker *asker; /* how the cluster is: any thread */
 };
 
 /* Errors of librados in our words. */
@@ -241,7 +245,9 @@ struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id
 /* Each object of a pool's namespace until fn gives something else than 0. */
 int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),
                          void *ctx) TL_MUST_CHECK;
-/* Connected; no RADOS pool is open yet. */
+/* Connects to the cluster that `where` names; r->cluster is NULL if that fails. */
+int tl_rados_connect(struct tl_rados *r, struct tl_error *err) TL_MUST_CHECK;
+/* Connected, unless with ask_only; no RADOS pool is open yet. */
 int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store_config *config,
                    struct tl_error *err) TL_MUST_CHECK;
 /* A RADOS pool, seen in our namespace. */
@@ -252,6 +258,14 @@ void tl_rados_close(struct tl_store *s);
 
 /* Asks the monitors; takes the command (a NULL is -ENOMEM). *answer: the caller's; NULL: nobody wants it. 0, -errno with a sentence. */
 int tl_rados_mon(struct tl_rados *r, json_t *command, json_t **answer, struct tl_error *err) TL_MUST_CHECK;
+
+/* ---- rados_health.c ---- */
+
+int tl_rados_asker_new(struct tl_rados_asker **out, const struct tl_rados *r) TL_MUST_CHECK; /* 0, -ENOMEM */
+void tl_rados_asker_free(struct tl_rados_asker *a);
+int tl_rados_health(struct tl_store *s, const _Atomic int *stop, struct tl_store_health *out);
+int tl_rados_targets(struct tl_store *s, int (*fn)(void *ctx, const struct tl_store_target *t), void *ctx);
+void tl_rados_rest(struct tl_store *s);
 
 /* ---- rados_space.c ---- */
 

@@ -125,6 +125,18 @@ static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
     return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s: %s", r->where.uri, strerror(-rc));
 }
 
+static int open_pool(struct tl_rados *r, bool create, struct tl_error *err)
+{
+    int rc = open_meta(r, create, err);
+    rc = rc == 0 && create ? make_pool(r, NULL, err) : rc;
+    bool made = rc == 0 && create;
+    rc = rc == 0 ? load_pool(r, false, err) : rc;
+    rc = rc == 0 ? have_open(r, false, err) : rc;
+    if (rc != 0 && made)
+        (void)!r->lib->remove(r->meta, POOL);
+    return rc;
+}
+
 int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_store_config *config,
                         struct tl_error *err)
 {
@@ -132,13 +144,9 @@ int tl_store_rados_open(struct tl_store **out, const char *uri, const struct tl_
     int rc = tl_rados_begin(&r, uri, config, err);
     if (rc != 0)
         return rc;
-    rc = open_meta(r, config->create, err);
-    rc = rc == 0 && config->create ? make_pool(r, NULL, err) : rc;
-    bool made = rc == 0 && config->create;
-    rc = rc == 0 ? load_pool(r, false, err) : rc;
-    rc = rc == 0 ? have_open(r, false, err) : rc;
-    if (rc != 0 && made)
-        (void)!r->lib->remove(r->meta, POOL);
+    rc = config->ask_only ? 0 : open_pool(r, config->create, err);
+    if (rc == 0 && tl_rados_asker_new(&r->asker, r) != 0)
+        rc = tl_error_set(err, -ENOMEM, "pool %s: out of memory", r->where.uri);
     if (rc == 0)
         *out = &r->store;
     else

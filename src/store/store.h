@@ -75,6 +75,34 @@ struct tl_store_space {
     uint64_t used_bytes;              /* by this pool */
 };
 
+/* How the place is in which a pool lives, from good to bad. */
+enum tl_store_state {
+    TL_STORE_UNKNOWN,
+    TL_STORE_HEALTHY,
+    TL_STORE_REBUILDING, /* data is being copied to where it should be; all can be read */
+    TL_STORE_DEGRADED,   /* some data has fewer copies than it should, and nobody makes more now; all can be read */
+    TL_STORE_UNAVAILABLE /* some data cannot be read or written now */
+};
+
+struct tl_store_health {
+    uint64_t map_version; /* of the map of targets; it grows */
+    enum tl_store_state state;
+    uint32_t targets, up, in; /* what data lies on: running, and used */
+    uint32_t disabled;        /* of the targets: not up, or not in */
+    uint32_t redundancy;      /* how many lost targets are survived */
+    int32_t silent;           /* a target that is up and does not answer; -1: none */
+    bool rebuild_known;       /* the rest is: */
+    uint64_t copies;          /* that there should be, of all objects */
+    uint64_t missing, misplaced;
+};
+
+struct tl_store_target {
+    uint32_t number;
+    const char *host; /* "": not known */
+    bool up, in;
+    uint64_t total_bytes, used_bytes; /* both 0: not known */
+};
+
 /* What goes with a lock from one holder to the next. */
 struct tl_store_lock_value {
     bool valid; /* false: nobody has set it, or who held the lock last ended without letting go */
@@ -91,6 +119,15 @@ struct tl_store_ops {
     const char *name;
     void (*close)(struct tl_store *s); /* what was not flushed may be lost */
     int (*space)(struct tl_store *s, struct tl_store_space *out);
+
+    /* Both answer within seconds, whatever does not, and may run beside everything else but close. *stop (may be NULL): != 0 ends it early. 0; -ECANCELED;
+     * -errno: nothing can be said. Any thread. */
+    int (*health)(struct tl_store *s, const _Atomic int *stop, struct tl_store_health *out);
+    /* fn for each target, ascending, until it gives something else than 0, which is given back. */
+    int (*targets)(struct tl_store *s, int (*fn)(void *ctx, const struct tl_store_target *t), void *ctx);
+    /* Nobody will ask for a while: lets go of what asking needs. Any thread. */
+    void (*rest)(struct tl_store *s);
+
     const struct tl_store_classes *(*classes)(const struct tl_store *s); /* stays the same. Any thread */
 
     /* Runs fn inside a transaction; fn may run more than once. Nothing is changed if it gives something else than 0, which is
@@ -153,6 +190,8 @@ struct tl_store_ops {
 
 struct tl_store_config {
     bool create, read_only;
+    bool
+        ask_only; /* only health, targets, rest and close: nothing of the pool itself is touched, nor need it be there */
     uint64_t map_bytes;    /* address space for the index; 0: 64 GiB */
     uint32_t buffer_bytes; /* that appending may take; 0: 8 MiB */
 };
