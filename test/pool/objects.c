@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pool/place.h"
+
 #define CHUNK TL_STORE_PAYLOAD_MAX
 
 typedef unsigned long long ull;
@@ -83,9 +85,8 @@ bool objects_begin(struct objects_run *x, const char *base)
 {
     struct tl_error err = {.code = 0};
     uint64_t epoch = 1;
-    snprintf(x->where, sizeof x->where, "%.80s/tl-objects-XXXXXX", base);
     objects_say(x, "begin");
-    if (mkdtemp(x->where) == NULL || tl_pool_create(x->where, NULL, &err) != 0 || !connect(x))
+    if (!place_new(x->where, sizeof x->where, base, "objects") || tl_pool_create(x->where, NULL, &err) != 0 || !connect(x))
         return objects_wrong(x, "%s: %s", x->where, err.msg);
     tl_pool_lock(x->pool);
     int rc = tl_cont_create(x->pool, "c", NULL, &err);

@@ -11,11 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-const char *scene_base(void)
-{
-    const char *base = getenv("TMPDIR");
-    return base != NULL && strlen(base) < 60 ? base : "/tmp";
-}
+#include "pool/place.h"
 
 struct tl_pool *scene_connect(const char *where, unsigned flags)
 {
@@ -40,8 +36,7 @@ struct tl_cont *scene_open(struct tl_pool *pool, const char *name, unsigned flag
 void scene_new(struct scene *x)
 {
     struct tl_error err = {.code = 0};
-    snprintf(x->where, sizeof x->where, "%s/tl-pool-XXXXXX", scene_base());
-    assert_non_null(mkdtemp(x->where));
+    assert_true(place_new(x->where, sizeof x->where, place_base(), "pool"));
     assert_int_equal(tl_pool_create(x->where, NULL, &err), 0);
     x->pool = scene_connect(x->where, TIERCEL_RW);
     assert_non_null(x->pool);
@@ -59,7 +54,7 @@ void scene_free(struct scene *x)
     struct tl_error err = {.code = 0};
     assert_int_equal(tl_cont_close(x->cont), 0);
     assert_int_equal(tl_pool_disconnect(x->pool), 0);
-    if (tl_pool_destroy(x->where, 0, &err) != 0)
+    if (place_destroy(x->where, &err) != 0)
         fail_msg("%s", err.msg);
 }
 

@@ -14,14 +14,12 @@
 #include "pool/pool.h"
 
 struct scene {
-    char where[128]; /* the pool's directory */
+    char where[128]; /* the pool's directory, or uri */
     struct tl_pool *pool;
     struct tl_cont *cont; /* "c", for writing, 1 is held */
 };
 void scene_new(struct scene *x);
 void scene_free(struct scene *x);
-/* The directory that scratch folders of tests lie in. */
-const char *scene_base(void);
 
 struct tl_pool *scene_connect(const char *where, unsigned flags); /* NULL: told on stderr */
 struct tl_cont *scene_open(struct tl_pool *pool, const char *name, unsigned flags);
