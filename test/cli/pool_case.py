@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of pools share: a folder with a pool in it. Environment: TIERCEL the command. No daemon is needed."""
+"""What the tests of pools share: a folder with a pool in it. Environment: TIERCEL the command. No daemon is needed. TIERCEL_TEST_POOLS: uris of
+new pools, with %d for a number, instead."""
 import json
 import os
 import shutil
@@ -9,6 +10,10 @@ import unittest
 
 TIERCEL = os.environ["TIERCEL"]
 MIB = 1 << 20
+POOLS = os.environ.get("TIERCEL_TEST_POOLS")
+LEASE_S = int(os.environ.get("TIERCEL_TEST_LEASE_S", "0"))  # so much later a death is known
+
+in_a_directory = unittest.skipIf(POOLS, "this is about pools in directories")
 
 
 class Result:
@@ -21,11 +26,16 @@ class Result:
 
 
 class Case(unittest.TestCase):
+    number = 0
+
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="tp-", dir=os.environ.get("TIERCEL_TEST_DIR"))
         self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("TIERCEL_")}
         self.pool = self.dir + "/pool"
+        if POOLS:
+            Case.number += 1
+            self.pool = POOLS.replace("%d", f"{os.getpid()}-{Case.number}")
         self.cont = self.pool + "/c"
 
     def tiercel(self, *args, data=b"", **env):

@@ -12,7 +12,7 @@ import sys
 import tarfile
 import unittest
 
-from pool_case import MIB, TIERCEL, Case
+from pool_case import MIB, TIERCEL, Case, in_a_directory
 
 
 class Archives(Case):
@@ -146,6 +146,7 @@ class Archives(Case):
         self.bad(1, "cont", "import", self.pool + "/d", "b.tar", says=["newer release", "format 2"])
 
 
+@in_a_directory
 class Damage(Case):
     """What happens to files on the disk."""
 
@@ -206,6 +207,7 @@ class Damage(Case):
 
 
 @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "mounting needs root")
+@in_a_directory
 class Mounts(Case):
     """In a mount namespace of their own: read-only and full file systems."""
 

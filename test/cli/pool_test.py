@@ -9,19 +9,20 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import unittest
 
-from pool_case import MIB, TIERCEL, Case
+from pool_case import LEASE_S, MIB, POOLS, TIERCEL, Case, in_a_directory
 
 
 class Pools(Case):
     def test_a_pool_is_made_queried_and_destroyed(self):
         self.assertIn("is made", self.ok("pool", "create", self.pool).out)
         q = self.json("pool", "query", self.pool)
-        self.assertEqual((q["containers"], q["redundancy"]), (0, 0))
+        self.assertEqual((q["containers"], q["redundancy"]), (0, 0)) if not POOLS else self.assertEqual(q["containers"], 0)
         self.assertRegex(q["uuid"], r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
-        self.assertGreater(q["total_bytes"], q["free_bytes"])
-        self.assertIn("0 containers", self.ok("pool", "query", "file://" + self.pool).out)
+        self.assertGreaterEqual(q["total_bytes"], q["free_bytes"])  # of a cluster without a manager nobody knows
+        self.assertIn("0 containers", self.ok("pool", "query", self.pool if POOLS else "file://" + self.pool).out)
         self.ok("cont", "create", self.cont)
         self.assertIn("1 container,", self.ok("pool", "query", TIERCEL_POOL=self.pool).out)
         self.assertIn("is gone", self.ok("pool", "destroy", self.pool).out)
@@ -129,8 +130,9 @@ class Conts(Case):
         p.send_signal(signal.SIGKILL)
         p.wait(timeout=30)
         p.stdin.close()
-        for h in self.json("cont", "epochs", self.cont)["handles"]:  # it may not have got so far
-            self.assertTrue(h["ended"])
+        end = time.monotonic() + 3 * LEASE_S
+        while not all(h["ended"] for h in self.json("cont", "epochs", self.cont)["handles"]):  # it may not have got so far
+            self.assertLess(time.monotonic(), end)
         self.assertEqual(self.ok("get", self.cont, "1").raw, b"before")
         self.assertEqual(self.json("put", self.cont, "1", data=b"after")["epoch"], 2)
         self.assertEqual(self.ok("get", self.cont, "1").raw, b"after")
@@ -180,7 +182,7 @@ class Conts(Case):
     def test_properties(self):
         self.make()
         p = self.json("cont", "prop", self.cont)
-        self.assertEqual((p["label"], p["snapshots-max"], p["redundancy"]), ("c", "0", "0"))
+        self.assertEqual((p["label"], p["snapshots-max"], p["redundancy"]), ("c", "0", "1" if POOLS else "0"))
         self.assertRegex(self.ok("cont", "prop", self.cont).out, r"(?m)^checksum \w+")
         self.ok("put", self.cont, "1", data=b"x")
         self.ok("cont", "prop", self.cont, "label", "renamed")
@@ -196,6 +198,7 @@ class Conts(Case):
         self.bad(1, "cont", "prop", self.cont, "redundancy", "2", says="redundancy")
         self.bad(1, "cont", "prop", self.cont, "frob", says="frob")
 
+    @in_a_directory
     def test_object_classes(self):
         self.make()
         one = f"{self.pool}/one"
@@ -265,7 +268,7 @@ class Objects(Case):
         self.assertLess(os.stat(self.dir + "/out").st_blocks * 512, len(content) - 4 * MIB)
         self.bad(1, "put", self.cont, "7", "--from", self.dir + "/nowhere", says=["nowhere", "nothing was written"])
         self.bad(1, "get", self.cont, "7", "--to", self.dir + "/nowhere/out", says="nowhere/out")
-        self.assertEqual(sorted(os.listdir(self.dir)), ["in", "out", "pool"])
+        self.assertEqual(sorted(os.listdir(self.dir)), ["in", "out"] + ([] if POOLS else ["pool"]))
 
     def test_keys_go_in_and_come_out(self):
         self.make()

@@ -4,6 +4,7 @@
 
     examples_test.py [CLASS[.test]]...
 
+TIERCEL_TEST_POOLS: uris of new pools, with %d for a number; else they are directories.
 Environment: MPIRUN, Open MPI's; EXAMPLE_CHECKPOINT and so on, the programs; EXAMPLES, their source folder; PYTHON and PYTHONPATH,
 for those in Python. SEED: another sequence of kills.
 """
@@ -23,11 +24,13 @@ import unittest
 
 MPIRUN = os.environ["MPIRUN"]
 RANKS = 4
+POOLS = os.environ.get("TIERCEL_TEST_POOLS")
 STEPS, EVERY = 1200, 40  # of the plate: about half a second
 
 
 class Case(unittest.TestCase):
     maxDiff = None
+    number = 0
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="te-")
@@ -41,6 +44,13 @@ class Case(unittest.TestCase):
 
     def path(self, name):
         return os.path.join(self.dir, name)
+
+    def pool(self):
+        """Of a new one."""
+        if not POOLS:
+            return self.path("pool")
+        Case.number += 1
+        return POOLS.replace("%d", f"{os.getpid()}-{Case.number}")
 
     def start(self, name, *args):
         program = os.environ["EXAMPLE_" + name.upper()]
@@ -115,7 +125,7 @@ class Restarts(Case):
         again = f"again with: SEED={seed} {sys.argv[0]} {type(self).__name__}"
         rng = random.Random(seed)
         self.run_example("checkpoint", self.path("calm"), STEPS, EVERY, self.path("calm.out"))
-        pool, committed = self.path("pool"), 0
+        pool, committed = self.pool(), 0
         for _ in range(kills):
             began, last, said = self.kill_in(rng, name, pool)
             self.assertGreaterEqual(began, committed, f"a checkpoint was lost; {again}\n{said}")
@@ -136,7 +146,7 @@ class Checkpoint(Restarts):
 
 
     def test_another_program_watches(self):
-        pool = self.path("pool")
+        pool = self.pool()
         self.run_example("checkpoint", pool, 1, 1)  # so that there is something to open
         watch = self.python(os.path.join(os.environ["EXAMPLES"], "watch.py"), pool, 300)
         self.addCleanup(watch.wait)
@@ -157,15 +167,15 @@ class NonBlocking(Restarts):
 
 class Pipeline(Case):
     def test_results_in_a_container_of_their_own(self):
-        self.assertIn("20 frames, 0 wrong", self.run_example("pipeline", self.path("pool"), 20, "private"))
+        self.assertIn("20 frames, 0 wrong", self.run_example("pipeline", self.pool(), 20, "private"))
 
     def test_results_where_the_frames_are(self):
-        self.assertIn("20 frames, 0 wrong", self.run_example("pipeline", self.path("pool"), 20, "shared"))
+        self.assertIn("20 frames, 0 wrong", self.run_example("pipeline", self.pool(), 20, "shared"))
 
 
 class Counter(Case):
     def test_no_update_is_lost_when_a_producer_dies_with_the_lock(self):
-        pool = self.path("pool")
+        pool = self.pool()
         out = self.run_example("counter", pool, 40, "victim")
         self.sound(pool)
         m = re.search(r"counter (\d+), sum (\d+), of the victim (\d+), inherited (\d+)", out)

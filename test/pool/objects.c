@@ -86,7 +86,8 @@ bool objects_begin(struct objects_run *x, const char *base)
     struct tl_error err = {.code = 0};
     uint64_t epoch = 1;
     objects_say(x, "begin");
-    if (!place_new(x->where, sizeof x->where, base, "objects") || tl_pool_create(x->where, NULL, &err) != 0 || !connect(x))
+    if (!place_new(x->where, sizeof x->where, base, "objects") || tl_pool_create(x->where, NULL, &err) != 0 ||
+        !connect(x))
         return objects_wrong(x, "%s: %s", x->where, err.msg);
     tl_pool_lock(x->pool);
     int rc = tl_cont_create(x->pool, "c", NULL, &err);

@@ -5,18 +5,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 import tiercel
 
+POOLS = os.environ.get("TIERCEL_TEST_POOLS")  # uris of new pools, with %d for a number; else they are directories
+LEASE_S = int(os.environ.get("TIERCEL_TEST_LEASE_S", "0"))  # so much later a death is known
+
 
 class Case(unittest.TestCase):
     maxDiff = None
+    number = 0
 
     def setUp(self):
         self.dir = tempfile.mkdtemp(prefix="tp-")
         self.addCleanup(shutil.rmtree, self.dir)
         self.uri = os.path.join(self.dir, "pool")
+        if POOLS:
+            Case.number += 1
+            self.uri = POOLS.replace("%d", f"{os.getpid()}-{Case.number}")
         tiercel.create(self.uri)
 
     def connect(self, mode="rw"):
@@ -49,6 +57,14 @@ class Case(unittest.TestCase):
             p.stdout.close()
         self.addCleanup(end)
         return p
+
+    def dies(self, child):
+        """Killed; when it returns, the store tells of it."""
+        child.kill()
+        child.wait()
+        end = time.monotonic() + 3 * LEASE_S
+        while LEASE_S and time.monotonic() < end and not any(h.ended for h in self.connect().handles("c")):
+            time.sleep(0.05)
 
     def hears(self, child, line):
         self.assertEqual(child.stdout.readline().rstrip("\n"), line)
