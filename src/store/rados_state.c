@@ -204,6 +204,7 @@ static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
 {
     char last[TL_RADOS_KEY];
     int rc;
+    tl_rados_batch_begin(r);
     do {
         struct tl_rados_base *b = calloc(1, sizeof *b);
         bool more = true;

@@ -139,7 +139,7 @@ struct tl_store_ops {
     /* The slices are copied. -EINVAL: a limit above, or a class that it does not offer; -ENOSPC; -EIO: what was written since the last flush may be lost. */
     int (*write)(struct tl_store *s, const struct tl_store_id *id, const struct tl_record *r);
     /* 0: all that this process has written is durable. Else none of it since the last flush may be relied on; it goes on anew. -ESTALE: others
-     * may have taken this process for dead since it last asked for changes with nothing unflushed. */
+     * may have taken this process for dead since it last looked at a container with nothing unflushed. */
     int (*flush)(struct tl_store *s);
 
     /* Records with keys from `from` on that begin with `prefix`, ascending, until fn gives something else than 0, which is given

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "pool/copies.h"
+#include "pool/place.h"
 #include "pool/scene.h"
 
 static uint8_t large[300000];
@@ -103,7 +104,7 @@ static void assert_there(const char *where, int containers, bool unfinished)
 
 static void make_pool(char *where, size_t size)
 {
-    assert_true(copies_make_pool(where, size, scene_base()));
+    assert_true(copies_make_pool(where, size, place_base()));
 }
 
 static void destroy_pool(const char *where)
