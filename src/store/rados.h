@@ -77,7 +77,9 @@
     X(getxattrs_next)                                                                                                  \
     X(getxattrs_end)                                                                                                   \
     X(setxattr)                                                                                                        \
-    X(read)                                                                                                            \
+    X(aio_read)                                                                                                        \
+    X(aio_getxattr)                                                                                                    \
+    X(aio_cancel)                                                                                                      \
     X(stat)                                                                                                            \
     X(remove)                                                                                                          \
     X(aio_create_completion2)                                                                                          \
@@ -88,7 +90,6 @@
     X(aio_remove)                                                                                                      \
     X(aio_notify)                                                                                                      \
     X(notify_ack)                                                                                                      \
-    X(aio_getxattr)                                                                                                    \
     X(aio_watch2)                                                                                                      \
     X(aio_unwatch)                                                                                                     \
     X(watch_flush)                                                                                                     \
@@ -199,8 +200,10 @@ struct tl_rados_lease {
     struct tl_rados_name object;
     char cookie[40];
     bool exclusive;
-    bool again;        /* take it anew if it was lost; else it is lost for good */
-    _Atomic bool lost; /* somebody else may have had it */
+    bool again;          /* take it anew if it was lost; else it is lost for good */
+    bool renewing;       /* a renewal is on its way; with the store's mutex, as: */
+    uint64_t renewed_ns; /* when the last renewal began that found it ours */
+    _Atomic bool lost;   /* somebody else may have had it */
 };
 
 struct tl_rados {
@@ -223,13 +226,22 @@ struct tl_rados {
     struct tl_rados_lease open;
     pthread_t keeper;
     bool keeper_runs, closing;
-    pthread_mutex_t renewing;    /* one thread does; of renewed_ns */
-    uint64_t renewed_ns;         /* when the last renewal began in which nothing was found lost */
     _Atomic uint64_t interrupts; /* how often a mark was lost, and taken anew */
+    unsigned renewing;           /* leases whose renewals are on their way */
     struct tl_rados_watch *watches;
     unsigned on_way; /* words to watchers, and what else librados will call back for */
     _Atomic uint64_t cookies;
     _Atomic uint32_t let_go; /* how often somebody said that he lets go of a lock */
+
+    struct tl_rados_wait *waits; /* reads that somebody waits for; with the mutex */
+    struct tl_rados_away *away;  /* placement groups that are not there; with the mutex */
+    pthread_t doctor;
+    bool doctor_runs;
+    char why[400];               /* what was called off last, or did not answer; with the mutex */
+    struct tl_rados_name failed; /* what the last read could not give; the owner's, as: */
+    unsigned failed_data;        /* in which RADOS pool of payloads; TL_STORE_CLASSES: in that of the index */
+    int failed_rc;
+    char damage[400];
 
     int64_t uncounted;            /* bytes of records that the cluster has not been told of */
     struct tl_rados_batch *batch; /* what is written and not flushed yet; the owner's */
@@ -241,6 +253,10 @@ int tl_rados_error(int rc);
 /* Operates and releases. 0, -errno. */
 int tl_rados_write_op(struct tl_rados *r, rados_write_op_t op, const char *object) TL_MUST_CHECK;
 int tl_rados_read_op(struct tl_rados *r, rados_read_op_t op, const char *object) TL_MUST_CHECK;
+/* Operates, and releases nothing. */
+int tl_rados_read_meta(struct tl_rados *r, rados_read_op_t op, const char *object) TL_MUST_CHECK;
+/* Bytes of an xattr; -errno. */
+int tl_rados_getxattr(struct tl_rados *r, const char *object, const char *name, char *out, size_t size) TL_MUST_CHECK;
 struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id *id); /* NULL: no memory */
 /* Each object of a pool's namespace until fn gives something else than 0. */
 int tl_rados_each_object(struct tl_rados *r, rados_ioctx_t io, int (*fn)(void *ctx, const char *name),
@@ -266,6 +282,32 @@ void tl_rados_asker_free(struct tl_rados_asker *a);
 int tl_rados_health(struct tl_store *s, const _Atomic int *stop, struct tl_store_health *out);
 int tl_rados_targets(struct tl_store *s, int (*fn)(void *ctx, const struct tl_store_target *t), void *ctx);
 void tl_rados_rest(struct tl_store *s);
+/* ---- rados_pg.c ---- */
+
+/* What the monitors say about where an object of a RADOS pool lies (`osd map`), what a placement group says of itself (`pg query`). The answer is
+ * the caller's. 0, -errno. */
+int tl_rados_pg_map(struct tl_rados *r, const char *pool, const char *object, json_t **out) TL_MUST_CHECK;
+int tl_rados_pg_query(struct tl_rados *r, const char *pg, json_t **out) TL_MUST_CHECK;
+/* Whether the placement group in which an object of state and index lies has been there without a gap for so long. */
+bool tl_rados_pg_steady(struct tl_rados *r, const char *object, unsigned seconds);
+
+/* ---- rados_lost.c: reads that take long, and why; see there ---- */
+
+struct tl_rados_spot { /* an object */
+    rados_ioctx_t io;
+    const char *pool, *object;
+};
+/* Before a read is sent: 0; -ETIMEDOUT: its placement group is known to be away. */
+int tl_rados_may_read(struct tl_rados *r, const struct tl_rados_spot *spot) TL_MUST_CHECK;
+/* Waits for a read that was sent; what it gave, or -ETIMEDOUT. */
+int tl_rados_await(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t done) TL_MUST_CHECK;
+/* All placement groups of a RADOS pool are looked at, so that no read has to wait for one that is away; and whether any is. */
+void tl_rados_look_at_pool(struct tl_rados *r, const char *pool);
+bool tl_rados_any_away(struct tl_rados *r, const char *pool);
+const char *tl_rados_damage(struct tl_store *s);
+uint32_t tl_rados_pg_hash(const char *bytes, size_t len);
+int tl_rados_doctor_start(struct tl_rados *r) TL_MUST_CHECK;
+void tl_rados_doctor_stop(struct tl_rados *r);
 
 /* ---- rados_space.c ---- */
 
@@ -317,6 +359,8 @@ enum tl_rados_place { TL_RADOS_PLACE_HERE = 1, TL_RADOS_PLACE_RECORD, TL_RADOS_P
 
 int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
                   int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
+int tl_rados_scan_shard(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard,
+                        int (*fn)(void *ctx, const struct tl_found *f), void *ctx) TL_MUST_CHECK;
 int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
 /* ---- rados_erase.c ---- */
 int tl_rados_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);

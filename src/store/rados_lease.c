@@ -90,12 +90,29 @@ struct tl_rados_args tl_rados_unlock_args(const char *cookie)
 
 /* ---- one lease ---- */
 
-static int take(struct tl_rados *r, const struct tl_rados_lease *l, bool must_renew)
+/* Time that goes on while the machine sleeps. */
+static uint64_t now_ns(void)
 {
-    struct tl_rados_args a = tl_rados_lock_args(l->cookie, l->exclusive, r->where.lease_s, must_renew);
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * TL_NS_PER_S + (uint64_t)t.tv_nsec;
+}
+
+static bool is_mark(const struct tl_rados_lease *l)
+{
+    return l->object.text[0] == 'm';
+}
+
+/* must_renew: only if it was ours all the time. A mark was, even if it ran out, as long as its object is there: who takes its processes for dead
+ * takes that away (tl_rados_claimed). */
+static rados_write_op_t make_take(struct tl_rados *r, const struct tl_rados_lease *l, bool must_renew)
+{
+    struct tl_rados_args a = tl_rados_lock_args(l->cookie, l->exclusive, r->where.lease_s, must_renew && !is_mark(l));
     rados_write_op_t op = r->lib->create_write_op();
+    if (must_renew)
+        r->lib->write_op_assert_exists(op);
     r->lib->write_op_exec(op, "lock", "lock", (const char *)a.bytes, a.len, NULL);
-    return tl_rados_write_op(r, op, l->object.text);
+    return op;
 }
 
 void tl_rados_lease_keep(struct tl_rados *r, struct tl_rados_lease *l)
@@ -119,7 +136,8 @@ void tl_rados_lease_drop(struct tl_rados *r, struct tl_rados_lease *l)
 
 int tl_rados_lease_begin(struct tl_rados *r, struct tl_rados_lease *l)
 {
-    int rc = take(r, l, false);
+    l->renewed_ns = now_ns();
+    int rc = tl_rados_write_op(r, make_take(r, l, false), l->object.text);
     if (rc == 0)
         tl_rados_lease_keep(r, l);
     return rc;
@@ -133,99 +151,102 @@ void tl_rados_lease_end(struct tl_rados *r, struct tl_rados_lease *l)
 
 /* ---- the thread that renews ---- */
 
-/* So that letting go of a lease does not wait for the renewal of others, a renewal works on a copy, and answers by name. */
-static void lost(struct tl_rados *r, const struct tl_rados_lease *copy)
+/* On its way. Each goes by itself: a placement group that does not answer must not keep those of others from being renewed. It knows the
+ * lease by name, since that may be let go of meanwhile. */
+struct renewal {
+    struct tl_rados *r;
+    struct tl_rados_name object;
+    char cookie[40];
+    uint64_t began_ns;
+    bool anew; /* it was lost: takes it anew */
+};
+
+static void send_renewal(struct tl_rados *r, struct tl_rados_lease *l, bool anew);
+
+/* What the cluster says of a lease that is still wanted. */
+static void renewed(struct tl_rados *r, struct tl_rados_lease *l, const struct renewal *n, int rc)
 {
-    pthread_mutex_lock(&r->mutex);
-    for (struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
-        if (strcmp(l->object.text, copy->object.text) == 0 && strcmp(l->cookie, copy->cookie) == 0)
-            atomic_store(&l->lost, true);
-    pthread_mutex_unlock(&r->mutex);
+    bool gone = rc == -ENOENT || rc == -EBUSY || rc == -EEXIST; /* else it could not be asked: it may still be there */
+    l->renewing = false;
+    if (n->anew)
+        atomic_fetch_add(&r->interrupts, 1); /* now that it is ours again: see tl_rados_lease_unbroken */
+    else if (rc == 0)
+        l->renewed_ns = n->began_ns;
+    else if (gone && !l->again)
+        atomic_store(&l->lost, true);
+    else if (gone)
+        send_renewal(r, l, true);
 }
 
-/* Whether it is still wanted: one that was let go of meanwhile is not taken anew. */
-static bool wanted(struct tl_rados *r, const struct tl_rados_lease *copy)
+static void on_renewed(rados_completion_t done, void *arg)
 {
+    struct renewal *n = arg;
+    struct tl_rados *r = n->r;
+    int rc = tl_rados_error(r->lib->aio_get_return_value(done));
     pthread_mutex_lock(&r->mutex);
-    const struct tl_rados_lease *l = r->leases;
-    while (l != NULL && (strcmp(l->object.text, copy->object.text) != 0 || strcmp(l->cookie, copy->cookie) != 0))
+    struct tl_rados_lease *l = r->leases;
+    while (l != NULL && (strcmp(l->object.text, n->object.text) != 0 || strcmp(l->cookie, n->cookie) != 0))
         l = l->next;
+    if (l != NULL)
+        renewed(r, l, n, rc);
+    r->renewing--;
+    pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->mutex);
-    return l != NULL;
+    free(n);
 }
 
-/* Whether it was ours all the time. */
-static bool renew(struct tl_rados *r, const struct tl_rados_lease *copy)
+/* With the mutex, so that who lets go of it does so behind this. If it fails, the next time will do. */
+static void send_renewal(struct tl_rados *r, struct tl_rados_lease *l, bool anew)
 {
-    int rc = take(r, copy, true);
-    if (rc == 0)
-        return true;
-    if (rc != -ENOENT && rc != -EBUSY && rc != -EEXIST) /* it could not be asked: it may still be there */
-        return false;
-    if (!wanted(r, copy))
-        return true;
-    if (!copy->again) {
-        lost(r, copy);
-        return true;
+    rados_completion_t done;
+    struct renewal *n = malloc(sizeof *n);
+    if (n == NULL)
+        return;
+    *n = (struct renewal){.r = r, .object = l->object, .began_ns = now_ns(), .anew = anew};
+    memcpy(n->cookie, l->cookie, sizeof n->cookie);
+    if (r->lib->aio_create_completion2(n, on_renewed, &done) != 0) {
+        free(n);
+        return;
     }
-    (void)!take(r, copy, false);
-    atomic_fetch_add(&r->interrupts, 1); /* now that it is ours again: see tl_rados_lease_unbroken */
-    return false;
-}
-
-/* Copies of all leases; *count of them. NULL: none, or no memory: then again in a moment. */
-static struct tl_rados_lease *copy_all(struct tl_rados *r, size_t *count)
-{
-    size_t n = 0, i = 0;
-    for (const struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
-        n++;
-    struct tl_rados_lease *copies = calloc(n + 1, sizeof *copies);
-    for (const struct tl_rados_lease *l = r->leases; copies != NULL && l != NULL; l = l->next, i++) {
-        copies[i].object = l->object;
-        memcpy(copies[i].cookie, l->cookie, sizeof l->cookie);
-        copies[i].exclusive = l->exclusive;
-        copies[i].again = l->again;
+    rados_write_op_t op = make_take(r, l, !anew);
+    l->renewing = true;
+    r->renewing++;
+    if (r->lib->aio_write_op_operate(op, r->meta, done, l->object.text, NULL, 0) != 0) {
+        l->renewing = false;
+        r->renewing--;
+        free(n);
     }
-    *count = i;
-    return copies;
-}
-
-/* Time that goes on while the machine sleeps. */
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_BOOTTIME, &t);
-    return (uint64_t)t.tv_sec * TL_NS_PER_S + (uint64_t)t.tv_nsec;
+    r->lib->release_write_op(op);
+    r->lib->aio_release(done);
 }
 
 static void renew_all(struct tl_rados *r)
 {
-    uint64_t began = now_ns();
-    size_t count = 0;
-    bool unbroken = true;
-    pthread_mutex_lock(&r->mutex);
-    struct tl_rados_lease *copies = copy_all(r, &count);
-    pthread_mutex_unlock(&r->mutex);
-    for (size_t i = 0; i < count; i++)
-        unbroken = renew(r, &copies[i]) && unbroken;
-    if (copies != NULL && unbroken)
-        r->renewed_ns = began;
-    free(copies);
+    for (struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
+        if (!l->renewing)
+            send_renewal(r, l, false);
 }
 
 /* A mark that was lost, and is ours again, was lost for longer than this; and as long as a renewal goes on, the counter may not tell of it yet. */
-static bool is_fresh(const struct tl_rados *r)
+static bool are_fresh(const struct tl_rados *r)
 {
-    return now_ns() - r->renewed_ns < r->where.lease_s * TL_NS_PER_S * 2 / 3;
+    uint64_t now = now_ns(), most = r->where.lease_s * TL_NS_PER_S * 2 / 3;
+    for (const struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
+        if (l->again && now - l->renewed_ns >= most)
+            return false;
+    return true;
 }
 
 int tl_rados_lease_unbroken(struct tl_rados *r, uint64_t interrupts)
 {
-    pthread_mutex_lock(&r->renewing);
-    if (!is_fresh(r))
+    struct timespec end = tl_time_to_timespec((int64_t)(tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S));
+    pthread_mutex_lock(&r->mutex);
+    if (!are_fresh(r))
         renew_all(r);
-    int rc = atomic_load(&r->interrupts) != interrupts ? -ESTALE : is_fresh(r) ? 0 : -ETIMEDOUT;
-    pthread_mutex_unlock(&r->renewing);
+    while (!are_fresh(r) && r->renewing > 0 && pthread_cond_timedwait(&r->changed, &r->mutex, &end) == 0)
+        ;
+    int rc = atomic_load(&r->interrupts) != interrupts ? -ESTALE : are_fresh(r) ? 0 : -ETIMEDOUT;
+    pthread_mutex_unlock(&r->mutex);
     return rc;
 }
 
@@ -238,12 +259,8 @@ static void *keeper(void *arg)
         struct timespec t = tl_time_to_timespec((int64_t)next);
         while (!r->closing && pthread_cond_timedwait(&r->changed, &r->mutex, &t) == 0)
             ;
-        pthread_mutex_unlock(&r->mutex);
-        pthread_mutex_lock(&r->renewing);
         if (!r->closing)
             renew_all(r);
-        pthread_mutex_unlock(&r->renewing);
-        pthread_mutex_lock(&r->mutex);
     }
     pthread_mutex_unlock(&r->mutex);
     return NULL;
@@ -252,7 +269,6 @@ static void *keeper(void *arg)
 int tl_rados_keeper_start(struct tl_rados *r)
 {
     sigset_t all, before;
-    r->renewed_ns = now_ns();
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all,
                     &before); /* a program's signals are for its own threads, as librados has it for its */
@@ -290,6 +306,11 @@ int tl_rados_claim(struct tl_store *s, uint64_t mark, bool exclusive)
         return exclusive ? -EROFS : 0;
     if (find(r, l.object.text) != NULL)
         return -EALREADY;
+    if (exclusive) { /* who has lost it only because he could not renew it will have it back */
+        int claimed = tl_rados_claimed(s, mark);
+        if (claimed != 0)
+            return claimed < 0 ? claimed : -EBUSY;
+    }
     mine = malloc(sizeof *mine);
     if (mine == NULL)
         return -ENOMEM;
@@ -300,14 +321,14 @@ int tl_rados_claim(struct tl_store *s, uint64_t mark, bool exclusive)
     return rc;
 }
 
-/* Takes the object away if nobody has the mark. What happens to it in between makes this fail, and that is well. */
-static void sweep(struct tl_rados *r, const struct tl_rados_lease *l)
+/* Takes the object away if nobody has the mark. */
+static rados_write_op_t make_sweep(struct tl_rados *r)
 {
     struct tl_rados_args a = tl_rados_lock_args("sweeper", true, 1, false);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_exec(op, "lock", "lock", (const char *)a.bytes, a.len, NULL);
     r->lib->write_op_remove(op);
-    (void)!tl_rados_write_op(r, op, l->object.text);
+    return op;
 }
 
 void tl_rados_unclaim(struct tl_store *s, uint64_t mark)
@@ -317,10 +338,14 @@ void tl_rados_unclaim(struct tl_store *s, uint64_t mark)
     if (mine == NULL)
         return;
     tl_rados_lease_end(r, mine);
-    sweep(r, mine);
+    (void)!tl_rados_write_op(r, make_sweep(r), mine->object.text); /* else another process has it */
     free(mine);
 }
 
+/* Who is taken for dead has no mark any more: its object goes, in one operation that fails if it was renewed meanwhile.
+ *
+ * If the placement group was not there for a while, leases ran out that could not be renewed, and what their owners have sent to renew them
+ * arrives in a moment. So nobody is dead before two leases have passed since it was there again. */
 int tl_rados_claimed(struct tl_store *s, uint64_t mark)
 {
     struct tl_rados *r = (struct tl_rados *)s;
@@ -332,25 +357,73 @@ int tl_rados_claimed(struct tl_store *s, uint64_t mark)
                                      &clients_len, cookies, &cookies_len, addrs, &addrs_len);
     if (n == -ERANGE) /* so many that they do not fit */
         return 1;
-    if (n == 0 && !r->read_only)
-        sweep(r, &l);
-    return n == -ENOENT ? 0 : n < 0 ? tl_rados_error((int)n) : n > 0;
+    if (n != 0)
+        return n == -ENOENT ? 0 : n < 0 ? tl_rados_error((int)n) : 1;
+    if (!tl_rados_pg_steady(r, l.object.text, 2 * r->where.lease_s))
+        return 1;
+    int rc = r->read_only ? 0 : tl_rados_write_op(r, make_sweep(r), l.object.text);
+    return rc == -EBUSY || rc == -EEXIST ? 1 : rc == -ENOENT ? 0 : rc; /* somebody was faster */
 }
+
+/* Renewals end by themselves, and librados must not be shut down under them. */
+static void wait_for_renewals(struct tl_rados *r)
+{
+    struct timespec t = tl_time_to_timespec((int64_t)(tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S));
+    pthread_mutex_lock(&r->mutex);
+    while (r->renewing > 0 && pthread_cond_timedwait(&r->changed, &r->mutex, &t) == 0)
+        ;
+    pthread_mutex_unlock(&r->mutex);
+}
+
+/* Lets go of it, and takes its object away; waits for neither. What is sent for one object is carried out in this order. *NULL: there is
+ * nothing to wait for. */
+static rados_completion_t send_end(struct tl_rados *r, const struct tl_rados_lease *l)
+{
+    struct tl_rados_args a = tl_rados_unlock_args(l->cookie);
+    rados_write_op_t ops[2] = {r->lib->create_write_op(), make_sweep(r)};
+    rados_completion_t last = NULL;
+    r->lib->write_op_exec(ops[0], "lock", "unlock", (const char *)a.bytes, a.len, NULL);
+    for (unsigned i = 0; i < 2; i++) {
+        rados_completion_t done;
+        bool wanted = i == 0 || l != &r->open;
+        if (wanted && r->lib->aio_create_completion2(NULL, NULL, &done) == 0) {
+            bool sent = r->lib->aio_write_op_operate(ops[i], r->meta, done, l->object.text, NULL, 0) == 0;
+            if (sent && last != NULL)
+                r->lib->aio_release(last);
+            else if (!sent)
+                r->lib->aio_release(done);
+            last = sent ? done : last;
+        }
+        r->lib->release_write_op(ops[i]);
+    }
+    return last;
+}
+
+#define END_AT_ONCE 32u
 
 void tl_rados_keeper_stop(struct tl_rados *r)
 {
+    rados_completion_t done[END_AT_ONCE];
     pthread_mutex_lock(&r->mutex);
     r->closing = true;
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->mutex);
     if (r->keeper_runs)
         pthread_join(r->keeper, NULL);
-    while (r->leases != NULL) {
-        struct tl_rados_lease *l = r->leases;
-        tl_rados_lease_end(r, l);
-        if (l != &r->open) {
-            sweep(r, l);
-            free(l);
+    while (r->leases != NULL) { /* many at once: some may have to wait for their timeout */
+        unsigned count = 0;
+        while (r->leases != NULL && count < END_AT_ONCE) {
+            struct tl_rados_lease *l = r->leases;
+            tl_rados_lease_drop(r, l);
+            done[count] = send_end(r, l);
+            count += done[count] != NULL;
+            if (l != &r->open)
+                free(l);
+        }
+        for (unsigned i = 0; i < count; i++) {
+            r->lib->aio_wait_for_complete(done[i]);
+            r->lib->aio_release(done[i]);
         }
     }
+    wait_for_renewals(r);
 }
