@@ -151,6 +151,8 @@ static const struct row {
     {TL_DO_ANY, EDQUOT, "{doing}: the quota is used up; make room, by aggregation for example, and try again"},
     {TL_DO_ANY, EBADMSG, "{doing}: what is stored is damaged, or of a newer release; tiercel_pool_check says what"},
     {TL_DO_ANY, ENOENT, "{doing}: it does not exist; look for its name"},
+    {TL_DO_ANY, ETIMEDOUT,
+     "{doing}: those who store it did not answer in time; see what is down with `tiercel pool query`, and try again"},
     {TL_DO_ANY, EIO, "{doing}: the storage gave an error; look into the system's log, and check the pool"},
     {TL_DO_ANY, ENOMEM, "{doing}: out of memory; free some and try again"},
     {TL_DO_ANY, ENAMETOOLONG,

@@ -111,13 +111,55 @@ static int check_cont(struct checking *k)
     struct tl_store *s = k->shared->store;
     const struct tl_slice none = {"", 0};
     int rc = tl_state_load(&k->state, s, &k->cont->id);
-    if (rc == -EBADMSG || rc == -ENOENT) {
+    if (rc == -EBADMSG || rc == -ENOENT || rc == -ETIMEDOUT) {
         k->damage++;
-        tell(k, rc == -ENOENT ? "it is listed, but has no state" : "its state is damaged");
+        tell(k, "%s%s",
+             rc == -ENOENT      ? "it is listed, but has no state"
+             : rc == -ETIMEDOUT ? "its state cannot be read now: "
+                                : "its state is damaged",
+             rc == -ETIMEDOUT && s->ops->damage != NULL ? s->ops->damage(s) : "");
         return 0;
     }
     k->has_last = false;
-    return rc == 0 ? s->ops->scan(s, &k->cont->id, none, none, check_record, k) : rc;
+    rc = rc == 0 ? s->ops->scan(s, &k->cont->id, none, none, check_record, k) : rc;
+    if (rc == -ETIMEDOUT) { /* the store has told of it */
+        tell(k, "not all of its index can be read now: what its records mean was not looked at to the end");
+        rc = 0;
+    }
+    return rc;
+}
+
+/* ---- names for what the store finds ---- */
+
+struct names {
+    struct tl_listed *list;
+    struct tl_store_id *ids;
+    unsigned count;
+};
+
+static void name_record(void *ctx, const struct tl_store_id *id, struct tl_slice key, char *out, size_t size)
+{
+    const struct names *n = ctx;
+    char text[512] = "a record", cont[40];
+    struct tl_key_view v;
+    const char *label = cont;
+    tl_uuid_text(id->bytes, cont);
+    for (unsigned i = 0; i < n->count; i++)
+        if (memcmp(n->list[i].id.bytes, id->bytes, sizeof id->bytes) == 0 && n->list[i].label[0] != 0)
+            label = n->list[i].label;
+    if (tl_key_parse(key, &v) == 0)
+        tl_where(&v, text, sizeof text);
+    snprintf(out, size, "container %s: %s", label, text);
+}
+
+static int names_load(struct names *n, struct tl_pool *p)
+{
+    int rc = tl_registry_list(p, &n->list, &n->count);
+    if (rc == 0 && (n->ids = calloc(n->count + 1, sizeof *n->ids)) == NULL)
+        rc = -ENOMEM;
+    for (unsigned i = 0; rc == 0 && i < n->count; i++)
+        n->ids[i] = n->list[i].id;
+    return rc;
 }
 
 /* No damage: somebody copies it now, or has to go on. */
@@ -148,22 +190,24 @@ static int tell_of_unfinished(struct tl_pool *p, void (*tell_it)(void *ctx, cons
 int tl_pool_check(struct tl_pool *p, bool repair, void (*tell_it)(void *ctx, const char *finding), void *ctx)
 {
     struct checking k = {.shared = p->shared, .tell = tell_it, .ctx = ctx};
-    struct tl_listed *list = NULL;
-    unsigned count = 0;
+    struct tl_store *s = p->shared->store;
+    struct names n = {.list = NULL};
     int rc = tl_pool_alive(p, repair);
     rc = rc == 0 ? tl_shared_flush(p->shared) : rc;
     rc = rc == 0 && repair ? tl_registry_clean(p->shared) : rc;
-    rc = rc == 0 ? (p->shared->store->ops->check)(p->shared->store, repair, tell_it, ctx) : rc;
-    if (rc < 0)
-        return rc;
+    rc = rc == 0 ? names_load(&n, p) : rc;
+    const struct tl_store_namer namer = {name_record, &n, n.ids, n.count};
+    s->namer = &namer;
+    rc = rc == 0 ? (s->ops->check)(s, repair, tell_it, ctx) : rc;
+    s->namer = NULL;
     k.damage = rc;
-    rc = tell_of_unfinished(p, tell_it, ctx);
-    rc = rc == 0 ? tl_registry_list(p, &list, &count) : rc;
-    for (unsigned i = 0; rc == 0 && i < count; i++) {
-        k.cont = &list[i];
+    rc = rc < 0 ? rc : tell_of_unfinished(p, tell_it, ctx);
+    for (unsigned i = 0; rc == 0 && i < n.count; i++) {
+        k.cont = &n.list[i];
         rc = check_cont(&k);
     }
     tl_state_fini(&k.state);
-    free(list);
+    free(n.list);
+    free(n.ids);
     return rc < 0 ? rc : k.damage;
 }

@@ -30,12 +30,18 @@ static int failed(const struct reading *r, const struct tiercel_io *io, int rc)
     unsigned long long hi = r->oid.hi, lo = r->oid.lo, epoch = r->epoch;
     switch (rc) {
     case -EBADMSG:
-        where = store->ops->damage != NULL ? store->ops->damage(store) : "";
+        where = store->ops->damage != NULL ? store->ops->damage(store) : "its checksum differs";
         return tl_error_set(
             r->err, rc,
-            "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" is damaged at epoch %llu: %s%sits checksum "
-            "differs; see: tiercel pool check %s",
-            name, hi, lo, dkey, akey, epoch, where, where[0] != '\0' ? ": " : "", path);
+            "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" is damaged at epoch %llu: %s; see: tiercel pool "
+            "check %s",
+            name, hi, lo, dkey, akey, epoch, where, path);
+    case -ETIMEDOUT:
+        where = store->ops->damage != NULL ? store->ops->damage(store) : "the storage does not answer";
+        return tl_error_set(r->err, rc,
+                            "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" cannot be read now at epoch "
+                            "%llu: %s; try again when that is back",
+                            name, hi, lo, dkey, akey, epoch, where);
     case -ESTALE:
         return tl_error_set(
             r->err, rc, "container %s: epoch %llu cannot be read any more: it was aggregated; see: tiercel cont epochs",

@@ -173,7 +173,7 @@ struct tl_embedded {
     MDB_cursor *cursor;
     bool idle_taken;
     uint8_t *scratch; /* TL_EMBEDDED_CHECK bytes of a payload of which not all are wanted; NULL: not needed yet */
-    char damage[64];  /* what the last read could not read, as a sentence; made of: */
+    char damage[96];  /* what the last read could not read, as a sentence; made of: */
     struct tl_place_view read_place;
     uint32_t read_offset;
     /* Segments that nobody refers to any more, to be given back when the transaction is over. */

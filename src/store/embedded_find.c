@@ -170,11 +170,12 @@ const char *tl_embedded_damage(struct tl_store *s)
     struct tl_embedded *e = (struct tl_embedded *)s;
     const struct tl_place_view *p = &e->read_place;
     if (p->inlined)
-        snprintf(e->damage, sizeof e->damage, "meta.mdb");
+        snprintf(e->damage, sizeof e->damage, "meta.mdb: its checksum differs");
     else
         snprintf(e->damage, sizeof e->damage,
-                 tl_embedded_read_fd(e, p->file) < 0 ? "ext.%u, which is not there" : "ext.%u, offset %llu", p->file,
-                 (unsigned long long)p->offset + e->read_offset);
+                 tl_embedded_read_fd(e, p->file) < 0 ? "ext.%u, which is not there"
+                                                     : "ext.%u, offset %llu: its checksum differs",
+                 p->file, (unsigned long long)p->offset + e->read_offset);
     return e->damage;
 }
 

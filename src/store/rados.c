@@ -29,11 +29,39 @@ int tl_rados_write_op(struct tl_rados *r, rados_write_op_t op, const char *objec
     return tl_rados_error(rc);
 }
 
+int tl_rados_read_meta(struct tl_rados *r, rados_read_op_t op, const char *object)
+{
+    const struct tl_rados_spot spot = {r->meta, r->where.meta, object};
+    rados_completion_t done;
+    int rc = tl_rados_may_read(r, &spot);
+    rc = rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, &done) : rc;
+    if (rc != 0)
+        return rc;
+    rc = tl_rados_error(r->lib->aio_read_op_operate(op, r->meta, done, object, 0));
+    rc = rc == 0 ? tl_rados_await(r, &spot, done) : rc;
+    r->lib->aio_release(done);
+    return rc;
+}
+
 int tl_rados_read_op(struct tl_rados *r, rados_read_op_t op, const char *object)
 {
-    int rc = r->lib->read_op_operate(op, r->meta, object, 0);
+    int rc = tl_rados_read_meta(r, op, object);
     r->lib->release_read_op(op);
-    return tl_rados_error(rc);
+    return rc;
+}
+
+int tl_rados_getxattr(struct tl_rados *r, const char *object, const char *name, char *out, size_t size)
+{
+    const struct tl_rados_spot spot = {r->meta, r->where.meta, object};
+    rados_completion_t done;
+    int rc = tl_rados_may_read(r, &spot);
+    rc = rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, &done) : rc;
+    if (rc != 0)
+        return rc;
+    rc = tl_rados_error(r->lib->aio_getxattr(r->meta, object, done, name, out, size));
+    rc = rc == 0 ? tl_rados_await(r, &spot, done) : rc;
+    r->lib->aio_release(done);
+    return rc;
 }
 
 struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id *id)
@@ -165,6 +193,7 @@ void tl_rados_close(struct tl_store *s)
 {
     struct tl_rados *r = (struct tl_rados *)s;
     tl_rados_asker_free(r->asker);
+    tl_rados_doctor_stop(r);
     if (r->meta != NULL) {
         tl_rados_counted(r, tl_rados_count(r, 0, 0));
         tl_rados_keeper_stop(r);
@@ -189,7 +218,6 @@ void tl_rados_close(struct tl_store *s)
     }
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->mutex);
-    pthread_mutex_destroy(&r->renewing);
     free(r);
 }
 
@@ -208,6 +236,7 @@ static const struct tl_store_ops ops = {
     .flush = tl_rados_flush,
     .scan = tl_rados_scan,
     .read = tl_rados_read,
+    .damage = tl_rados_damage,
     .erase = tl_rados_erase,
     .changes = tl_rados_changes,
     .wait = tl_rados_wait,
@@ -230,8 +259,7 @@ int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store
         return tl_error_set(err, -ENOMEM, "pool %.256s: out of memory", uri);
     r->store.ops = &ops;
     r->read_only = config->read_only;
-    check(pthread_mutex_init(&r->mutex, NULL) == 0 && pthread_mutex_init(&r->renewing, NULL) == 0 &&
-          pthread_condattr_init(&monotonic) == 0);
+    check(pthread_mutex_init(&r->mutex, NULL) == 0 && pthread_condattr_init(&monotonic) == 0);
     check(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
           pthread_cond_init(&r->changed, &monotonic) == 0);
     pthread_condattr_destroy(&monotonic);
@@ -244,6 +272,8 @@ int tl_rados_begin(struct tl_rados **out, const char *uri, const struct tl_store
              : rc;
     if (rc == 0 && !config->ask_only)
         rc = tl_rados_connect(r, err);
+    if (rc == 0 && !config->ask_only && (rc = tl_rados_doctor_start(r)) != 0)
+        tl_error_set(err, rc, "pool %s: %s", r->where.uri, strerror(-rc));
     if (rc == 0)
         *out = r;
     else

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Looking whether all fits together: the payload of every record is read, and what no record names is counted. */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ struct checking {
     uint8_t *payload;
     unsigned data; /* the RADOS pool that is being looked at */
     uint64_t orphans;
+    bool blind; /* not all records were seen: then nobody can say what belongs to none */
     bool repair;
 };
 
@@ -40,12 +42,9 @@ static bool unhex(const char *text, uint8_t out[16])
     return true;
 }
 
-static int note_index(void *ctx, const char *name)
+static int note_cont(struct checking *x, const struct tl_store_id *known)
 {
-    struct checking *x = ctx;
-    struct tl_store_id id;
-    if (strncmp(name, "i.", 2) != 0 || strlen(name) < 35 || !unhex(name + 2, id.bytes))
-        return 0;
+    const struct tl_store_id id = *known;
     for (size_t i = 0; i < x->id_count; i++)
         if (memcmp(x->ids[i].bytes, id.bytes, sizeof id.bytes) == 0)
             return 0;
@@ -59,6 +58,30 @@ static int note_index(void *ctx, const char *name)
     }
     x->ids[x->id_count++] = id;
     return 0;
+}
+
+static int note_index(void *ctx, const char *name)
+{
+    struct tl_store_id id;
+    if (strncmp(name, "i.", 2) != 0 || strlen(name) < 35 || !unhex(name + 2, id.bytes))
+        return 0;
+    return note_cont(ctx, &id);
+}
+
+/* Those that its user knows, and those that have an index: all of them can be listed only if all placement groups are there. */
+static int note_all(struct checking *x)
+{
+    struct tl_rados *r = x->r;
+    const struct tl_store_namer *n = r->store.namer;
+    int rc = 0;
+    tl_rados_look_at_pool(r, r->where.meta);
+    for (unsigned i = 0; i < r->classes.count; i++)
+        if (strcmp(r->data[i].name, r->where.meta) != 0)
+            tl_rados_look_at_pool(r, r->data[i].name);
+    for (unsigned i = 0; rc == 0 && n != NULL && i < n->count; i++)
+        rc = note_cont(x, &n->ids[i]);
+    x->blind = tl_rados_any_away(r, r->where.meta);
+    return rc == 0 && !x->blind ? tl_rados_each_object(r, r->meta, note_index, x) : rc;
 }
 
 /* What tells a payload from all others, those of other RADOS pools, too. */
@@ -81,40 +104,57 @@ static int note_named(struct checking *x, struct tl_rados_name name, unsigned da
     return 0;
 }
 
+__attribute__((format(printf, 2, 3))) static void found(struct checking *x, const char *fmt, ...)
+{
+    char text[1400];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    x->damage++;
+    say(x, text);
+}
+
+/* Each that is lost or damaged is told by its name. */
 static int check_record(void *ctx, const struct tl_found *f)
 {
     struct checking *x = ctx;
-    char text[256];
+    struct tl_store *s = &x->r->store;
     const uint8_t *place = f->place.at;
-    int rc = 0, failed = tl_rados_read(&x->r->store, f->place, 0, x->payload, f->payload_len);
+    char name[700];
+    int rc = 0, failed = tl_rados_read(s, f->place, 0, x->payload, f->payload_len);
     if (place[0] == TL_RADOS_PLACE_BLOB)
         rc = note_named(x, tl_rados_blob_name(x->id, tl_get_u64(place + 21), tl_get_u64(place + 29)), place[37]);
-    if (failed == -ETIMEDOUT)
-        return failed;
-    if (failed != 0) {
-        x->damage++;
-        snprintf(text, sizeof text, "container %s: a payload of %u bytes is %s", tl_rados_state_name(x->id).text + 2,
-                 f->payload_len,
-                 failed == -ENOENT    ? "lost"
-                 : failed == -EBADMSG ? "damaged"
-                                      : strerror(-failed));
-        say(x, text);
-    }
+    if (failed == 0)
+        return rc;
+    snprintf(name, sizeof name, "container %s: a record", tl_rados_state_name(x->id).text + 2);
+    if (s->namer != NULL)
+        s->namer->name(s->namer->ctx, x->id, f->key, name, sizeof name);
+    found(x, "%s: %u bytes %s: %s", name, f->payload_len,
+          failed == -ENOENT      ? "are lost"
+          : failed == -EBADMSG   ? "are damaged"
+          : failed == -ETIMEDOUT ? "cannot be read now"
+                                 : strerror(-failed),
+          tl_rados_damage(s));
     return rc;
 }
 
+/* Shard by shard: one that is away hides nothing of the others. What its records name is not known then. */
 static int check_index(struct checking *x, const struct tl_store_id *id)
 {
-    const struct tl_slice all = {"", 0};
-    char text[256];
+    const char *cont = tl_rados_state_name(id).text + 2;
+    int rc = 0;
     x->id = id;
-    int rc = tl_rados_scan(&x->r->store, id, all, all, check_record, x);
-    if (rc != -EBADMSG)
-        return rc;
-    x->damage++;
-    snprintf(text, sizeof text, "container %s: its index is damaged", tl_rados_state_name(id).text + 2);
-    say(x, text);
-    return 0;
+    for (uint32_t i = 0; rc == 0 && i < x->r->shards; i++) {
+        rc = tl_rados_scan_shard(x->r, id, i, check_record, x);
+        if (rc != -EBADMSG && rc != -ETIMEDOUT)
+            continue;
+        found(x, "container %s: what shard %u of its index says %s: %s", cont, i,
+              rc == -EBADMSG ? "is damaged" : "cannot be read now", tl_rados_damage(&x->r->store));
+        x->blind = true;
+        rc = 0;
+    }
+    return rc;
 }
 
 static int compare(const void *a, const void *b)
@@ -138,11 +178,17 @@ static int check_blob(void *ctx, const char *name)
 static int check_blobs(struct checking *x)
 {
     char text[256];
+    int rc = 0;
     if (x->named_count > 0)
         qsort(x->named, x->named_count, sizeof *x->named, compare);
-    int rc = 0;
-    for (x->data = 0; rc == 0 && x->data < x->r->classes.count; x->data++)
-        rc = tl_rados_each_object(x->r, x->r->data[x->data].io, check_blob, x);
+    for (x->data = 0; rc == 0 && !x->blind && x->data < x->r->classes.count; x->data++) {
+        x->blind = tl_rados_any_away(x->r, x->r->data[x->data].name);
+        rc = x->blind ? 0 : tl_rados_each_object(x->r, x->r->data[x->data].io, check_blob, x);
+    }
+    if (x->blind || rc == -ETIMEDOUT) {
+        say(x, "not all can be read: whether there are payloads that belong to no record was not looked at");
+        return 0;
+    }
     if (rc == 0 && x->orphans > 0) {
         snprintf(text, sizeof text, "%llu payloads belong to no record: %s", (unsigned long long)x->orphans,
                  x->repair ? "their space was given back"
@@ -176,7 +222,9 @@ int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, 
         return -ENOMEM;
     int rc = repair ? be_alone(r, true) : 0;
     bool alone = repair && rc == 0;
-    rc = rc == 0 ? tl_rados_each_object(r, r->meta, note_index, &x) : rc;
+    rc = rc == 0 ? note_all(&x) : rc;
+    if (rc == 0 && repair && x.blind)
+        rc = -ETIMEDOUT; /* what cannot be read now is not to be taken away */
     for (size_t i = 0; rc == 0 && i < x.id_count; i++) {
         rc = alone ? tl_rados_fence(s, &x.ids[i])
                    : 0; /* who has lost his lease adds no records of what is taken away here */

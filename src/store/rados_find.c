@@ -30,10 +30,28 @@ struct cursor {
     bool there; /* it stands on a record */
 };
 
+/* Remembers what a read could not give, for tl_rados_damage. */
+static int failed(struct tl_rados *r, const struct tl_rados_name *object, unsigned data, int rc)
+{
+    r->failed = *object;
+    r->failed_data = data;
+    r->failed_rc = rc;
+    return rc;
+}
+
 /* ---- pages ---- */
+
+static struct tl_rados_spot spot_of(struct tl_rados *r, const struct cursor *c)
+{
+    return (struct tl_rados_spot){r->meta, r->where.meta, c->object.text};
+}
 
 static int ask(struct tl_rados *r, struct cursor *c, const char *prefix)
 {
+    const struct tl_rados_spot spot = spot_of(r, c);
+    int away = tl_rados_may_read(r, &spot);
+    if (away != 0)
+        return failed(r, &c->object, TL_STORE_CLASSES, away);
     c->op = r->lib->create_read_op();
     r->lib->read_op_omap_get_vals2(c->op, c->last, prefix, c->size, &c->page, &c->more, &c->rc_page);
     int rc = r->lib->aio_create_completion2(NULL, NULL, &c->done);
@@ -47,7 +65,8 @@ static int ask(struct tl_rados *r, struct cursor *c, const char *prefix)
 
 static void drop_page(struct tl_rados *r, struct cursor *c)
 {
-    if (c->done != NULL) {
+    if (c->done != NULL) { /* nobody wants the answer any more */
+        (void)r->lib->aio_cancel(r->meta, c->done);
         r->lib->aio_wait_for_complete(c->done);
         r->lib->aio_release(c->done);
     }
@@ -62,8 +81,8 @@ static void drop_page(struct tl_rados *r, struct cursor *c)
 
 static int answer(struct tl_rados *r, struct cursor *c)
 {
-    r->lib->aio_wait_for_complete(c->done);
-    int rc = tl_rados_error(r->lib->aio_get_return_value(c->done));
+    const struct tl_rados_spot spot = spot_of(r, c);
+    int rc = tl_rados_await(r, &spot, c->done);
     r->lib->aio_release(c->done);
     c->done = NULL;
     rc = rc >= 0 ? tl_rados_error(c->rc_page) : rc;
@@ -72,7 +91,7 @@ static int answer(struct tl_rados *r, struct cursor *c)
         c->more = 0;
         rc = 0;
     }
-    return rc;
+    return rc == 0 ? 0 : failed(r, &c->object, TL_STORE_CLASSES, rc);
 }
 
 /* To the next record, with a new page if it must. 0, -errno. */
@@ -169,21 +188,18 @@ static void make_start(char *out, struct tl_slice prefix, struct tl_slice from)
     (void)tl_rados_escape(out, order > 0 || (order == 0 && from.len > prefix.len) ? from : prefix, false);
 }
 
-int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
-                  int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+/* Shards first..first+count-1. */
+static int scan(struct tl_rados *r, const struct tl_store_id *id, uint32_t first, uint32_t count,
+                struct tl_slice prefix, struct tl_slice from, int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
 {
-    struct tl_rados *r = (struct tl_rados *)s;
     char escaped[TL_RADOS_KEY];
-    if (prefix.len > TL_STORE_KEY_MAX || from.len > TL_STORE_KEY_MAX)
-        return -EINVAL;
-    uint32_t count = prefix.len >= SHARD_BYTES ? 1 : r->shards;
     struct cursor *list = calloc(count, sizeof *list);
     if (list == NULL)
         return -ENOMEM;
     (void)tl_rados_escape(escaped, prefix, false);
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < count; i++) { /* all at once */
-        list[i].object = tl_rados_index_name(id, count == 1 ? tl_rados_shard(r, prefix) : i);
+        list[i].object = tl_rados_index_name(id, first + i);
         list[i].size = FIRST_PAGE;
         make_start(list[i].last, prefix, from);
         rc = ask(r, &list[i], escaped);
@@ -200,6 +216,23 @@ int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_sl
         drop_page(r, &list[i]);
     free(list);
     return rc;
+}
+
+int tl_rados_scan_shard(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard,
+                        int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+{
+    const struct tl_slice all = {"", 0};
+    return scan(r, id, shard, 1, all, all, fn, ctx);
+}
+
+int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
+                  int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    if (prefix.len > TL_STORE_KEY_MAX || from.len > TL_STORE_KEY_MAX)
+        return -EINVAL;
+    bool one = prefix.len >= SHARD_BYTES;
+    return scan(r, id, one ? tl_rados_shard(r, prefix) : 0, one ? 1 : r->shards, prefix, from, fn, ctx);
 }
 
 /* ---- reading ---- */
@@ -242,10 +275,10 @@ static int read_record(struct tl_rados *r, struct tl_slice place, uint32_t offse
     int rc_found = 0;
     memcpy(id.bytes, p + 1, sizeof id.bytes);
     size_t key_len = tl_rados_escape(escaped, key, true);
+    struct tl_rados_name shard = tl_rados_index_name(&id, tl_rados_shard(r, key));
     rados_read_op_t op = r->lib->create_read_op();
     r->lib->read_op_omap_get_vals_by_keys2(op, &keys, 1, &key_len, &found, &rc_found);
-    int rc =
-        tl_rados_error(r->lib->read_op_operate(op, r->meta, tl_rados_index_name(&id, tl_rados_shard(r, key)).text, 0));
+    int rc = tl_rados_read_meta(r, op, shard.text);
     rc = rc == 0 ? tl_rados_error(rc_found) : rc;
     rc = rc == 0 ? r->lib->omap_get_next2(found, &k, &v, &klen, &vlen) : rc;
     if (rc == 0)
@@ -253,6 +286,21 @@ static int read_record(struct tl_rados *r, struct tl_slice place, uint32_t offse
     if (found != NULL)
         r->lib->omap_get_end(found);
     r->lib->release_read_op(op);
+    return rc == 0 ? 0 : failed(r, &shard, TL_STORE_CLASSES, rc);
+}
+
+/* Bytes of a payload's object: how many, or -errno. */
+static int read_object(struct tl_rados *r, unsigned data, const char *object, char *out, size_t len, uint64_t offset)
+{
+    const struct tl_rados_spot spot = {r->data[data].io, r->data[data].name, object};
+    rados_completion_t done;
+    int rc = tl_rados_may_read(r, &spot);
+    rc = rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, &done) : rc;
+    if (rc != 0)
+        return rc;
+    rc = tl_rados_error(r->lib->aio_read(spot.io, object, done, out, len, offset));
+    rc = rc == 0 ? tl_rados_await(r, &spot, done) : rc;
+    r->lib->aio_release(done);
     return rc;
 }
 
@@ -275,7 +323,7 @@ static int read_blob(struct tl_rados *r, struct tl_slice place, uint32_t offset,
     char *into = whole ? out : malloc(to - from);
     if (into == NULL)
         return -ENOMEM;
-    int rc = tl_rados_error(r->lib->read(r->data[p[37]].io, name.text, into, to - from, from));
+    int rc = read_object(r, p[37], name.text, into, to - from, from);
     rc = rc < 0 ? rc : rc == (int)(to - from) ? 0 : -EBADMSG;
     for (uint32_t at = from; rc == 0 && at < to; at += TL_RADOS_CHECK) {
         uint32_t part = to - at < TL_RADOS_CHECK ? to - at : TL_RADOS_CHECK;
@@ -286,13 +334,14 @@ static int read_blob(struct tl_rados *r, struct tl_slice place, uint32_t offset,
         memcpy(out, into + (offset - from), len);
     if (!whole)
         free(into);
-    return rc;
+    return rc == 0 ? 0 : failed(r, &name, p[37], rc);
 }
 
 int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
 {
     struct tl_rados *r = (struct tl_rados *)s;
     const uint8_t *p = place.at;
+    r->failed_rc = 0;
     if (place.len >= 9 && p[0] == TL_RADOS_PLACE_HERE)
         return read_here(place, offset, out, len);
     if (place.len > 17 && place.len <= 17 + TL_STORE_KEY_MAX && p[0] == TL_RADOS_PLACE_RECORD)

@@ -77,7 +77,7 @@ static int make_pool(struct tl_rados *r, const char *own, struct tl_error *err)
 
 static int get_text(struct tl_rados *r, const char *name, char *out, size_t size)
 {
-    int rc = tl_rados_error(r->lib->getxattr(r->meta, POOL, name, out, size - 1));
+    int rc = tl_rados_getxattr(r, POOL, name, out, size - 1);
     out[rc < 0 ? 0 : rc] = 0;
     return rc < 0 ? rc : 0;
 }
@@ -99,6 +99,8 @@ static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
                             w->uri, format);
     rc = rc == 0 ? get_text(r, "shards", shards, sizeof shards) : rc;
     rc = rc == 0 ? get_text(r, "data", data, sizeof data) : rc;
+    if (rc == -ETIMEDOUT)
+        return tl_error_set(err, rc, "pool %s cannot be read now: %s", w->uri, r->why);
     if (rc != 0)
         return tl_error_set(err, rc, "pool %s cannot be read: %s", w->uri, strerror(-rc));
     r->shards = (uint32_t)strtoul(shards, NULL, 10);

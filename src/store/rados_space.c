@@ -66,7 +66,7 @@ static int add_used(struct tl_rados *r, unsigned n, double *sum)
     used_name(n, object);
     rados_read_op_t op = r->lib->create_read_op();
     r->lib->read_op_omap_get_vals2(op, "", "", 4, &iter, &more, &rc_iter);
-    int rc = tl_rados_error(r->lib->read_op_operate(op, r->meta, object, 0));
+    int rc = tl_rados_read_meta(r, op, object);
     while (rc == 0 && (rc = r->lib->omap_get_next2(iter, &key, &value, &key_len, &len)) == 0 && key != NULL) {
         snprintf(number, sizeof number, "%.*s", (int)(len < 60 ? len : 60), value);
         *sum += strtod(number, NULL);

@@ -180,7 +180,7 @@ static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, const st
     }
     r->lib->read_op_getxattrs(op, &xattrs, &rc_xattrs);
     r->lib->read_op_omap_get_vals2(op, last, "", PAGE, &omap, &has_more, &rc_omap);
-    int rc = tl_rados_error(r->lib->read_op_operate(op, r->meta, c->name.text, 0));
+    int rc = tl_rados_read_meta(r, op, c->name.text);
     rc = rc == 0 ? tl_rados_error(rc_xattrs != 0 ? rc_xattrs : rc_omap) : rc;
     rc = rc == 0 ? take_generation(r, xattrs, &generation) : rc;
     if (rc == 0 && b->exists && b->generation != generation)

@@ -314,7 +314,7 @@ void tl_rados_watches_free(struct tl_rados *r)
 static int ask(struct tl_rados_cont *c)
 {
     char bytes[8];
-    int rc = tl_rados_error(c->r->lib->getxattr(c->r->meta, c->name.text, "gen", bytes, sizeof bytes));
+    int rc = tl_rados_getxattr(c->r, c->name.text, "gen", bytes, sizeof bytes);
     if (rc == sizeof bytes)
         tl_rados_seen(c, tl_get_u64(bytes));
     return rc >= 0 || rc == -ENOENT ? 0 : rc;

@@ -111,8 +111,18 @@ struct tl_store_lock_value {
 };
 struct tl_store_lock;
 
+/* What the user of a store tells it before a check. */
+struct tl_store_namer {
+    /* Which record a finding is about, as a sentence says it. */
+    void (*name)(void *ctx, const struct tl_store_id *id, struct tl_slice key, char *out, size_t size);
+    void *ctx;
+    const struct tl_store_id *ids; /* containers that there are; the store may find others */
+    unsigned count;
+};
+
 struct tl_store {
     const struct tl_store_ops *ops;
+    const struct tl_store_namer *namer; /* the user's, for as long as it checks; NULL */
 };
 
 struct tl_store_ops {
@@ -146,10 +156,11 @@ struct tl_store_ops {
      * back. Those that were flushed before the last change of this container are there. */
     int (*scan)(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
                 int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
-    /* Bytes offset..offset+len-1 of a payload. -ENOENT: erased meanwhile; -EBADMSG: damaged. */
+    /* Bytes offset..offset+len-1 of a payload. -ENOENT: erased meanwhile, or lost; -EBADMSG: damaged; -ETIMEDOUT, also of a scan: those who have
+     * it are not there, but may come back. */
     int (*read)(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
-    /* Where that which the last read could not give should be, for sentences: "ext.3, offset 4096". NULL instead of the function, or "": it
-     * cannot be told. Valid until the next read. */
+    /* Where that which the last read or scan could not give should be, and what is wrong with it, for sentences: "ext.3, offset 4096: its
+     * checksum differs". NULL instead of the function: it cannot be told. Valid until the next read. */
     const char *(*damage)(struct tl_store *s);
     /* Takes records away, and gives their space back. Those that are not there are passed over. */
     int (*erase)(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
