@@ -4,7 +4,7 @@
  *   rados rounds NAME both|ours RANKS COUNT BYTES...
  *                             checkpoints of that many processes, each with BYTES of its own, COUNT of each size, in turns: all write until it is
  *                             safe, then the first commits. both: librados takes turns with us. Seconds: data: until all payloads are
- *                             safe, ours with their index; commit: that step; round: all of it
+ *                             safe, ours with their index; commit: that step; round: all of it; read: all of it once more
  *   rados commits NAME COUNT  one process: an empty epoch is committed, then librados compares and sets an omap once, in turns. Seconds of each
  *   rados wake NAME COUNT     seconds from the end of a commit until another process that waits for it goes on
  *   rados stall NAME KILLS    see rados_stall.c
@@ -100,7 +100,7 @@ struct rounds {
     struct bench_cont cont;
     uint64_t start_ns[RANKS_MAX], safe_ns[RANKS_MAX];
     struct {
-        double data[COUNT_MAX], commit[COUNT_MAX], round[COUNT_MAX];
+        double data[COUNT_MAX], commit[COUNT_MAX], round[COUNT_MAX], read[COUNT_MAX];
     } of[SIZES_MAX][SIDES];
 };
 
@@ -120,6 +120,14 @@ static uint8_t *random_bytes(unsigned rank, size_t len)
     return bytes;
 }
 
+static size_t most_bytes(const struct rounds *s)
+{
+    size_t most = 0;
+    for (unsigned i = 0; i < s->sizes; i++)
+        most = s->bytes[i] > most ? s->bytes[i] : most;
+    return most;
+}
+
 /* By rank 0, when all are behind the barrier. */
 static void note(struct rounds *s, unsigned size, unsigned side, unsigned n, uint64_t commit_ns, uint64_t end_ns)
 {
@@ -131,6 +139,22 @@ static void note(struct rounds *s, unsigned size, unsigned side, unsigned n, uin
     s->of[size][side].data[n] = seconds(start, safe);
     s->of[size][side].commit[n] = seconds(commit_ns, end_ns);
     s->of[size][side].round[n] = seconds(start, end_ns);
+}
+
+/* All at the same time; into memory that has been touched. */
+static void read_again(struct rounds *s, const struct bench_rank *r, unsigned size, unsigned side, unsigned n)
+{
+    static uint8_t *into;
+    if (into == NULL)
+        into = random_bytes(r->number, most_bytes(s));
+    pthread_barrier_wait(&s->barrier);
+    uint64_t start = tl_time_mono_ns();
+    sides[side]->read(r, (uint64_t)n * SIZES_MAX + size, into);
+    pthread_barrier_wait(&s->barrier);
+    if (r->number == 0 && n > 0)
+        s->of[size][side].read[n - 1] = seconds(start, tl_time_mono_ns());
+    if (memcmp(into, r->bytes, r->len) != 0)
+        bench_die("what was read is not what was written", EIO);
 }
 
 static void one_round(struct rounds *s, const struct bench_rank *r, unsigned size, unsigned side, unsigned n)
@@ -148,16 +172,15 @@ static void one_round(struct rounds *s, const struct bench_rank *r, unsigned siz
             note(s, size, side, n - 1, commit, tl_time_mono_ns());
     }
     pthread_barrier_wait(&s->barrier);
+    if (s->sides == SIDES)
+        read_again(s, r, size, side, n);
     sides[side]->clean(r, number);
 }
 
 static void run_rank(void *arg, unsigned number)
 {
     struct rounds *s = arg;
-    size_t most = 0;
-    for (unsigned i = 0; i < s->sizes; i++)
-        most = s->bytes[i] > most ? s->bytes[i] : most;
-    struct bench_rank r = {.number = number, .bytes = random_bytes(number, most), .piece = BENCH_PIECE};
+    struct bench_rank r = {.number = number, .bytes = random_bytes(number, most_bytes(s)), .piece = BENCH_PIECE};
     for (unsigned first = 0; first < 2; first++) { /* rank 0, then the others */
         for (unsigned side = 0; (number > 0) == (first > 0) && side < s->sides; side++)
             sides[side]->begin(&r, s->space, &s->cont);
@@ -198,6 +221,7 @@ static int rounds(char **args, unsigned count)
             printf(", \"%s\": {", sides[side]->name);
             bench_print("data", s->of[i][side].data, s->count, ", ");
             bench_print("commit", s->of[i][side].commit, s->count, ", ");
+            bench_print("read", s->of[i][side].read, s->count, ", ");
             bench_print("round", s->of[i][side].round, s->count, "}");
         }
         printf("}");

@@ -93,6 +93,15 @@ static void ours_commit(void)
     ok(tiercel_epoch_commit(cont, epoch - 1, NULL, NULL));
 }
 
+static void ours_read(const struct bench_rank *r, uint64_t round, uint8_t *into)
+{
+    uint64_t len = r->len;
+    (void)round;
+    ok(tiercel_array_read(cont, epoch - 1, (struct tiercel_oid){.lo = r->number}, 0, into, &len, NULL));
+    if (len != r->len)
+        bench_die("reading", EIO);
+}
+
 /* What the epoch before had. */
 static void ours_clean(const struct bench_rank *r, uint64_t round)
 {
@@ -112,7 +121,7 @@ void bench_wait_epoch(uint64_t wanted)
     ok(tiercel_epoch_wait(cont, wanted, NULL, NULL));
 }
 
-const struct bench_side bench_ours = {"tiercel", ours_begin, ours_write, ours_commit, ours_clean, ours_end};
+const struct bench_side bench_ours = {"tiercel", ours_begin, ours_write, ours_commit, ours_read, ours_clean, ours_end};
 
 /* ---- librados ---- */
 
@@ -271,6 +280,18 @@ static void raw_commit(void)
     generation++;
 }
 
+static void raw_read(const struct bench_rank *r, uint64_t round, uint8_t *into)
+{
+    char name[48];
+    for (size_t at = 0; at < r->len; at += r->piece) {
+        size_t len = r->len - at < r->piece ? r->len - at : r->piece;
+        piece_name(name, r, round, at);
+        int rc = rados_read(data, name, (char *)into + at, len, 0);
+        if (rc != (int)len)
+            bench_die("reading", rc < 0 ? rc : EIO);
+    }
+}
+
 static void raw_clean(const struct bench_rank *r, uint64_t round)
 {
     char name[48];
@@ -293,4 +314,4 @@ static void raw_end(void)
     rados_shutdown(cluster);
 }
 
-const struct bench_side bench_raw = {"librados", raw_begin, raw_write, raw_commit, raw_clean, raw_end};
+const struct bench_side bench_raw = {"librados", raw_begin, raw_write, raw_commit, raw_read, raw_clean, raw_end};
