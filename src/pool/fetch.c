@@ -153,17 +153,10 @@ static int read_piece(void *ctx, const struct tl_piece *p)
 static int fetch_extent(const struct reading *r, const struct tiercel_io *io, const struct tl_clears *clears,
                         struct tiercel_extent x, struct array_read *a)
 {
-    uint64_t per = tl_chunk_records(a->record_size);
-    int rc = 0;
-    while (rc == 0 && x.count > 0) {
-        uint64_t n = per - x.first % per < x.count ? per - x.first % per : x.count;
-        a->first = x.first;
-        rc =
-            tl_chunk_look(r->c, r->epoch, r->oid, r->dkey, io->akey, clears, a->record_size, x.first, n, read_piece, a);
-        a->out = a->out == NULL ? NULL : a->out + n * a->record_size;
-        x.first += n;
-        x.count -= n;
-    }
+    a->first = x.first;
+    int rc = tl_array_look(r->c, r->epoch, r->oid, r->dkey, io->akey, clears, a->record_size, x.first, x.count,
+                           read_piece, a);
+    a->out = a->out == NULL ? NULL : a->out + x.count * a->record_size;
     return rc;
 }
 

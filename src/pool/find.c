@@ -282,6 +282,81 @@ int tl_chunk_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
     return rc > 0 ? 0 : rc;
 }
 
+/* Versions that are not needed, of which a scan passes so many before it is begun anew behind them. */
+#define PASSED_MAX 8u
+
+struct array_look {
+    struct chunk_look of; /* the chunk that is looked at */
+    uint64_t epoch, first, end;
+    bool begun;
+    unsigned passed;
+    uint64_t next; /* where the scan is to be begun anew */
+};
+
+static void begin_chunk(struct array_look *l, uint64_t chunk)
+{
+    uint64_t per = tl_chunk_records(l->of.record_size), from = chunk * per,
+             to = from + per < from ? UINT64_MAX : from + per;
+    l->of.chunk = chunk;
+    l->of.next_clear = 0;
+    l->of.count = 1;
+    l->of.wanted[0] = (struct span){from > l->first ? from : l->first, to < l->end ? to : l->end};
+    l->begun = true;
+}
+
+/* 1: all was seen; 2: on from `next`. */
+static int see_in_array(void *ctx, const struct tl_found *f)
+{
+    struct array_look *l = ctx;
+    struct tl_key_view at;
+    int rc = tl_key_parse(f->key, &at);
+    if (rc != 0 || at.chunk > (l->end - 1) / tl_chunk_records(l->of.record_size))
+        return rc != 0 ? rc : 1;
+    if (!l->begun || at.chunk != l->of.chunk) {
+        begin_chunk(l, at.chunk);
+        l->passed = 0;
+    }
+    if (at.version.epoch > l->epoch || l->of.count == 0) {
+        l->next = l->of.count == 0 ? at.chunk + 1 : at.chunk;
+        return ++l->passed > PASSED_MAX && l->next > 0 ? 2 : 0;
+    }
+    rc = see_extent(&l->of, f);
+    return rc < 0 ? rc : 0;
+}
+
+/* One scan goes over many chunks: looking up each is a question to the storage. */
+int tl_array_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                  struct tiercel_bytes akey, const struct tl_clears *clears, uint32_t record_size, uint64_t first,
+                  uint64_t count, int (*fn)(void *ctx, const struct tl_piece *piece), void *ctx)
+{
+    struct tl_store *s = c->pool->shared->store;
+    uint64_t per = tl_chunk_records(record_size);
+    struct array_look l = {
+        .of = {.c = c, .clears = clears, .record_size = record_size, .room = 4, .fn = fn, .ctx = ctx},
+        .epoch = epoch,
+        .first = first,
+        .end = count < UINT64_MAX - first ? first + count : UINT64_MAX,
+        .next = first / per};
+    struct tl_key k;
+    if ((l.end - 1) / per == l.next) /* the answer has what is of this chunk only */
+        return tl_chunk_look(c, epoch, oid, dkey, akey, clears, record_size, first, count, fn, ctx);
+    l.of.wanted = malloc(l.of.room * sizeof *l.of.wanted);
+    if (l.of.wanted == NULL)
+        return -ENOMEM;
+    tl_key_begin(&k, oid, TL_TAG_VALUE);
+    int rc = tl_key_add_name(&k, dkey);
+    rc = rc == 0 ? tl_key_add_name(&k, akey) : rc;
+    for (rc = rc == 0 ? 2 : rc; rc == 2;) {
+        struct tl_key from = k;
+        tl_key_add_chunk(&from, l.next);
+        tl_key_add_chunk(&from, ~epoch); /* as a version begins */
+        l.passed = 0;
+        rc = s->ops->scan(s, &c->id, tl_key_slice(&k), tl_key_slice(&from), see_in_array, &l);
+    }
+    free(l.of.wanted);
+    return rc > 0 ? 0 : rc;
+}
+
 /* ---- single values ---- */
 
 struct single_look {

@@ -238,6 +238,10 @@ struct tl_piece {
 int tl_chunk_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                   struct tiercel_bytes akey, const struct tl_clears *clears, uint32_t record_size, uint64_t first,
                   uint64_t count, int (*fn)(void *ctx, const struct tl_piece *piece), void *ctx) TL_MUST_CHECK;
+/* The same of records in any number of chunks, these in ascending order. */
+int tl_array_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                  struct tiercel_bytes akey, const struct tl_clears *clears, uint32_t record_size, uint64_t first,
+                  uint64_t count, int (*fn)(void *ctx, const struct tl_piece *piece), void *ctx) TL_MUST_CHECK;
 /* The single value that is seen. 0, -ENOENT, -EINVAL: it is an array. */
 struct tl_single {
     struct tl_version version;

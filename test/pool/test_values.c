@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/prng.h"
 #include "pool/internal.h"
 #include "pool/scene.h"
 
@@ -224,6 +225,41 @@ static void a_chunk_may_have_many_pieces(void **state)
     scene_free(&x);
 }
 
+/* Writes and punches of any ranges in many epochs: each epoch is read, whole and in part, beside a model. */
+static void every_epoch_of_many_chunks_is_what_it_was(void **state)
+{
+    (void)state;
+    enum { SIZE = 16 << 10, RECORDS = 6 * CHUNK / SIZE - 5, EPOCHS = 40 };
+    static uint8_t model[EPOCHS + 1][RECORDS], bytes[RECORDS * SIZE];
+    struct tl_prng p;
+    struct scene x;
+    scene_new(&x);
+    tl_prng_init(&p, 7, 0);
+    for (unsigned e = 1; e <= EPOCHS; e++) {
+        uint32_t first = (uint32_t)tl_prng_below(&p, RECORDS), most = e % 3 == 0 ? 8 : RECORDS - first;
+        uint32_t count = 1 + (uint32_t)tl_prng_below(&p, most < RECORDS - first ? most : RECORDS - first);
+        bool away = tl_prng_below(&p, 4) == 0;
+        memset(bytes, (int)e, (size_t)count * SIZE);
+        assert_int_equal(away ? clear(x.cont, e, 1, first, count) : put_array(x.cont, e, 1, SIZE, first, count, bytes),
+                         0);
+        memcpy(model[e], model[e - 1], RECORDS);
+        memset(model[e] + first, away ? 0 : (int)e, count);
+    }
+    for (unsigned e = 1; e <= EPOCHS; e++) {
+        for (unsigned part = 0; part < 3; part++) {
+            uint32_t first = part == 0 ? 0 : (uint32_t)tl_prng_below(&p, RECORDS);
+            uint32_t count = part == 0 ? RECORDS : 1 + (uint32_t)tl_prng_below(&p, RECORDS - first);
+            memset(bytes, 0xee, sizeof bytes);
+            assert_int_equal(get_array(x.cont, e, 1, SIZE, first, count, bytes), 0);
+            for (uint32_t i = 0; i < count; i++) {
+                assert_int_equal(bytes[(size_t)i * SIZE], model[e][first + i]);
+                assert_int_equal(bytes[(size_t)i * SIZE + SIZE - 1], model[e][first + i]);
+            }
+        }
+    }
+    scene_free(&x);
+}
+
 static void what_does_not_fit_together_is_refused(void **state)
 {
     (void)state;
@@ -437,6 +473,7 @@ int main(void)
         cmocka_unit_test(arrays_cross_chunks),
         cmocka_unit_test(arrays_end_where_numbers_end),
         cmocka_unit_test(a_chunk_may_have_many_pieces),
+        cmocka_unit_test(every_epoch_of_many_chunks_is_what_it_was),
         cmocka_unit_test(what_does_not_fit_together_is_refused),
         cmocka_unit_test(keys_have_limits),
         cmocka_unit_test(conditions_hold_or_nothing_is_done),
