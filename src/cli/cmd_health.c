@@ -51,7 +51,34 @@ struct disabled {
     char text[512];
     size_t used;
     json_t *list;
+    json_t *classes; /* names; NULL: not known */
 };
+
+static void add_classes(struct disabled *d, struct tiercel_pool *pool)
+{
+    unsigned classes[32], count = 32;
+    char name[TIERCEL_CLASS_NAME];
+    if (tiercel_pool_classes(pool, classes, &count) < 0)
+        return;
+    d->classes = json_array();
+    for (unsigned i = 0; i < count && i < 32; i++) {
+        (void)tiercel_class_name(classes[i], name);
+        json_array_append_new(d->classes, json_string(name));
+    }
+}
+
+static void print_classes(const struct disabled *d)
+{
+    const size_t count = json_array_size(d->classes);
+    for (size_t i = 0; i < count; i++)
+        printf("%s%s",
+               i == 0   ? (count == 1 ? "object class " : "object classes ")
+               : i == 1 ? " (the default), "
+                        : ", ",
+               json_string_value(json_array_get(d->classes, i)));
+    if (count > 0)
+        puts("");
+}
 
 static int add_disabled(void *ctx, const struct tiercel_pool_target *t)
 {
@@ -82,6 +109,7 @@ static int print_json(const char *uri, const struct tiercel_pool_info *p, const 
     json_object_set(o, "disabled", d->list);
     json_object_set_new(o, "silent", number_or_null(h->silent > 0, h->silent - 1u));
     json_object_set_new(o, "redundancy", number_or_null(targets, p->redundancy));
+    json_object_set_new(o, "classes", d->classes != NULL ? json_incref(d->classes) : json_null());
     json_object_set_new(o, "rebuild_done", number_or_null(rebuild, h->rebuild_done));
     json_object_set_new(o, "rebuild_total", number_or_null(rebuild, h->rebuild_total));
     json_object_set_new(o, "missing", number_or_null(rebuild, h->missing));
@@ -136,6 +164,7 @@ static int print_text(const char *uri, const struct tiercel_pool_info *p, const 
     rebuild_text(rebuild, h);
     printf("state %s: %s\n", tiercel_pool_state_name(h->state), rebuild);
     print_targets(p, d);
+    print_classes(d);
     if ((h->known & TIERCEL_KNOWS_CONTENT) == 0)
         puts("what is in it is unknown: its storage did not answer in time");
     else
@@ -159,6 +188,7 @@ static int query(struct asked *a, struct tiercel_pool_info *info, struct disable
     int rc = tiercel_pool_query(a->pool, info);
     if (rc < 0)
         return cli_why(err, rc, "%s", a->uri);
+    add_classes(d, a->pool);
     if (info->health.targets_disabled > 0 && tiercel_pool_targets(a->pool, add_disabled, d) < 0)
         d->used = 0; /* their number is known all the same */
     return 0;
@@ -183,6 +213,7 @@ int cmd_pool_query(const struct cli_verb *self, int argc, char **argv)
     const char *uri = a.pool != NULL && strncmp(a.uri, "rados:", 6) != 0 ? info.uri : a.uri;
     int code = rc < 0 ? cli_report(&err, json) : json ? print_json(uri, &info, &d) : print_text(uri, &info, &d);
     json_decref(d.list);
+    json_decref(d.classes);
     return code;
 }
 

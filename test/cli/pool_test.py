@@ -210,6 +210,8 @@ class Conts(Case):
         self.ok("cont", "prop", one, "class", "default")
         self.assertEqual(self.ok("cont", "prop", one, "class").out, "default\n")
         self.bad(1, "cont", "prop", one, "class", "RP_2", says="RP_2")
+        self.assertEqual(self.json("pool", "query", self.pool)["classes"], ["S"])
+        self.assertIn("object class S\n", self.ok("pool", "query", self.pool).out)
         for oid in ("S:5", f"S:{2**48 - 1}.7", "5"):
             self.ok("put", one, oid, data=oid.encode())
         self.assertEqual([o["object"] for o in self.json("ls", one)["objects"]], ["5", "S:5", f"S:{2**48 - 1}.7"])
