@@ -20,7 +20,8 @@ struct tl_rados_asker {
     pthread_mutex_t mutex; /* one asks at a time */
     struct tl_rados asks;  /* a connection, and what it takes to make it; nothing else of it is used */
     struct tl_rados_map map;
-    bool known; /* there was an answer for this version of the map: */
+    char own[160]; /* what the names of its RADOS pools begin with; "": they are known */
+    bool known;    /* there was an answer for this version of the map: */
     struct tl_rados_groups groups;
     bool settled; /* and it stays, as long as the version does */
 };
@@ -55,8 +56,21 @@ int tl_rados_asker_new(struct tl_rados_asker **out, const struct tl_rados *r)
         add_kind(&a->map, at, len);
         at += len;
     }
+    if (r->where.own && r->classes.count == 0)
+        snprintf(a->own, sizeof a->own, "tiercel.%s.", r->where.space);
     *out = a;
     return 0;
+}
+
+/* Those that were made for it. */
+static void find_own(struct tl_rados_asker *a, const json_t *dump)
+{
+    const json_t *pools = json_object_get(dump, "pools");
+    for (size_t i = 0; a->own[0] != 0 && i < json_array_size(pools); i++) {
+        const char *name = json_string_value(json_object_get(json_array_get(pools, i), "pool_name"));
+        if (name != NULL && strncmp(name, a->own, strlen(a->own)) == 0)
+            add_kind(&a->map, name, strlen(name));
+    }
 }
 
 static void hang_up(struct tl_rados_asker *a)
@@ -101,6 +115,8 @@ static int ask_map(struct tl_rados_asker *a)
 {
     json_t *dump = NULL, *tree = NULL, *rules = NULL;
     int rc = mon(a, "osd dump", &dump);
+    if (rc == 0)
+        find_own(a, dump);
     if (rc == 0) /* without these we know less */
         (void)!mon(a, "osd tree", &tree), (void)!mon(a, "osd crush rule dump", &rules);
     rc = rc == 0 ? tl_rados_map_read(&a->map, dump, tree, rules) : rc;
@@ -272,8 +288,10 @@ static void show(const struct tl_rados_asker *a, struct tl_store_health *out)
         out->disabled += !t->up || !t->in;
     }
     for (uint32_t i = 0; i < a->map.kind_count; i++)
-        if (a->map.kinds[i].redundancy < out->redundancy)
+        if (a->map.kinds[i].groups > 0 && a->map.kinds[i].redundancy < out->redundancy)
             out->redundancy = a->map.kinds[i].redundancy;
+    if (out->redundancy == UINT32_MAX)
+        out->redundancy = 0; /* none of its RADOS pools is there */
 }
 
 int tl_rados_health(struct tl_store *s, const _Atomic int *stop, struct tl_store_health *out)
