@@ -258,7 +258,7 @@ static int check_name(const struct tl_rados_plan *p, const char *name, struct tl
         return 0;
     return tl_error_set(err, -EEXIST,
                         "pool %s: the cluster has a %s '%s' already; choose another name for the pool, or destroy the "
-                        "one that this belongs to",
+                        "one that is there, or was not made to its end",
                         p->r->where.uri, what, name);
 }
 
@@ -287,6 +287,14 @@ static void count_pgs(struct tl_rados_plan *p)
     p->pg_num = all > PG_NUM_MAX * 16 ? PG_NUM_MAX * 16 : (unsigned)all;
 }
 
+static int ask(struct tl_rados_plan *p, struct tl_error *err)
+{
+    int rc = tl_rados_mon(p->r, json_pack("{s:s}", "prefix", "osd tree"), &p->tree, err);
+    rc = rc == 0 ? tl_rados_mon(p->r, json_pack("{s:s}", "prefix", "osd dump"), &p->dump, err) : rc;
+    rc = rc == 0 ? tl_rados_mon(p->r, json_pack("{s:s}", "prefix", "osd crush rule dump"), &p->take, err) : rc;
+    return rc == 0 ? know_nodes(p, err) : rc;
+}
+
 int tl_rados_plan(struct tl_rados_plan *p, struct tl_rados *r, const struct tl_store_wish *wish, struct tl_error *err)
 {
     *p = (struct tl_rados_plan){.r = r, .wish = wish};
@@ -294,10 +302,7 @@ int tl_rados_plan(struct tl_rados_plan *p, struct tl_rados *r, const struct tl_s
         return tl_error_set(err, -EINVAL, "pool %s: its name may have 40 characters if it gets RADOS pools of its own",
                             r->where.uri);
     int rc = each_word(wish->classes != NULL ? wish->classes : "RP_3", add_class, p, err);
-    rc = rc == 0 ? tl_rados_mon(r, json_pack("{s:s}", "prefix", "osd tree"), &p->tree, err) : rc;
-    rc = rc == 0 ? tl_rados_mon(r, json_pack("{s:s}", "prefix", "osd dump"), &p->dump, err) : rc;
-    rc = rc == 0 ? tl_rados_mon(r, json_pack("{s:s}", "prefix", "osd crush rule dump"), &p->take, err) : rc;
-    rc = rc == 0 ? know_nodes(p, err) : rc;
+    rc = rc == 0 ? ask(p, err) : rc;
     rc = rc == 0 ? choose_places(p, err) : rc;
     rc = rc == 0 ? check_places(p, err) : rc;
     rc = rc == 0 ? check_names(p, err) : rc;
@@ -305,6 +310,102 @@ int tl_rados_plan(struct tl_rados_plan *p, struct tl_rados *r, const struct tl_s
         count_pgs(p);
     else
         tl_rados_plan_fini(p);
+    return rc;
+}
+
+/* ---- what a making left that was killed ---- */
+
+/* tiercel.NAME.meta, .data, or a class. */
+static bool is_ours(const struct tl_rados_plan *p, const char *name)
+{
+    uint16_t class;
+    char prefix[TL_RADOS_OWN];
+    size_t len = (size_t)snprintf(prefix, sizeof prefix, "tiercel.%.40s.", p->r->where.space);
+    if (strncmp(name, prefix, len) != 0)
+        return false;
+    name += len;
+    return strcmp(name, "meta") == 0 || strcmp(name, "data") == 0 || tl_class_parse(name, &class) == 0;
+}
+
+static void add_word(json_t *list, const char *kind, const char *name, const char *where)
+{
+    json_array_append_new(list, json_sprintf("%s %s%s%s", kind, name, *where != 0 ? " " : "", where));
+}
+
+static void find_root(const struct tl_rados_plan *p, const char *root, json_t *list)
+{
+    const json_t *node = find_node(p, "root", root), *children = json_object_get(node, "children");
+    char id[24];
+    if (node != NULL)
+        add_word(list, "root", root, "");
+    for (size_t i = 0; i < json_array_size(children); i++) {
+        snprintf(id, sizeof id, "%lld", (long long)json_integer_value(json_array_get(children, i)));
+        add_word(list, "link", text_of(json_object_get(p->by_id, id), "name"), root);
+    }
+}
+
+static int found_one(void *ctx, const char *name)
+{
+    (void)ctx, (void)name;
+    return 1;
+}
+
+/* 0; -EEXIST: something is in it. */
+static int check_empty(struct tl_rados *r, const char *name, struct tl_error *err)
+{
+    rados_ioctx_t io;
+    int rc = tl_rados_open_io(r, name, &io, err);
+    if (rc != 0)
+        return rc;
+    r->lib->ioctx_set_namespace(io, LIBRADOS_ALL_NSPACES);
+    rc = tl_rados_each_object(r, io, found_one, NULL);
+    r->lib->ioctx_destroy(io);
+    if (rc == 1)
+        return tl_error_set(err, -EEXIST,
+                            "pool %s is no pool, and its RADOS pool '%s' is not empty; if nobody wants what is in it, "
+                            "delete it with Ceph's own means",
+                            r->where.uri, name);
+    return rc == 0 ? 0 : tl_error_set(err, rc, "RADOS pool '%s' cannot be listed: %s", name, strerror(-rc));
+}
+
+static int find_left(const struct tl_rados_plan *p, json_t *list, struct tl_error *err)
+{
+    const json_t *pools = json_object_get(p->dump, "pools");
+    char root[TL_RADOS_OWN];
+    const char *name;
+    json_t *value;
+    int rc = 0;
+    snprintf(root, sizeof root, "tiercel.%.40s", p->r->where.space);
+    find_root(p, root, list);
+    json_object_foreach(json_object_get(p->dump, "erasure_code_profiles"), name, value)
+    {
+        if (is_ours(p, name))
+            add_word(list, "profile", name, "");
+    }
+    for (size_t i = 0; i < json_array_size(p->take); i++) {
+        name = text_of(json_array_get(p->take, i), "rule_name");
+        if (is_ours(p, name) || strcmp(name, root) == 0)
+            add_word(list, "rule", name, "");
+    }
+    for (size_t i = 0; rc == 0 && i < json_array_size(pools); i++) {
+        name = text_of(json_array_get(pools, i), "pool_name");
+        if (is_ours(p, name) && (rc = check_empty(p->r, name, err)) == 0)
+            add_word(list, "pool", name, "");
+    }
+    return rc;
+}
+
+int tl_rados_left(struct tl_rados *r, json_t **out, struct tl_error *err)
+{
+    struct tl_rados_plan p = {.r = r};
+    json_t *list = json_array();
+    int rc = ask(&p, err);
+    rc = rc == 0 ? find_left(&p, list, err) : rc;
+    tl_rados_plan_fini(&p);
+    if (rc == 0)
+        *out = list;
+    else
+        json_decref(list);
     return rc;
 }
 

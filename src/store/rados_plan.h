@@ -48,5 +48,8 @@ int tl_rados_plan_make(const struct tl_rados_plan *p, json_t **made, struct tl_e
 /* Takes away what is in the list, from its end. 0; -EPERM: the cluster forbids it,
  * or this user's rights; the sentence names what is left. */
 int tl_rados_unmake(struct tl_rados *r, const json_t *made, struct tl_error *err) TL_MUST_CHECK;
+/* What is there by the names that a pool's own RADOS pools would have, though there is no pool: as such a list. -EEXIST: a RADOS pool that is not
+ * empty. */
+int tl_rados_left(struct tl_rados *r, json_t **out, struct tl_error *err) TL_MUST_CHECK;
 
 #endif

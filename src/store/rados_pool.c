@@ -249,30 +249,57 @@ static int remove_own(struct tl_rados *r, const char *own, struct tl_error *err)
     return rc == 0 ? 0 : tl_error_set(err, rc, "%s; its contents are gone; then destroy it again", why.msg);
 }
 
+/* There is no pool of this name; but if one was made halfway by a process that was killed, that is taken away. why: that there is none. */
+static int remove_left(struct tl_rados *r, const struct tl_error *why, struct tl_error *err)
+{
+    json_t *left = NULL;
+    if (!r->where.own)
+        return tl_error_set(err, why->code, "%s", why->msg);
+    if (r->meta != NULL) {
+        r->lib->ioctx_destroy(r->meta);
+        r->meta = NULL;
+    }
+    int rc = tl_rados_left(r, &left, err);
+    if (rc == 0 && json_array_size(left) == 0)
+        rc = tl_error_set(err, why->code, "%s", why->msg);
+    rc = rc == 0 ? tl_rados_unmake(r, left, err) : rc;
+    json_decref(left);
+    return rc;
+}
+
+static int destroy_pool(struct tl_rados *r, char *own, struct tl_error *err)
+{
+    struct tl_error why = {.code = 0};
+    int rc = open_meta(r, false, &why);
+    rc = rc == 0 ? load_pool(r, true, &why) : rc;
+    if (rc == -ENOENT)
+        return remove_left(r, &why, err);
+    if (rc != 0)
+        return tl_error_set(err, rc, "%s", why.msg);
+    rc = have_open(r, true, err);
+    if (rc != 0)
+        return rc;
+    rc = remove_contents(r);
+    int has = rc == 0 ? get_text(r, "own", own, OWN_MAX) : rc;
+    if (has == 0)
+        return remove_own(r, own, err);
+    rc = has == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, POOL)) : has;
+    if (rc != 0)
+        tl_error_set(err, rc, "pool %s was not destroyed to its end: %s; destroy it again", r->where.uri,
+                     strerror(-rc));
+    return rc;
+}
+
 int tl_store_rados_destroy(const char *uri, struct tl_error *err)
 {
     const struct tl_store_config config = {.create = false};
     struct tl_rados *r;
     char *own = calloc(1, OWN_MAX);
     int rc = own != NULL ? tl_rados_begin(&r, uri, &config, err) : tl_error_set(err, -ENOMEM, "out of memory");
-    if (rc != 0) {
-        free(own);
-        return rc;
-    }
-    rc = open_meta(r, false, err);
-    rc = rc == 0 ? load_pool(r, true, err) : rc;
-    rc = rc == 0 ? have_open(r, true, err) : rc;
     if (rc == 0) {
-        rc = remove_contents(r);
-        int has = rc == 0 ? get_text(r, "own", own, OWN_MAX) : rc;
-        rc = rc == 0 && has == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, POOL)) : has;
-        if (rc != 0)
-            tl_error_set(err, rc, "pool %s was not destroyed to its end: %s; destroy it again", r->where.uri,
-                         strerror(-rc));
-        else if (has == 0)
-            rc = remove_own(r, own, err);
+        rc = destroy_pool(r, own, err);
+        tl_rados_close(&r->store);
     }
-    tl_rados_close(&r->store);
     free(own);
     return rc;
 }

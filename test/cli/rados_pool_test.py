@@ -174,6 +174,22 @@ class Allocation(OnRados):
         self.ok("pool", "destroy", uri)
         self.assertEqual(everything(), before)
 
+    def test_what_was_made_halfway_can_be_taken_away(self):
+        """As if the command had been killed."""
+        before = everything()
+        uri = self.uri("cut")
+        ceph("osd crush add-bucket tiercel.cut root", "osd crush link h0 root=tiercel.cut", "osd crush link h1 root=tiercel.cut",
+             "osd crush rule create-replicated tiercel.cut tiercel.cut host", "osd pool create tiercel.cut.meta 4 4 replicated tiercel.cut",
+             "osd pool set tiercel.cut.meta size 2", "osd erasure-code-profile set tiercel.cut.EC_2P1 k=2 m=1 crush-failure-domain=host",
+             "osd crush rule create-erasure tiercel.cut.EC_2P1 tiercel.cut.EC_2P1", "osd pool create tiercel.cut.other 4 4")
+        self.refused("pool", "create", "--size", "64M", uri, says=["tiercel.cut.meta", "not made to its end"])
+        subprocess.run(["rados", "-p", "tiercel.cut.meta", "-N", "somebody", "put", "x", "/etc/hostname"], check=True, timeout=50)
+        self.refused("pool", "destroy", uri, says=["tiercel.cut.meta", "not empty"])
+        subprocess.run(["rados", "-p", "tiercel.cut.meta", "-N", "somebody", "rm", "x"], check=True, timeout=50)
+        self.ok("pool", "destroy", uri)
+        ceph("osd pool delete tiercel.cut.other tiercel.cut.other --yes-i-really-really-mean-it")  # is of nobody
+        self.assertEqual(everything(), before)
+
 
 class Users(OnRados):
     def test_the_rights_that_the_manual_names_are_enough(self):
@@ -211,7 +227,7 @@ class Clusters(OnRados):
             free = s.getsockname()[1]
         other = self.dir + "/other.keyring"
         subprocess.run(["ceph-authtool", "-C", other, "-g", "-n", "client.admin"], check=True, capture_output=True)
-        fast, given = "&timeout=3", "&pool=meta"
+        fast, given = "&timeout=2", "&pool=meta"
         confs = {
             "dead": self.conf("dead", f"mon host = v2:127.0.0.1:{free}"),
             "silent": self.conf("silent", f"mon host = v2:127.0.0.1:{silent.getsockname()[1]}"),
@@ -221,8 +237,8 @@ class Clusters(OnRados):
             "rubbish": self.write("rubbish.conf", b"\0\1\2[[[\n= =\n"),
         }
         for name, conf, options, says in [
-            ("a", confs["dead"], fast + given, "within 3 s"),
-            ("a", confs["silent"], fast + given, "within 3 s"),
+            ("a", confs["dead"], fast + given, "within 2 s"),
+            ("a", confs["silent"], fast + given, "within 2 s"),
             ("a", confs["keyless"], fast + given, "keyring"),
             ("a", confs["other"], fast + given, "client.admin"),
             ("a", confs["empty"], fast + given, ["empty.conf", "mon host"]),
@@ -240,15 +256,15 @@ class Clusters(OnRados):
         ]:
             self.refused("pool", "create", self.uri(name, options, conf), says=says)
         for verb, options, conf, says in [
-            ("query", fast + given, confs["silent"], "within 3 s"),
+            ("query", fast + given, confs["silent"], "within 2 s"),
             ("check", given, CONF, "tiercel pool create"),
             ("evict", "", CONF, "tiercel.a.meta"),
-            ("destroy", fast + given, confs["dead"], "within 3 s"),
+            ("destroy", fast + given, confs["dead"], "within 2 s"),
             ("destroy", given, CONF, "tiercel pool create"),
             ("destroy", "", CONF, "tiercel.a.meta"),
         ]:
             self.refused("pool", verb, self.uri("a", options, conf), says=says)
-        self.refused("put", self.uri("a", fast + given, confs["dead"]) + "/c", "1", says="within 3 s")
+        self.refused("put", self.uri("a", fast + given, confs["dead"]) + "/c", "1", says="within 2 s")
         self.assertEqual(everything(), before)
         for pool in "meta", "data", "ec21":
             left = subprocess.run(["rados", "-p", pool, "--all", "ls"], check=True, capture_output=True, timeout=50)
