@@ -84,7 +84,11 @@ int tl_pool_look(const char *uri, struct tiercel_pool_info *out,
     health(s, NULL, &out->health, &out->redundancy);
     if (fn != NULL)
         rc = targets(s, fn, ctx);
-    if (rc < 0)
+    if (rc == -ETIMEDOUT)
+        tl_error_set(err, rc,
+                     "pool %s: no monitor of the cluster has answered in time; are they up, and reachable from here?",
+                     uri);
+    else if (rc < 0)
         tl_error_set(err, rc, "pool %s: its targets cannot be listed: %s", uri, strerror(-rc));
     s->ops->close(s);
     return rc;
