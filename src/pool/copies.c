@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Containers that are being copied into a pool. In the pool's state: "y" and a UUID: the source's UUID, when it was begun, the label that it will have. What is
- * under "y" is no container: it has records, and a state at the very end only, and nobody opens it; one transaction makes it one. */
+/* Containers that are being copied into a pool. In the pool's state: "y" and a UUID: the source's UUID, when it was begun, a token, the label that it will have.
+ * What is under "y" is no container: it has records, and a state at the very end only, and nobody opens it; one transaction makes it one.
+ *
+ * Who copies has a mark. On storage where a mark is a lease, he may have been taken for dead, and another may have gone on, or come to the end: so each has a token of
+ * his own, too, which the two transactions at the end compare. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +14,7 @@
 #include "pool/internal.h"
 
 #define ID   16u
-#define HEAD (ID + 8u)
+#define HEAD (ID + 16u)
 
 struct entry_key {
     uint8_t bytes[1 + ID];
@@ -29,7 +32,7 @@ static int parse(struct tl_slice key, struct tl_slice value, struct tl_unfinishe
     const uint8_t *v = value.at;
     if (key.len != 1 + ID || value.len <= HEAD || value.len > HEAD + TIERCEL_LABEL_MAX)
         return -EBADMSG;
-    *out = (struct tl_unfinished){.begun_ns = tl_get_u64(v + ID)};
+    *out = (struct tl_unfinished){.begun_ns = tl_get_u64(v + ID), .token = tl_get_u64(v + ID + 8)};
     memcpy(out->id.bytes, (const uint8_t *)key.at + 1, ID);
     memcpy(out->source.bytes, v, ID);
     memcpy(out->label, v + HEAD, value.len - HEAD);
@@ -43,6 +46,7 @@ static int put(struct tl_store_tx *tx, const struct tl_unfinished *u)
     size_t len = strlen(u->label);
     memcpy(v, u->source.bytes, ID);
     tl_put_u64(v + ID, u->begun_ns);
+    tl_put_u64(v + ID + 8, u->token);
     memcpy(v + HEAD, u->label, len);
     return tx->ops->put(tx, key_of(&k, &u->id), (struct tl_slice){v, HEAD + len});
 }
@@ -85,11 +89,12 @@ static int look(void *ctx, struct tl_store_tx *tx)
     return rc < 0 ? rc : rc == 1 ? 0 : -ENOENT;
 }
 
-int tl_unfinished_there(struct tl_pool *p, const struct tl_store_id *id)
+int tl_unfinished_there(struct tl_pool *p, const struct tl_unfinished *u)
 {
-    struct tl_unfinished ignored;
-    struct looking l = {.id = id, .out = &ignored};
-    return p->shared->store->ops->look(p->shared->store, &tl_pool_state, look, &l);
+    struct tl_unfinished now;
+    struct looking l = {.id = &u->id, .out = &now};
+    int rc = p->shared->store->ops->look(p->shared->store, &tl_pool_state, look, &l);
+    return rc == 0 && now.token != u->token ? -ENOENT : rc;
 }
 
 struct listing {
@@ -175,6 +180,23 @@ int tl_unfinished_begin(struct tl_pool *p, const struct tl_store_id *source, con
     return rc;
 }
 
+static int take_over(void *ctx, struct tl_store_tx *tx)
+{
+    struct tl_unfinished *u = ctx, now;
+    struct looking l = {.id = &u->id, .out = &now};
+    int rc = look(&l, tx);
+    return rc == 0 ? put(tx, u) : rc;
+}
+
+int tl_unfinished_own(struct tl_pool *p, struct tl_unfinished *u)
+{
+    struct tl_store *s = p->shared->store;
+    if (getrandom(&u->token, sizeof u->token, 0) != sizeof u->token)
+        return -errno;
+    int rc = s->ops->change(s, &tl_pool_state, take_over, u);
+    return rc == 0 ? tl_state_claim(s, &u->id, u->token) : rc;
+}
+
 /* ---- the end ---- */
 
 struct ending {
@@ -186,7 +208,12 @@ static int finish(void *ctx, struct tl_store_tx *tx)
 {
     const struct ending *e = ctx;
     struct entry_key k;
-    int rc = tx->ops->del(tx, key_of(&k, &e->u->id));
+    struct tl_unfinished now;
+    struct looking l = {.id = &e->u->id, .out = &now};
+    int rc = look(&l, tx);
+    if (rc == 0 && now.token != e->u->token)
+        rc = -ENOENT;
+    rc = rc == 0 ? tx->ops->del(tx, key_of(&k, &e->u->id)) : rc;
     return rc == 0 ? tl_registry_enter(tx, &e->u->id, e->u->label, e->created_ns) : rc;
 }
 

@@ -110,7 +110,7 @@ static int begin_there(struct tl_copy *x, const char *label, bool *begun)
     x->to.id = x->unfinished.id;
     memcpy(x->done.uuid.bytes, x->to.id.bytes, sizeof x->done.uuid.bytes);
     x->lost_flushes = p->shared->lost_flushes;
-    rc = tl_unfinished_there(p, &x->to.id); /* who had the mark may have finished it */
+    rc = tl_unfinished_own(p, &x->unfinished); /* who had the mark may have finished it */
     if (rc != 0)
         s->ops->unclaim(s, tl_unfinished_mark(&x->to.id));
     return rc == 0 ? 0 : tl_copy_failed(x, &x->to, rc);
@@ -191,7 +191,7 @@ static int make_visible(struct tl_copy *x, const struct tl_state_image *image, u
     struct tl_pool *p = x->to.pool;
     tl_pool_lock(p);
     int rc = tl_pool_alive(p, true);
-    rc = rc == 0 ? tl_state_put(p->shared->store, &x->to.id, image) : rc;
+    rc = rc == 0 ? tl_state_put(p->shared->store, &x->to.id, image, x->unfinished.token) : rc;
     rc = rc == 0 ? tl_unfinished_finish(p, &x->unfinished, created_ns) : rc;
     tl_pool_unlock(p);
     return rc == 0 ? 0 : rc == -EEXIST ? cannot_begin(x, rc, x->unfinished.label) : tl_copy_failed(x, &x->to, rc);

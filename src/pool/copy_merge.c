@@ -45,10 +45,11 @@ int tl_copy_failed(struct tl_copy *x, const struct tl_copy_side *side, int rc)
                    : "container %s: its copy's pool %s was disconnected or evicted; copy it again",
             name, path);
     case -ENOENT:
-        return tl_error_set(x->err, rc,
-                            source ? "container %s in pool %s was destroyed while it was copied"
-                                   : "container %s: its copy in pool %s was given up meanwhile",
-                            name, path);
+        return tl_error_set(
+            x->err, rc,
+            source ? "container %s in pool %s was destroyed while it was copied"
+                   : "container %s: its copy in pool %s was given up meanwhile, or somebody else goes on with it",
+            name, path);
     case -EACCES:
         return tl_error_set(x->err, rc, "container %s cannot be copied: pool %s was connected for reading", name, path);
     case -ECANCELED:
@@ -258,7 +259,8 @@ static int erase_doomed(struct tl_copy *x)
     if (d->count == 0)
         return 0;
     tl_pool_lock(x->to.pool);
-    int rc = s->ops->erase(s, &x->to.id, d->keys, d->count);
+    int rc = tl_unfinished_there(x->to.pool, &x->unfinished); /* nothing of a container that others use already */
+    rc = rc == 0 ? s->ops->erase(s, &x->to.id, d->keys, d->count) : rc;
     tl_pool_unlock(x->to.pool);
     d->count = 0;
     return rc == 0 ? 0 : tl_copy_failed(x, &x->to, rc);
@@ -293,7 +295,7 @@ int tl_copy_flush(struct tl_copy *x)
     if (rc == 0 && p->shared->lost_flushes != x->lost_flushes)
         rc = -EIO; /* somebody else's flush has lost some of it, and was told */
     rc = rc == 0 ? s->ops->change(s, &x->to.id, nothing, NULL) : rc; /* takes over what was flushed */
-    rc = rc == 0 ? tl_unfinished_there(p, &x->to.id) : rc;
+    rc = rc == 0 ? tl_unfinished_there(p, &x->unfinished) : rc;
     tl_pool_unlock(p);
     x->unflushed = 0;
     return rc == 0 ? 0 : tl_copy_failed(x, &x->to, rc);

@@ -101,14 +101,18 @@ int tl_registry_doom(struct tl_store_tx *tx, const struct tl_store_id *id) TL_MU
 struct tl_unfinished {
     struct tl_store_id id, source; /* the source's, in whichever pool that is */
     uint64_t begun_ns;
+    uint64_t token;                    /* of who copies it */
     char label[TIERCEL_LABEL_MAX + 1]; /* that it will have */
 };
 /* The one with this source and label, made if there is none. *begun: there was one. 0; -EEXIST: a container has the label; -EALREADY: an unfinished copy
  * of another source, which is *out, will have it; -errno. */
 int tl_unfinished_begin(struct tl_pool *pool, const struct tl_store_id *source, const char *label,
                         struct tl_unfinished *out, bool *begun) TL_MUST_CHECK;
-int tl_unfinished_there(struct tl_pool *pool, const struct tl_store_id *id) TL_MUST_CHECK; /* 0, -ENOENT: given up */
-/* It is a container from then on. 0; -ENOENT: given up; -EEXIST: the label; -errno. */
+/* With the mark: it is ours, and nobody's who had it before. 0, -ENOENT: given up. */
+int tl_unfinished_own(struct tl_pool *pool, struct tl_unfinished *u) TL_MUST_CHECK;
+int tl_unfinished_there(struct tl_pool *pool,
+                        const struct tl_unfinished *u) TL_MUST_CHECK; /* 0, -ENOENT: not ours any more */
+/* It is a container from then on. 0; -ENOENT: not ours any more; -EEXIST: the label; -errno. */
 int tl_unfinished_finish(struct tl_pool *pool, const struct tl_unfinished *u, uint64_t created_ns) TL_MUST_CHECK;
 /* By UUID or label. 0; -ENOENT; -EBUSY: somebody copies it right now; -errno. */
 int tl_unfinished_give_up(struct tl_pool *pool, const char *name) TL_MUST_CHECK;

@@ -368,7 +368,8 @@ static int take_one(void *ctx, struct tl_slice key, struct tl_slice value)
     case 'h':
     case 'k':
     case 't':
-    case 'u': return 0;
+    case 'u':
+    case 'y': return 0;
     case 'n':
         rc = read_numbers(&numbers, value);
         t->image->next_handle = rc == 0 ? numbers.next_handle : 0;
@@ -405,7 +406,7 @@ int tl_state_take(struct tl_store *store, const struct tl_store_id *id, uint64_t
                 numbers);
     tl_put_u64(epoch, kept);
     rc = rc == 0 ? add_entry(out, slice(&n), (struct tl_slice){numbers, sizeof numbers}) : rc;
-    rc = rc == 0 && kept < ghce ? add_entry(out, slice(&k), (struct tl_slice){epoch, sizeof epoch}) : rc;
+    rc = rc == 0 ? add_entry(out, slice(&k), (struct tl_slice){epoch, sizeof epoch}) : rc;
     rc = rc == 0 && any_class ? add_entry(out, slice(&u), (struct tl_slice){"", 0}) : rc;
     if (rc != 0)
         tl_state_image_free(out);
@@ -418,11 +419,35 @@ static int note_key(void *ctx, struct tl_slice key, struct tl_slice value)
     return add_entry(ctx, key, (struct tl_slice){"", 0});
 }
 
+struct putting {
+    const struct tl_state_image *image;
+    uint64_t token;
+};
+
+static int put_token(void *ctx, struct tl_store_tx *tx)
+{
+    uint8_t v[8];
+    struct key k = key_of('y');
+    tl_put_u64(v, *(const uint64_t *)ctx);
+    return tx->ops->put(tx, slice(&k), (struct tl_slice){v, sizeof v});
+}
+
+int tl_state_claim(struct tl_store *store, const struct tl_store_id *id, uint64_t token)
+{
+    return store->ops->change(store, id, put_token, &token);
+}
+
 static int put_all(void *ctx, struct tl_store_tx *tx)
 {
-    const struct tl_state_image *image = ctx;
+    const struct putting *p = ctx;
+    const struct tl_state_image *image = p->image;
     struct tl_state_image old = {.list = NULL};
-    int rc = tx->ops->each(tx, (struct tl_slice){"", 0}, note_key, &old);
+    struct key k = key_of('y');
+    struct tl_slice value;
+    int rc = tx->ops->get(tx, slice(&k), &value);
+    if (rc == 0 && (value.len != 8 || tl_get_u64(value.at) != p->token))
+        rc = -ENOENT;
+    rc = rc != 0 ? rc : tx->ops->each(tx, (struct tl_slice){"", 0}, note_key, &old);
     for (size_t i = 0; rc == 0 && i < old.count; i++)
         rc = tx->ops->del(tx, (struct tl_slice){old.list[i].bytes, old.list[i].key_len});
     for (size_t i = 0; rc == 0 && i < image->count; i++) {
@@ -434,7 +459,9 @@ static int put_all(void *ctx, struct tl_store_tx *tx)
     return rc;
 }
 
-int tl_state_put(struct tl_store *store, const struct tl_store_id *id, const struct tl_state_image *image)
+int tl_state_put(struct tl_store *store, const struct tl_store_id *id, const struct tl_state_image *image,
+                 uint64_t token)
 {
-    return store->ops->change(store, id, put_all, (void *)(uintptr_t)image);
+    struct putting p = {image, token};
+    return store->ops->change(store, id, put_all, &p);
 }

@@ -45,9 +45,11 @@ struct tl_state_image {
 /* 0; -ENOENT: no such container; -errno. */
 int tl_state_take(struct tl_store *store, const struct tl_store_id *id, uint64_t ghce, uint64_t kept, bool any_class,
                   struct tl_state_image *out) TL_MUST_CHECK;
-/* Makes it the state of a container that nobody sees yet, whatever it has for one. */
-int tl_state_put(struct tl_store *store, const struct tl_store_id *id,
-                 const struct tl_state_image *image) TL_MUST_CHECK;
+/* A container that nobody sees yet belongs to who has this token: nobody else makes its state. */
+int tl_state_claim(struct tl_store *store, const struct tl_store_id *id, uint64_t token) TL_MUST_CHECK;
+/* Makes it the state of such a container, whatever it has for one. 0; -ENOENT: it is another's, or was given up; -errno. */
+int tl_state_put(struct tl_store *store, const struct tl_store_id *id, const struct tl_state_image *image,
+                 uint64_t token) TL_MUST_CHECK;
 void tl_state_image_free(struct tl_state_image *image);
 
 #endif

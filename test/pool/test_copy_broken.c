@@ -328,6 +328,67 @@ static void one_copies_at_a_time_and_may_give_up(void **state)
     scene_free(&x);
 }
 
+/* ---- taken for dead ---- */
+
+struct stalled {
+    struct scene *x;
+    struct tl_pool *to;
+    unsigned stage;
+    bool done;
+};
+
+/* As if a lease had ended while this process stood still: another comes, finds no mark, and gets it done. */
+static int another_finishes(void *ctx, const struct tiercel_copied *c)
+{
+    struct stalled *s = ctx;
+    struct tl_store *store = s->to->shared->store;
+    struct tl_store_id id;
+    struct tl_copy_config config = copies_config("copy");
+    struct tiercel_copied done;
+    struct tl_error err = {.code = 0};
+    if (c->stage != s->stage || s->done)
+        return 0;
+    s->done = true;
+    memcpy(id.bytes, c->uuid.bytes, sizeof id.bytes);
+    store->ops->unclaim(store, tl_unfinished_mark(&id));
+    int rc = tl_cont_copy(s->x->cont, s->to, &config, &done, &err);
+    if (rc != 0)
+        fail_msg("%s", err.msg);
+    struct tl_cont *copy = scene_open(s->to, "copy", TIERCEL_RW); /* and goes on with it */
+    assert_int_equal(hold(copy, 7, NULL), 0);
+    if (s->stage != TIERCEL_COPY_VERIFIES) /* then the state alone tells */
+        assert_int_equal(put_single(copy, 7, 1, "value", "later"), 0);
+    assert_int_equal(commit(copy, 7), 0);
+    assert_int_equal(tl_cont_close(copy), 0);
+    return 0;
+}
+
+static void who_was_taken_for_dead_makes_no_container(void **state)
+{
+    (void)state;
+    struct scene x;
+    char to[128];
+    fill(&x);
+    for (unsigned stage = TIERCEL_COPY_COUNTS; stage <= TIERCEL_COPY_VERIFIES; stage++) {
+        make_pool(to, sizeof to);
+        struct stalled s = {.x = &x, .to = scene_connect(to, TIERCEL_RW), .stage = stage};
+        struct job j = job_of(&x, to);
+        j.config.options.progress = another_finishes;
+        j.config.options.ctx = &s;
+        assert_int_equal(copy_here(&x, &j), -ENOENT);
+        assert_true(s.done);
+        struct tl_cont *copy = scene_open(s.to, "copy", TIERCEL_RO);
+        assert_int_equal(epochs(copy).ghce, 7);
+        assert_true(is_single(copy, 7, 1, "value", stage != TIERCEL_COPY_VERIFIES ? "later" : "even"));
+        assert_true(copies_same(x.cont, copy, 6));
+        assert_int_equal(tl_cont_close(copy), 0);
+        assert_int_equal(tl_pool_disconnect(s.to), 0);
+        assert_there(to, 1, false);
+        destroy_pool(to);
+    }
+    scene_free(&x);
+}
+
 static int stop_at_once(void *ctx, const struct tiercel_copied *c)
 {
     (void)ctx;
@@ -380,6 +441,7 @@ int main(void)
         cmocka_unit_test(a_damaged_source_is_named),
         cmocka_unit_test(a_copy_that_differs_is_copied_anew),
         cmocka_unit_test(one_copies_at_a_time_and_may_give_up),
+        cmocka_unit_test(who_was_taken_for_dead_makes_no_container),
         cmocka_unit_test(labels_are_not_taken_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
