@@ -185,6 +185,14 @@ static int see_that(void *ctx, const struct tl_found *f)
     return 1;
 }
 
+static bool has_rest(const struct thing *t)
+{
+    bool any = false;
+    for (size_t i = 0; t->at.tag == TL_TAG_VALUE && i < t->count; i++)
+        any |= t->list[i].meta.kind == TL_KIND_REST;
+    return any;
+}
+
 /* Pieces behind the first of a large value are needed while that is there: it comes before them, and was looked at. */
 static int need_of_rest(struct thing *t)
 {
@@ -211,8 +219,8 @@ static int look_at(struct thing *t, struct eraser *e)
     const struct tl_epochs *s = &t->c->state.epochs;
     uint64_t g = e->a->done.below;
     int rc = 0;
-    if (t->at.tag == TL_TAG_VALUE && t->at.chunk > 0) {
-        rc = erase_now(e);
+    if (has_rest(t)) {
+        rc = erase_now(e); /* the first piece, if it goes */
         rc = rc == 0 ? need_of_rest(t) : rc;
     }
     for (uint32_t i = 0; rc == 0 && i < s->snapshot_count && s->snapshots[i] < g; i++)
