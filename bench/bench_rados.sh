@@ -70,6 +70,9 @@ growth() {
     first=$(of growth '.sizes[0].tiercel.commit') last=$(of growth '.sizes[-1].tiercel.commit')
     row "commit-of-${*: -1}MiB-vs-1MiB" ratio lower 1.5 'the commit of 1 MiB' \
         "$(jq -cn --argjson a "$(median <<<"$last")" --argjson b "$(median <<<"$first")" '[$a / $b]')" "4 processes; $count of each size, in turns; of their medians"
+    first=$(of growth '.sizes[0].librados.commit') last=$(of growth '.sizes[-1].librados.commit')
+    row "compare-and-set-behind-${*: -1}MiB-vs-1MiB" ratio lower null 'behind 1 MiB' \
+        "$(jq -cn --argjson a "$(median <<<"$last")" --argjson b "$(median <<<"$first")" '[$a / $b]')" 'librados by itself, beside each of these commits: what the cluster makes of it'
     i=0
     for mib in "$@"; do
         row "commit-of-${mib}MiB" ms lower null - "$(of growth ".sizes[$i].tiercel.commit" | ms)"
