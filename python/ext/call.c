@@ -147,7 +147,7 @@ static int64_t now_ms(void)
 }
 
 /* Until the queue has something, a signal's handler raises, or the time is over. 1, -1 (exception), 0. */
-static int sleep_on(struct tiercel_queue *queue, int timeout_ms)
+int call_sleep_on(struct tiercel_queue *queue, int timeout_ms)
 {
     const int64_t end = now_ms() + timeout_ms;
     for (;;) {
@@ -176,7 +176,7 @@ static PyObject *wait_in(struct call *call, struct tiercel_queue *queue, int tim
     int rc, polled;
     if (begin_in(call, queue) < 0)
         return NULL;
-    rc = sleep_on(queue, timeout_ms);
+    rc = call_sleep_on(queue, timeout_ms);
     if (rc <= 0)
         abort_event(&call->event);
     Py_BEGIN_ALLOW_THREADS /* after an abort, too, it ends before the call returns: its memory is in use */

@@ -36,7 +36,7 @@ struct queue_object {
 };
 
 extern PyTypeObject pool_type, cont_type, queue_type, call_type, lock_type;
-extern PyTypeObject *epochs_type, *pool_info_type, *cont_info_type, *handle_info_type, *change_type;
+extern PyTypeObject *epochs_type, *pool_info_type, *pool_health_type, *cont_info_type, *handle_info_type, *change_type;
 
 /* ---- errors: module.c. All return NULL, for `return`. ---- */
 
@@ -55,6 +55,7 @@ PyObject *oid_new(struct tiercel_oid oid);
 PyObject *uuid_new(const struct tiercel_uuid *uuid);
 PyObject *epochs_new(const struct tiercel_epochs *epochs);
 PyObject *pool_info_new(const struct tiercel_pool_info *info);
+PyObject *pool_health_new(const struct tiercel_pool_health *health);
 PyObject *cont_info_new(const struct tiercel_cont_info *info);
 PyObject *handle_info_new(const struct tiercel_handle_info *info);
 PyObject *change_new(const struct tiercel_change *change);
@@ -116,6 +117,8 @@ PyObject *call_launch(struct call *call, PyObject *queue);
 /* The same for calls that wait for other processes: a signal's handler may end them with its exception. timeout_ms:
  * TimeoutError after that; -1: none. */
 PyObject *call_wait(struct call *call, PyObject *queue, int timeout_ms);
+/* Until something of the queue has ended: 1; 0: the time is over; -1: a signal's handler has raised. */
+int call_sleep_on(struct tiercel_queue *queue, int timeout_ms);
 /* finish functions */
 PyObject *finish_epochs(struct call *call);
 PyObject *finish_len(struct call *call);

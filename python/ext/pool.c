@@ -92,6 +92,53 @@ static PyObject *pool_query(PyObject *self, PyObject *Py_UNUSED(none))
     return rc < 0 ? raise_why(rc) : pool_info_new(&info);
 }
 
+/* The event is ours: it has ended before this returns. 0, -1 with an exception. */
+static int wait_in(struct tiercel_pool *pool, struct tiercel_queue *queue, struct tiercel_pool_health *now,
+                   int timeout_ms)
+{
+    struct tiercel_event event, *ended;
+    int rc = tiercel_event_init(&event, queue, NULL), slept, polled;
+    if (rc == 0)
+        rc = tiercel_pool_wait(pool, now, &event);
+    if (rc < 0)
+        return raise_why(rc), -1;
+    slept = call_sleep_on(queue, timeout_ms);
+    if (slept <= 0)
+        (void)tiercel_event_abort(&event);
+    Py_BEGIN_ALLOW_THREADS polled = tiercel_queue_poll(queue, TIERCEL_FOREVER, &ended, 1);
+    Py_END_ALLOW_THREADS if (polled != 1) Py_FatalError("tiercel: a call was lost by its queue");
+    rc = event.error;
+    if (slept == 0 && rc == -ECANCELED)
+        raise_error(-ETIMEDOUT, "the time is over, and nothing has changed");
+    else if (slept >= 0 && rc < 0)
+        raise_error(rc, tiercel_why(&event));
+    (void)tiercel_event_fini(&event);
+    return slept < 0 || rc < 0 ? -1 : 0;
+}
+
+static PyObject *pool_wait(PyObject *self, PyObject *args)
+{
+    const char *state;
+    unsigned long long version;
+    int timeout_ms = TIERCEL_FOREVER;
+    if (!PyArg_ParseTuple(args, "sK|i:health_wait", &state, &version, &timeout_ms))
+        return NULL;
+    struct tiercel_pool_health now = {.map_version = version};
+    for (uint32_t i = TIERCEL_POOL_UNKNOWN; i <= TIERCEL_POOL_UNAVAILABLE; i++)
+        if (strcmp(state, tiercel_pool_state_name(i)) == 0)
+            now.state = i;
+    struct tiercel_queue *queue;
+    int rc = tiercel_queue_create(&queue);
+    if (rc < 0)
+        return raise_why(rc);
+    struct tiercel_pool *pool = pool_begin((struct pool_object *)self);
+    rc = pool ? wait_in(pool, queue, &now, timeout_ms) : -1;
+    if (pool)
+        pool_end((struct pool_object *)self);
+    (void)tiercel_queue_destroy(queue, 0);
+    return rc < 0 ? NULL : pool_health_new(&now);
+}
+
 static PyObject *pool_cont_create(PyObject *self, PyObject *args)
 {
     struct tiercel_error err = {0};
@@ -299,6 +346,7 @@ static PyGetSetDef pool_getters[] = {{"closed", pool_closed, NULL, "Whether it w
 static PyMethodDef pool_methods[] = {
     {"close", pool_close, METH_NOARGS, "Disconnect. Twice is fine."},
     {"query", pool_query, METH_NOARGS, "A PoolInfo."},
+    {"health_wait", pool_wait, METH_VARARGS, "(state, map_version, timeout_ms=-1): a PoolHealth."},
     {"cont_create", pool_cont_create, METH_VARARGS, "Make a container; its UUID."},
     {"cont_destroy", pool_cont_destroy, METH_VARARGS, "Remove a container."},
     {"cont_evict", pool_cont_evict, METH_VARARGS, "Close a container for all."},

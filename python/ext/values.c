@@ -2,7 +2,7 @@
 // Values of the public interface as values of Python, and back. See ext.h.
 #include "ext.h"
 
-PyTypeObject *epochs_type, *pool_info_type, *cont_info_type, *handle_info_type, *change_type;
+PyTypeObject *epochs_type, *pool_info_type, *pool_health_type, *cont_info_type, *handle_info_type, *change_type;
 
 int parse_u64(PyObject *value, void *u64)
 {
@@ -96,6 +96,26 @@ PyObject *epochs_new(const struct tiercel_epochs *e)
     return sequence_of(epochs_type, values, 6);
 }
 
+static PyObject *if_known(bool known, uint64_t value)
+{
+    return known ? u64(value) : Py_NewRef(Py_None);
+}
+
+PyObject *pool_health_new(const struct tiercel_pool_health *h)
+{
+    const bool targets = (h->known & TIERCEL_KNOWS_TARGETS) != 0, rebuild = (h->known & TIERCEL_KNOWS_REBUILD) != 0;
+    PyObject *values[] = {PyUnicode_FromString(tiercel_pool_state_name(h->state)),
+                          if_known(targets, h->map_version),
+                          if_known(targets, h->targets),
+                          if_known(targets, h->targets_up),
+                          if_known(targets, h->targets_in),
+                          if_known(targets, h->targets_disabled),
+                          if_known(rebuild, h->rebuild_done),
+                          if_known(rebuild, h->rebuild_total),
+                          if_known(rebuild, h->missing)};
+    return sequence_of(pool_health_type, values, 9);
+}
+
 PyObject *pool_info_new(const struct tiercel_pool_info *info)
 {
     PyObject *values[] = {PyUnicode_DecodeFSDefault(info->uri),
@@ -104,8 +124,9 @@ PyObject *pool_info_new(const struct tiercel_pool_info *info)
                           u64(info->free_bytes),
                           u64(info->used_bytes),
                           u64(info->containers),
-                          u64(info->redundancy)};
-    return sequence_of(pool_info_type, values, 7);
+                          u64(info->redundancy),
+                          pool_health_new(&info->health)};
+    return sequence_of(pool_info_type, values, 8);
 }
 
 PyObject *cont_info_new(const struct tiercel_cont_info *info)
@@ -154,7 +175,20 @@ static PyStructSequence_Field pool_fields[] = {{"uri", "where it is"},
                                                {"used_bytes", "by the pool"},
                                                {"containers", "how many"},
                                                {"redundancy", "how many lost targets it survives"},
+                                               {"health", "a PoolHealth"},
                                                {0}};
+
+static PyStructSequence_Field health_fields[] = {
+    {"state", "'healthy', 'rebuilding', 'degraded', 'unavailable', 'unknown'"},
+    {"map_version", "of the map of targets. Here and below None: unknown"},
+    {"targets", "what data lies on"},
+    {"targets_up", "that run"},
+    {"targets_in", "that are used"},
+    {"targets_disabled", "not up, or not in"},
+    {"rebuild_done", "copies of objects that are where they should be"},
+    {"rebuild_total", "of so many"},
+    {"missing", "copies that there are none of"},
+    {0}};
 
 static PyStructSequence_Field cont_fields[] = {
     {"uuid", "its name"},
@@ -189,13 +223,15 @@ int values_ready(PyObject *module)
 {
     static PyStructSequence_Desc descs[] = {
         {"tiercel.Epochs", "The epochs of a container, as one of its handles sees them.", epochs_fields, 6},
-        {"tiercel.PoolInfo", "What a pool says of itself.", pool_fields, 7},
+        {"tiercel.PoolInfo", "What a pool says of itself.", pool_fields, 8},
+        {"tiercel.PoolHealth", "How the place is in which a pool lives.", health_fields, 9},
         {"tiercel.ContainerInfo", "What a container says of itself.", cont_fields, 9},
         {"tiercel.HandleInfo", "An open handle of a container, of whichever process.", handle_fields, 7},
         {"tiercel.Change", "A value that is different in two epochs.", change_fields, 6}};
-    PyTypeObject **types[] = {&epochs_type, &pool_info_type, &cont_info_type, &handle_info_type, &change_type};
-    static const char *const names[] = {"Epochs", "PoolInfo", "ContainerInfo", "HandleInfo", "Change"};
-    for (int i = 0; i < 5; i++) {
+    PyTypeObject **types[] = {&epochs_type,    &pool_info_type,   &pool_health_type,
+                              &cont_info_type, &handle_info_type, &change_type};
+    static const char *const names[] = {"Epochs", "PoolInfo", "PoolHealth", "ContainerInfo", "HandleInfo", "Change"};
+    for (int i = 0; i < 6; i++) {
         *types[i] = PyStructSequence_NewType(&descs[i]);
         if (!*types[i] || PyModule_AddObjectRef(module, names[i], (PyObject *)*types[i]) < 0)
             return -1;

@@ -28,11 +28,11 @@ from ._containers import Attributes, Container, Epoch, Hold, Lock, Pool, View, W
 from ._errors import (Busy, Canceled, Closed, Damaged, Denied, Error, Exists, NoSpace, NotFound, NotHeld, Stale,
                       TimedOut)
 from ._objects import KV, Array
-from ._tiercel import EPOCH_MAX, Change, ContainerInfo, Epochs, HandleInfo, PoolInfo, oid_of_class, version as __version__
+from ._tiercel import EPOCH_MAX, Change, ContainerInfo, Epochs, HandleInfo, PoolHealth, PoolInfo, oid_of_class, version as __version__
 
 __all__ = [
     "Array", "Attributes", "Busy", "Canceled", "Change", "Closed", "Container", "ContainerInfo", "Damaged", "Denied",
     "EPOCH_MAX", "Epoch", "Epochs", "Error", "Exists", "HandleInfo", "Hold", "KV", "Lock", "NoSpace", "NotFound", "NotHeld", "Pool",
-    "PoolInfo", "Stale", "TimedOut", "View", "Writer", "connect", "create", "destroy", "evict",
+    "PoolHealth", "PoolInfo", "Stale", "TimedOut", "View", "Writer", "connect", "create", "destroy", "evict",
     "oid_of_class",
 ]

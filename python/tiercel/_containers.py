@@ -11,7 +11,7 @@ from . import _aio, _tiercel
 from ._errors import Canceled
 from ._objects import KV, Array
 from ._tiercel import (EPOCH_MAX, EX, FORCE, LOCK_EXCLUSIVE, LOCK_SHARED, NOSLIP, RO, RW, Change, ContainerInfo, Epochs,
-                       HandleInfo, HeldLock, PoolInfo, oid_of_class)
+                       HandleInfo, HeldLock, PoolHealth, PoolInfo, oid_of_class)
 
 if TYPE_CHECKING:
     from ._tiercel import Buffer
@@ -72,8 +72,15 @@ class Pool(_tiercel.Pool):
 
     @property
     def info(self) -> PoolInfo:
-        """Where it is, how full it is."""
+        """Where it is, how full it is, and how."""
         return self.query()
+
+    def wait(self, since: PoolHealth | None = None, timeout: float | None = None) -> PoolHealth:
+        """Sleeps until the state or the map is another than in ``since`` (None: not at all), and says how it is: so a program learns that
+        the pool has become degraded, and that this has ended. :class:`TimedOut`."""
+        if since is None:
+            return self.health_wait("unknown", 0, _milliseconds(timeout))
+        return self.health_wait(since.state, since.map_version or 0, _milliseconds(timeout))
 
     @property
     def containers(self) -> list[ContainerInfo]:

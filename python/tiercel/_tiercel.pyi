@@ -45,6 +45,18 @@ class PoolInfo(NamedTuple):
     used_bytes: int
     containers: int
     redundancy: int
+    health: PoolHealth
+
+class PoolHealth(NamedTuple):
+    state: str
+    map_version: Optional[int]
+    targets: Optional[int]
+    targets_up: Optional[int]
+    targets_in: Optional[int]
+    targets_disabled: Optional[int]
+    rebuild_done: Optional[int]
+    rebuild_total: Optional[int]
+    missing: Optional[int]
 
 class ContainerInfo(NamedTuple):
     uuid: str
@@ -96,6 +108,7 @@ class Pool:
     def closed(self) -> bool: ...
     def close(self) -> None: ...
     def query(self) -> PoolInfo: ...
+    def health_wait(self, state: str, map_version: int, timeout_ms: int = -1, /) -> PoolHealth: ...
     def pool_classes(self) -> list[str]: ...
     def cont_create(self, label: Optional[str], /) -> str: ...
     def cont_destroy(self, name: str, flags: int = 0, /) -> None: ...

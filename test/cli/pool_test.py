@@ -31,6 +31,22 @@ class Pools(Case):
         self.assertIn("is gone", self.ok("pool", "destroy", self.pool).out)
         self.bad(1, "pool", "query", self.pool, says=self.pool)
 
+    @in_a_directory
+    def test_how_a_directory_is(self):
+        self.ok("pool", "create", self.pool)
+        q = self.json("pool", "query", self.pool)
+        self.assertEqual([q[k] for k in ("state", "map_version", "targets", "targets_up", "targets_in", "disabled",
+                                         "silent", "missing")], ["healthy", 1, 1, 1, 1, [], None, 0])
+        self.assertIn("state healthy: all copies are in place", self.ok("pool", "query", self.pool).out)
+        targets = self.json("pool", "targets", self.pool)["targets"]
+        self.assertEqual([(t["target"], t["up"], t["in"]) for t in targets], [(0, True, True)])
+        self.assertEqual(len(self.ok("pool", "targets", self.pool).out.splitlines()), 2)
+        self.assertIn("healthy", self.ok("pool", "watch", "--until", "healthy", self.pool).out)
+        line = json.loads(self.ok("pool", "watch", "--json", "--until", "healthy", self.pool).out)
+        self.assertEqual((line["state"], line["map_version"], line["targets_up"]), ("healthy", 1, 1))
+        self.bad(1, "pool", "watch", "--until", "degraded", "--timeout", "0.2", self.pool, says="not become degraded")
+        self.bad(2, "pool", "watch", "--until", "rain", self.pool, says="rain")
+
     def test_a_pool_is_made_once(self):
         self.make()
         r = self.bad(1, "pool", "create", self.pool, "--json", says=self.pool)

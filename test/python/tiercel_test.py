@@ -130,6 +130,12 @@ class Objects(Case):
         unnamed = pool.create()
         self.assertEqual({info.uuid: info.label for info in pool.containers}, {uuid: "one", unnamed: ""})
         self.assertEqual(pool.info.containers, 2)
+        health = pool.wait()
+        self.assertEqual(health.state, pool.info.health.state)
+        if not self.uri.startswith("rados:"):
+            self.assertEqual((health.state, health.map_version, health.targets_up, health.missing), ("healthy", 1, 1, 0))
+            with self.assertRaises(tiercel.TimedOut):
+                pool.wait(health, 0.05)
         self.assertEqual(os.path.realpath(pool.info.uri.removeprefix("file://")), os.path.realpath(self.uri))
         with pool.open(unnamed) as cont:
             self.assertEqual((cont.info.uuid, cont.info.handles), (unnamed, 1))
