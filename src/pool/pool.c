@@ -158,6 +158,12 @@ static int claim_connection(struct tl_pool *p, struct tl_error *err)
     return 0;
 }
 
+static const char *no_rights(const struct tl_shared *s)
+{
+    return tl_shared_is_rados(s->path) ? "look at the user's rights; it needs osd 'allow rwx' on its RADOS pools"
+                                       : "look at the directory's rights";
+}
+
 /* guest: part of another process's connection, which has the mark. */
 static int connect_as(struct tl_pool **out, const char *uri, unsigned flags, bool guest, struct tl_error *err)
 {
@@ -180,8 +186,7 @@ static int connect_as(struct tl_pool **out, const char *uri, unsigned flags, boo
     p->generation = a.generation;
     p->uuid = a.uuid;
     if (rc == 0 && s->read_only && flags != TIERCEL_RO)
-        rc = tl_error_set(err, -EROFS,
-                          "pool %s cannot be written: connect for reading, or look at the directory's rights", s->path);
+        rc = tl_error_set(err, -EROFS, "pool %s cannot be written: connect for reading, or %s", s->path, no_rights(s));
     rc = rc == 0 ? claim_connection(p, err) : rc;
     if (rc != 0) {
         tl_shared_release(s);
@@ -354,9 +359,16 @@ int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
         tl_error_set(err, rc, "%s", why.msg);
     if (rc == 0 && s->connections > 0)
         rc = tl_error_set(err, -EBUSY, "pool %s: this process is connected to it; disconnect first", uri);
+    if (rc == 0 && s->read_only)
+        rc = tl_error_set(err, -EROFS, "pool %s cannot be destroyed: %s", uri, no_rights(s));
     if (rc == 0 && (flags & TIERCEL_FORCE) != 0 && (rc = evict_all(s)) != 0)
         tl_error_set(err, rc, "pool %s: not all could be evicted: %s", uri, strerror(-rc));
-    if (rc == 0 && (flags & TIERCEL_FORCE) == 0 && s->store->ops->claimed(s->store, connection_mark(a.generation)) != 0)
+    int claimed =
+        rc == 0 && (flags & TIERCEL_FORCE) == 0 ? s->store->ops->claimed(s->store, connection_mark(a.generation)) : 0;
+    if (claimed < 0)
+        rc = tl_error_set(err, claimed, "pool %s cannot be destroyed: who is connected is not known: %s", uri,
+                          strerror(-claimed));
+    else if (claimed > 0)
         rc = tl_error_set(err, -EBUSY, "pool %s: somebody is connected to it; evict them with --force", uri);
     tl_shared_release(s);
     return rc == 0 ? tl_shared_destroy(path, err) : rc;

@@ -215,6 +215,24 @@ class Users(OnRados):
         self.refused("pool", "create", self.uri("alices", "&user=alice&pool=data", conf), says=["client.alice", "pool=data"])
         self.ok("pool", "destroy", uri)
 
+    def test_rights_for_one_pool_and_for_reading(self):
+        conf, as_user = self.user("narrow", "allow r", "allow rwx pool=meta namespace=narrow, allow rwx pool=ec21 namespace=narrow")
+        place = "&pool=meta&data=ec21"
+        uri = self.uri("narrow", as_user + place, conf)
+        self.ok("pool", "create", uri)
+        self.ok("cont", "create", uri + "/c")
+        data = os.urandom(MIB)
+        self.ok("put", uri + "/c", "1", data=data)
+        self.refused("pool", "create", self.uri("wide", as_user + place, conf), says="client.narrow")
+        conf, as_user = self.user("looker", "allow r", "allow r")
+        looks = self.uri("narrow", as_user + place, conf)
+        self.assertEqual(self.ok("get", looks + "/c", "1").raw, data)
+        self.assertEqual(self.json("pool", "query", looks)["containers"], 1)
+        self.refused("put", looks + "/c", "1", says=[looks, "cannot be written"])
+        self.refused("pool", "destroy", looks, says=[looks, "cannot be destroyed", "allow rwx"])
+        self.refused("pool", "destroy", "--force", looks, says="cannot be destroyed")
+        self.ok("pool", "destroy", uri)
+
 
 class Clusters(OnRados):
     """Clusters and users that cannot be used: each is named within the timeout, and nothing is left."""
