@@ -122,8 +122,8 @@ static int check_cont(struct checking *k)
     }
     k->has_last = false;
     rc = rc == 0 ? s->ops->scan(s, &k->cont->id, none, none, check_record, k) : rc;
-    if (rc == -ETIMEDOUT) { /* the store has told of it */
-        tell(k, "not all of its index can be read now: what its records mean was not looked at to the end");
+    if (rc == -ETIMEDOUT || (rc == -EBADMSG && k->damage > 0)) { /* the store has told of it */
+        tell(k, "not all of its index can be read: what its records mean was not looked at to the end");
         rc = 0;
     }
     return rc;

@@ -4,6 +4,7 @@
  *
  *   pool                 meta   what the pool is (xattrs), what was made for it (rados_plan.h), and a shared lock of each process that has it open
  *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
+ *   i.CONT               meta   all shards of the index were made (xattr)
  *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattr fence (rados_fence.c)
  *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
  *   m.MARK               meta   a lock: a mark of processes
@@ -150,6 +151,7 @@ struct tl_rados_name {
 };
 struct tl_rados_name tl_rados_state_name(const struct tl_store_id *id);
 struct tl_rados_name tl_rados_index_name(const struct tl_store_id *id, uint32_t shard);
+struct tl_rados_name tl_rados_made_name(const struct tl_store_id *id);
 struct tl_rados_name tl_rados_blob_name(const struct tl_store_id *id, uint64_t writer, uint64_t seq);
 
 /* ---- rados_class.c: the RADOS pools of payloads ---- */
@@ -400,6 +402,8 @@ void tl_rados_fence_guard(struct tl_rados_cont *c, uint32_t shard, rados_write_o
 bool tl_rados_fence_refused(int rc); /* that is what op has failed by */
 void tl_rados_fence_forget(struct tl_rados_cont *c);
 int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id);
+/* Whether all shards of an index were made; `made`: as tl_rados_made_name. 1, 0, -errno. Any thread. */
+int tl_rados_index_made(struct tl_rados *r, const char *made) TL_MUST_CHECK;
 
 /* ---- rados_locks.c ---- */
 

@@ -16,9 +16,10 @@
 #include "store/rados.h"
 
 #define FENCE "fence"
+#define MADE  "made" /* of i.CONT */
 
 struct tl_rados_fence {
-    enum { UNKNOWN, NO_SHARD, THERE } known;
+    bool known;
     size_t len; /* 0: there never was one */
     char text[40];
 };
@@ -30,74 +31,27 @@ static struct tl_rados_fence *fence_of(struct tl_rados_cont *c, uint32_t shard)
     return c->fences == NULL ? NULL : &c->fences[shard];
 }
 
-int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked)
+/* Sends one operation on each shard, and waits for all. */
+static int on_all_shards(struct tl_rados_cont *c, const char *fence)
 {
     struct tl_rados *r = c->r;
-    struct tl_rados_fence *f = fence_of(c, shard);
-    if (f == NULL)
-        return -ENOMEM;
-    if (f->known != UNKNOWN)
-        return 0;
-    *asked = true;
-    int rc = r->lib->getxattr(r->meta, tl_rados_index_name(&c->id, shard).text, FENCE, f->text, sizeof f->text);
-    if (rc < 0 && rc != -ENOENT && rc != -ENODATA)
-        return tl_rados_error(rc);
-    f->known = rc == -ENOENT ? NO_SHARD : THERE;
-    f->len = rc > 0 ? (size_t)rc : 0;
-    return 0;
-}
-
-void tl_rados_fence_guard(struct tl_rados_cont *c, uint32_t shard, rados_write_op_t op)
-{
-    struct tl_rados_fence *f = fence_of(c, shard);
-    check(f != NULL && f->known != UNKNOWN);
-    if (f->known == NO_SHARD)
-        c->r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
-    else
-        c->r->lib->write_op_cmpxattr(op, FENCE, LIBRADOS_CMPXATTR_OP_EQ, f->text, f->len);
-    f->known = THERE; /* for the operations that follow this one */
-}
-
-bool tl_rados_fence_refused(int rc)
-{
-    return rc == -ECANCELED || rc == -EEXIST || rc == -ENOENT;
-}
-
-void tl_rados_fence_forget(struct tl_rados_cont *c)
-{
-    free(c->fences);
-    c->fences = NULL;
-}
-
-/* ---- making one ---- */
-
-static int raise_one(struct tl_rados *r, const char *object, const char *text, rados_completion_t *done)
-{
-    int rc = r->lib->aio_create_completion2(NULL, NULL, done);
-    if (rc != 0)
-        return rc;
-    rados_write_op_t op = r->lib->create_write_op();
-    r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL); /* else who comes back would make it */
-    r->lib->write_op_setxattr(op, FENCE, text, strlen(text));
-    rc = r->lib->aio_write_op_operate(op, r->meta, *done, object, NULL, 0);
-    r->lib->release_write_op(op);
-    if (rc != 0)
-        r->lib->aio_release(*done);
-    return rc;
-}
-
-int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
-{
-    struct tl_rados *r = (struct tl_rados *)s;
-    struct tl_rados_cont *c = tl_rados_cont(r, id);
     rados_completion_t *done = calloc(r->shards, sizeof(rados_completion_t));
-    char text[40];
     uint32_t started = 0;
-    int rc = c == NULL || done == NULL ? -ENOMEM : r->read_only ? -EROFS : 0;
-    snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
-             (unsigned long long)atomic_fetch_add(&r->cookies, 1));
-    for (; rc == 0 && started < r->shards; started += rc == 0)
-        rc = raise_one(r, tl_rados_index_name(id, started).text, text, &done[started]);
+    int rc = done == NULL ? -ENOMEM : 0;
+    for (; rc == 0 && started < r->shards; started += rc == 0) {
+        rc = r->lib->aio_create_completion2(NULL, NULL, &done[started]);
+        if (rc != 0)
+            break;
+        rados_write_op_t op = r->lib->create_write_op();
+        r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL); /* else who comes back would make it */
+        if (fence != NULL)
+            r->lib->write_op_setxattr(op, FENCE, fence, strlen(fence));
+        rc = r->lib->aio_write_op_operate(op, r->meta, done[started], tl_rados_index_name(&c->id, started).text, NULL,
+                                          0);
+        r->lib->release_write_op(op);
+        if (rc != 0)
+            r->lib->aio_release(done[started]);
+    }
     for (uint32_t i = 0; i < started; i++) {
         r->lib->aio_wait_for_complete(done[i]);
         int one = r->lib->aio_get_return_value(done[i]);
@@ -106,4 +60,81 @@ int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
     }
     free(done);
     return rc;
+}
+
+/* All shards are there before the first record is written, and then it is said that they are: one that is not there later on was lost, and
+ * cannot be taken for one to which nothing was ever written. -EBADMSG: one was. */
+static int make_shards(struct tl_rados_cont *c)
+{
+    struct tl_rados *r = c->r;
+    struct tl_rados_name made = tl_rados_made_name(&c->id);
+    int rc = tl_rados_index_made(r, made.text);
+    if (rc != 0)
+        return rc < 0 ? rc : -EBADMSG;
+    rc = on_all_shards(c, NULL);
+    rados_write_op_t op = r->lib->create_write_op();
+    r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
+    r->lib->write_op_setxattr(op, MADE, "1", 1);
+    if (rc == 0)
+        return tl_rados_write_op(r, op, made.text);
+    r->lib->release_write_op(op);
+    return rc;
+}
+
+int tl_rados_index_made(struct tl_rados *r, const char *made)
+{
+    char text[2];
+    int rc = tl_rados_getxattr(r, made, MADE, text, sizeof text);
+    return rc > 0 ? 1 : rc == -ENOENT ? 0 : rc;
+}
+
+int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked)
+{
+    struct tl_rados_fence *f = fence_of(c, shard);
+    const char *object = tl_rados_index_name(&c->id, shard).text;
+    if (f == NULL)
+        return -ENOMEM;
+    if (f->known)
+        return 0;
+    *asked = true;
+    int rc = c->r->lib->getxattr(c->r->meta, object, FENCE, f->text, sizeof f->text);
+    if (rc == -ENOENT) {
+        rc = make_shards(c);
+        rc = rc == 0 ? c->r->lib->getxattr(c->r->meta, object, FENCE, f->text, sizeof f->text) : rc;
+    }
+    if (rc < 0 && rc != -ENODATA)
+        return tl_rados_error(rc);
+    f->known = true;
+    f->len = rc > 0 ? (size_t)rc : 0;
+    return 0;
+}
+
+void tl_rados_fence_guard(struct tl_rados_cont *c, uint32_t shard, rados_write_op_t op)
+{
+    struct tl_rados_fence *f = fence_of(c, shard);
+    check(f != NULL && f->known);
+    c->r->lib->write_op_cmpxattr(op, FENCE, LIBRADOS_CMPXATTR_OP_EQ, f->text, f->len);
+}
+
+bool tl_rados_fence_refused(int rc)
+{
+    return rc == -ECANCELED || rc == -ENOENT;
+}
+
+void tl_rados_fence_forget(struct tl_rados_cont *c)
+{
+    free(c->fences);
+    c->fences = NULL;
+}
+
+int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_cont *c = tl_rados_cont(r, id);
+    char text[40];
+    if (c == NULL || r->read_only)
+        return c == NULL ? -ENOMEM : -EROFS;
+    snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
+             (unsigned long long)atomic_fetch_add(&r->cookies, 1));
+    return on_all_shards(c, text);
 }

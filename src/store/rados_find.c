@@ -86,10 +86,15 @@ static int answer(struct tl_rados *r, struct cursor *c)
     r->lib->aio_release(c->done);
     c->done = NULL;
     rc = rc >= 0 ? tl_rados_error(c->rc_page) : rc;
-    if (rc == -ENOENT) { /* nothing was ever written to this shard */
+    if (rc == -ENOENT) { /* nothing was ever written to the container; else the shard is lost */
+        struct tl_rados_name made = c->object;
+        *strrchr(made.text, '.') = 0;
+        int is_made = tl_rados_index_made(r, made.text);
         drop_page(r, c);
         c->more = 0;
-        rc = 0;
+        if (is_made == 1)
+            (void)failed(r, &c->object, TL_STORE_CLASSES, -ENOENT);
+        return is_made == 1 ? -EBADMSG : is_made;
     }
     return rc == 0 ? 0 : failed(r, &c->object, TL_STORE_CLASSES, rc);
 }

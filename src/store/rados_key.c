@@ -131,6 +131,13 @@ struct tl_rados_name tl_rados_state_name(const struct tl_store_id *id)
     return n;
 }
 
+struct tl_rados_name tl_rados_made_name(const struct tl_store_id *id)
+{
+    struct tl_rados_name n = tl_rados_state_name(id);
+    n.text[0] = 'i';
+    return n;
+}
+
 struct tl_rados_name tl_rados_index_name(const struct tl_store_id *id, uint32_t shard)
 {
     struct tl_rados_name n = {"i."};

@@ -39,6 +39,7 @@ class Load:
     def __init__(self, mode, pool, *args):
         self.name = f"{mode} {' '.join(map(str, args[:1]))}"
         self.commits, self.snaps, self.saw, self.trouble, self.good, self.lost = [], [], [], [], [], []
+        self.states = []
         self.done, self.is_ready = None, threading.Event()
         self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", LOAD, mode, pool, *map(str, args)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
@@ -51,6 +52,9 @@ class Load:
             if word in ("commit", "saw"):
                 epoch, ms = map(int, rest.split())
                 (self.commits if word == "commit" else self.saw).append((epoch, ms / 1000))
+            elif word == "state":
+                name, ms = rest.split()
+                self.states.append((name, int(ms) / 1000))
             elif word == "good":
                 self.good.append([int(x) for x in rest.split()])
             elif word == "lost":
@@ -244,7 +248,8 @@ class Side:
         make(pool, *conts)
         self.anchor = Load("anchor", pool, *conts).ready()
         self.writers = {c: Load("write", pool, c, i).ready() for i, c in enumerate(conts)}
-        self.others = [Load(mode, pool, c, 100 + i).ready() for i, c in enumerate(conts) for mode in ("read", "wait")]
+        self.watcher = Load("watch", pool, conts[0]).ready()
+        self.others = [self.watcher] + [Load(mode, pool, c, 100 + i).ready() for i, c in enumerate(conts) for mode in ("read", "wait")]
         self.past = {c: [] for c in conts}  # writers that ended
 
     def all(self):
@@ -349,10 +354,12 @@ class Scene(unittest.TestCase):
         since = now()
         self.cluster.dev("kill", f"osd.{osd}")
         self.going_on(since)
+        self.told(since, healthy=False)
         self.checked(f"{what}, degraded", since)
         wait_for(lambda: self.cluster.osd(osd)["in"] == 0, 60, f"osd.{osd} is out")
         self.going_on(now())
         self.cluster.wait_clean()
+        self.told(since, healthy=True)
         self.checked(f"{what}, rebuilt", since)
         self.revive(f"osd.{osd}")
 
@@ -362,6 +369,7 @@ class Scene(unittest.TestCase):
             self.cluster.dev("revive", name)
         self.going_on(since, sides)
         self.cluster.wait_clean()
+        self.told(since, healthy=True)
         self.checked(f"{' and '.join(names)} revived", since, sides)
 
     def stalled(self, osd):
@@ -369,12 +377,21 @@ class Scene(unittest.TestCase):
         self.cluster.dev("stall", f"osd.{osd}")
         self.going_on(since)
         wait_for(lambda: self.cluster.osd(osd)["up"] == 0, 60, f"osd.{osd} is down")
+        self.told(since, healthy=False)
         self.checked(f"osd.{osd} stalled", since)
         since = now()
         self.cluster.dev("cont", f"osd.{osd}")
         self.going_on(since)
         self.cluster.wait_clean()
         self.checked(f"osd.{osd} goes on", since)
+
+    def told(self, since, healthy):
+        """Programs that ask for it are told that the pool is not as it should be, or that it is again."""
+        states = self.sides[0].watcher.states
+        if healthy:
+            wait_for(lambda: states and states[-1][0] == "healthy", 60, f"the pool is said to be healthy: {states}")
+        else:
+            wait_for(lambda: any(t > since and name != "healthy" for name, t in states), 30, f"something is said to be wrong: {states}")
 
     def mon_lost(self, name):
         since = now()
@@ -499,7 +516,7 @@ class Loss(unittest.TestCase):
                                     for s in lines) if m}
         self.assertEqual(told, {epoch for epoch, *_ in x.lost}, out)
         self.cluster.dev("revive", "osd.0")
-        wait_for(lambda: self.cluster.osd(0)["up"] == 1, 30, "osd.0 is up")
+        wait_for(lambda: self.cluster.osd(0)["up"] == 1, 60, "osd.0 is up")
         self.cluster.wait_clean(30)
         self.assertEqual(self.survey().lost, [])
 
@@ -519,6 +536,25 @@ class Loss(unittest.TestCase):
         self.assertEqual(len(lines), 2, out)
         self.assertRegex(out, rf"{self.WHERE}, chunk \d, epoch \d+, handle \d+: \d+ bytes are lost: {re.escape(lost)} in")
         self.assertRegex(out, rf"{self.WHERE}, chunk \d, epoch \d+, handle \d+: \d+ bytes are damaged: {re.escape(other)} in")
+        self.index_gone()
+
+    def index_gone(self):
+        """A part of the index: what it named cannot be taken for what was never written."""
+        io = self.cluster.rados.open_ioctx("meta")
+        io.set_namespace("loss")
+        lost = []
+        for shard in sorted(o.key for o in io.list_objects() if re.match(r"i\.\w+\.", o.key)):
+            io.remove_object(shard)
+            lost = [s for *_, s in self.survey().lost if shard in s]
+            if lost:  # others have nothing of what is looked for
+                break
+        io.close()
+        self.assertRegex(lost[0], rf"^{self.WHERE} is damaged at epoch \d+: {re.escape(shard)} in RADOS pool 'meta', placement group \S+ "
+                                  r"\(osd\..*\): it is lost, there is no such object; see: tiercel pool check")
+        code, _, out = self.check()
+        self.assertEqual(code, 1, out)
+        self.assertRegex(out, rf"what shard \d+ of its index says is damaged: {re.escape(shard)} in .*: it is lost")
+        self.assertIn("whether there are payloads that belong to no record was not looked at", out)
 
 
 class Soak(Scene):
