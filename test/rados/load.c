@@ -7,11 +7,12 @@
  *   load write  POOL CONT SEED [PLANT]     commits one epoch after the other, and says so
  *   load read   POOL CONT SEED [PLANT]     reads committed epochs and snapshots, compares every byte
  *   load wait   POOL CONT                  waits for one epoch after the other, and reads it
+ *   load watch  POOL CONT                  tells how the pool is, each time that changes
  *   load verify POOL CONT SEED FROM HIGHEST SNAP...
  *                                          all epochs from FROM up to GHCE, which is HIGHEST at least, and the snapshots
  *   load survey POOL CONT SEED FROM TO     what these epochs have written, one after the other, whatever cannot be read
  *
- * Lines on stdout: `good EPOCH MS`, `lost EPOCH MS CODE SENTENCE` of a survey; `ready`; `commit EPOCH MS`, `snap EPOCH`, `saw EPOCH MS`; at the end `done COUNT`. `wrong SENTENCE`: what was read is not
+ * Lines on stdout: `state NAME MS`; `good EPOCH MS`, `lost EPOCH MS CODE SENTENCE` of a survey; `ready`; `commit EPOCH MS`, `snap EPOCH`, `saw EPOCH MS`; at the end `done COUNT`. `wrong SENTENCE`: what was read is not
  * what it should be; `failed SENTENCE`: a call gave an error. All but make and verify go on until stdin ends.
  *
  * PLANT, to see that this is noticed: a writer that tells of a commit without one (ack), leaves one object of an epoch out (object), or
@@ -348,6 +349,32 @@ static void wait_all(struct load *l)
     must("an event", tiercel_event_fini(&ev));
 }
 
+/* How the pool is, each time that changes. */
+static void watch_all(struct load *l)
+{
+    struct tiercel_pool_health h = {.map_version = 0};
+    struct tiercel_event ev;
+    uint32_t before = UINT32_MAX;
+    say("ready");
+    for (bool more = true; more;) {
+        must("an event", tiercel_event_init(&ev, NULL, NULL));
+        must("waiting", tiercel_pool_wait(l->pool, &h, &ev));
+        while (tiercel_event_wait(&ev, 100) == 0)
+            if (!goes_on(0))
+                (void)tiercel_event_abort(&ev);
+        more = ev.error != -ECANCELED;
+        if (more && ev.error != 0)
+            say("failed watching: %s (%d)", tiercel_why(&ev), ev.error);
+        if (more && ev.error != 0)
+            exit(1);
+        must("an event", tiercel_event_fini(&ev));
+        if (more && h.state != before)
+            say("state %s %" PRIu64, tiercel_pool_state_name(h.state), now_ms());
+        before = h.state;
+        l->count++;
+    }
+}
+
 static void verify_all(struct load *l, char **args, int count)
 {
     uint64_t from = strtoull(args[0], NULL, 10), highest = strtoull(args[1], NULL, 10), ghce = epochs_of(l).ghce;
@@ -415,6 +442,8 @@ static int run(struct load *l, const char *mode, char **args, int count)
         read_all(l);
     else if (strcmp(mode, "wait") == 0)
         wait_all(l);
+    else if (strcmp(mode, "watch") == 0)
+        watch_all(l);
     else if (strcmp(mode, "verify") == 0 && count >= 4)
         verify_all(l, args + 2, count - 2);
     else if (strcmp(mode, "survey") == 0 && count == 4)
@@ -430,7 +459,7 @@ int main(int argc, char **argv)
     static struct load l;
     int rc = 0;
     if (argc < 4) {
-        fputs("load make|anchor|write|read|wait|verify|survey POOL CONT...\n", stderr);
+        fputs("load make|anchor|write|read|wait|watch|verify|survey POOL CONT...\n", stderr);
         return 64;
     }
     if (strcmp(argv[1], "make") == 0) {
