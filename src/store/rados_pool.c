@@ -99,8 +99,12 @@ static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
                             w->uri, format);
     rc = rc == 0 ? get_text(r, "shards", shards, sizeof shards) : rc;
     rc = rc == 0 ? get_text(r, "data", data, sizeof data) : rc;
-    if (rc == -ETIMEDOUT)
-        return tl_error_set(err, rc, "pool %s cannot be read now: %s", w->uri, r->why);
+    if (rc == -ETIMEDOUT) {
+        pthread_mutex_lock(&r->mutex);
+        tl_error_set(err, rc, "pool %s cannot be read now: %s", w->uri, r->why);
+        pthread_mutex_unlock(&r->mutex);
+        return rc;
+    }
     if (rc != 0)
         return tl_error_set(err, rc, "pool %s cannot be read: %s", w->uri, strerror(-rc));
     r->shards = (uint32_t)strtoul(shards, NULL, 10);
