@@ -145,6 +145,8 @@ struct tl_rados_value {
 size_t tl_rados_value_put(uint8_t *out, const struct tl_record *r, uint64_t writer, uint64_t seq, uint8_t data);
 int tl_rados_value_get(struct tl_slice in, struct tl_rados_value *out) TL_MUST_CHECK; /* 0, -EBADMSG */
 uint64_t tl_rados_check(const void *bytes, size_t len);
+/* What a record takes, before replication: its key and value in the index, and its payload. */
+uint64_t tl_rados_record_bytes(const struct tl_found *f);
 
 struct tl_rados_name {
     char text[TL_RADOS_NAME];
@@ -317,6 +319,8 @@ int tl_rados_space(struct tl_store *s, struct tl_store_space *out);
 /* Adds to what records take, when there are so many bytes to be added (the owner's); then waits for it, which may fail. */
 rados_completion_t tl_rados_count(struct tl_rados *r, int64_t bytes, int64_t from);
 void tl_rados_counted(struct tl_rados *r, rados_completion_t completion);
+/* That is what records take. Nobody else counts meanwhile. */
+int tl_rados_recount(struct tl_rados *r, uint64_t bytes, uint64_t *before) TL_MUST_CHECK;
 
 /* ---- rados_state.c ---- */
 

@@ -21,7 +21,8 @@ struct checking {
     const struct tl_store_id *id; /* that is being looked at */
     uint8_t *payload;
     unsigned data; /* the RADOS pool that is being looked at */
-    uint64_t orphans;
+    uint64_t orphans, bytes; /* bytes: of all records */
+    uint64_t interrupts;
     bool blind; /* not all records were seen: then nobody can say what belongs to none */
     bool repair;
 };
@@ -123,6 +124,7 @@ static int check_record(void *ctx, const struct tl_found *f)
     const uint8_t *place = f->place.at;
     char name[700];
     int rc = 0, failed = tl_rados_read(s, f->place, 0, x->payload, f->payload_len);
+    x->bytes += tl_rados_record_bytes(f);
     if (place[0] == TL_RADOS_PLACE_BLOB)
         rc = note_named(x, tl_rados_blob_name(x->id, tl_get_u64(place + 21), tl_get_u64(place + 29)), place[37]);
     if (failed == 0)
@@ -171,7 +173,11 @@ static int check_blob(void *ctx, const char *name)
         (x->named_count > 0 && bsearch(&hash, x->named, x->named_count, sizeof hash, compare) != NULL))
         return 0;
     x->orphans++;
-    int rc = x->repair ? tl_rados_error(x->r->lib->remove(x->r->data[x->data].io, name)) : 0;
+    if (!x->repair)
+        return 0;
+    /* It was there while we were alone, so nobody writes its record any more, whatever becomes of our lease from here on. */
+    int rc = tl_rados_lease_unbroken(x->r, x->interrupts);
+    rc = rc == 0 ? tl_rados_error(x->r->lib->remove(x->r->data[x->data].io, name)) : rc;
     return rc == -ENOENT ? 0 : rc;
 }
 
@@ -211,6 +217,22 @@ static int be_alone(struct tl_rados *r, bool alone)
     return back != 0 ? back : rc;
 }
 
+/* Processes that were killed have not counted the last that they wrote. */
+static int recount(struct checking *x)
+{
+    char text[256];
+    uint64_t before = 0;
+    if (x->blind)
+        return 0;
+    int rc = tl_rados_recount(x->r, x->bytes, &before);
+    if (rc == 0 && before != x->bytes) {
+        snprintf(text, sizeof text, "%llu bytes were counted as used: it is %llu", (unsigned long long)before,
+                 (unsigned long long)x->bytes);
+        say(x, text);
+    }
+    return rc;
+}
+
 int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx)
 {
     struct tl_rados *r = (struct tl_rados *)s;
@@ -220,8 +242,10 @@ int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, 
     x.payload = malloc(TL_STORE_PAYLOAD_MAX);
     if (x.payload == NULL)
         return -ENOMEM;
-    int rc = repair ? be_alone(r, true) : 0;
+    int rc = tl_rados_flush(s);
+    rc = rc == 0 && repair ? be_alone(r, true) : rc;
     bool alone = repair && rc == 0;
+    x.interrupts = atomic_load(&r->interrupts);
     rc = rc == 0 ? note_all(&x) : rc;
     if (rc == 0 && repair && x.blind)
         rc = -ETIMEDOUT; /* what cannot be read now is not to be taken away */
@@ -231,6 +255,7 @@ int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, 
         rc = rc == 0 ? check_index(&x, &x.ids[i]) : rc;
     }
     rc = rc == 0 ? check_blobs(&x) : rc;
+    rc = rc == 0 && alone ? recount(&x) : rc;
     if (alone) {
         int back = be_alone(r, false);
         rc = rc == 0 ? back : rc;

@@ -112,6 +112,15 @@ int tl_rados_value_get(struct tl_slice in, struct tl_rados_value *out)
     return 0;
 }
 
+uint64_t tl_rados_record_bytes(const struct tl_found *f)
+{
+    const uint8_t *key = f->key.at;
+    uint64_t bytes = f->key.len + 1 + 1 + f->meta.len + 5 + 8ull * checks_of(f->payload_len) + f->payload_len;
+    for (size_t i = 0; i < f->key.len; i++)
+        bytes += key[i] <= 1;
+    return bytes + (f->payload_len > TL_RADOS_INLINE ? REFERENCE : 0);
+}
+
 /* ---- names ---- */
 
 static void hex(char *out, const uint8_t *bytes, size_t len)

@@ -143,19 +143,43 @@ static struct room room_in(struct tl_rados *r, uint64_t used)
     return sum;
 }
 
-int tl_rados_space(struct tl_store *s, struct tl_store_space *out)
+static int get_used(struct tl_rados *r, uint64_t *out)
 {
-    struct tl_rados *r = (struct tl_rados *)s;
     double used = 0;
     int rc = 0;
     tl_rados_counted(r, tl_rados_count(r, 0, 0));
     for (unsigned i = 0; rc == 0 && i < TL_RADOS_USED; i++)
         rc = add_used(r, i, &used);
+    *out = used > 0 ? (uint64_t)used : 0;
+    return rc;
+}
+
+int tl_rados_recount(struct tl_rados *r, uint64_t bytes, uint64_t *before)
+{
+    char object[16], number[24];
+    const char *key = "bytes", *value = number;
+    size_t key_len = strlen(key), len;
+    int rc = get_used(r, before);
+    for (unsigned i = 0; rc == 0 && i < TL_RADOS_USED; i++) {
+        len = (size_t)snprintf(number, sizeof number, "%llu", (unsigned long long)(i == 0 ? bytes : 0));
+        used_name(i, object);
+        rados_write_op_t op = r->lib->create_write_op();
+        r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
+        r->lib->write_op_omap_set2(op, &key, &value, &key_len, &len, 1);
+        rc = tl_rados_write_op(r, op, object);
+    }
+    return rc;
+}
+
+int tl_rados_space(struct tl_store *s, struct tl_store_space *out)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    uint64_t used;
+    int rc = get_used(r, &used);
     if (rc != 0)
         return rc;
-    struct room room = room_in(r, used > 0 ? (uint64_t)used : 0);
-    *out = (struct tl_store_space){.total_bytes = room.known ? room.total : 0,
-                                   .free_bytes = room.known ? room.free : 0,
-                                   .used_bytes = used > 0 ? (uint64_t)used : 0};
+    struct room room = room_in(r, used);
+    *out = (struct tl_store_space){
+        .total_bytes = room.known ? room.total : 0, .free_bytes = room.known ? room.free : 0, .used_bytes = used};
     return 0;
 }

@@ -213,11 +213,140 @@ static void processes_come_and_go_while_words_are_on_their_way(void **state)
     destroy(where);
 }
 
+/* ---- checks ---- */
+
+static uint8_t bytes[100000], back[100000];
+
+static int write_one(struct tl_store *s, const void *key, size_t key_len, size_t len)
+{
+    const struct tl_record r = {.key = {key, key_len}, .meta = {"about", 5}, .payload = {bytes, len}};
+    return s->ops->write(s, &id, &r);
+}
+
+struct finding {
+    uint8_t place[TL_STORE_PLACE_MAX];
+    size_t place_len;
+    unsigned count;
+};
+
+static int keep_last(void *ctx, const struct tl_found *f)
+{
+    struct finding *x = ctx;
+    memcpy(x->place, f->place.at, f->place.len);
+    x->place_len = f->place.len;
+    x->count++;
+    return 0;
+}
+
+/* How many begin so. */
+static unsigned find(struct tl_store *s, struct finding *x, const void *prefix, size_t len)
+{
+    struct tl_slice p = {prefix, len};
+    *x = (struct finding){.count = 0};
+    assert_int_equal(s->ops->scan(s, &id, p, p, keep_last, x), 0);
+    return x->count;
+}
+
+static uint64_t used_by(struct tl_store *s)
+{
+    struct tl_store_space space;
+    assert_int_equal(s->ops->space(s, &space), 0);
+    return space.used_bytes;
+}
+
+static void count_words(void *ctx, const char *finding)
+{
+    *(unsigned *)ctx += strstr(finding, "bytes were counted") != NULL;
+}
+
+/* As soon as the leases of those who were killed have ended. */
+static int repair(struct tl_store *s, unsigned *recounts)
+{
+    uint64_t end = tl_time_mono_ns() + 30 * TL_NS_PER_S;
+    int rc;
+    *recounts = 0;
+    while ((rc = (s->ops->check)(s, true, count_words, recounts)) == -EBUSY && tl_time_mono_ns() < end)
+        usleep(100000);
+    return rc;
+}
+
+static void write_some_and_die(const char *where)
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct tl_store *s = open_pool(where);
+        for (char key = 'a'; key < 'u'; key++)
+            if (s == NULL || write_one(s, (char[2]){key, 0}, 2, key < 'k' ? sizeof bytes : 10) != 0)
+                _exit(1);
+        if (s->ops->flush(s) != 0)
+            _exit(2);
+        raise(SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void what_the_killed_have_used_is_counted_by_a_repair(void **state)
+{
+    (void)state;
+    char where[256], names[20][2];
+    struct tl_slice keys[20];
+    struct finding x;
+    unsigned recounts;
+    make(where, sizeof where, "data,ec21");
+    write_some_and_die(where);
+    struct tl_store *s = open_pool(where);
+    assert_int_equal(find(s, &x, "", 0), 20);
+    assert_int_equal(used_by(s), 0);
+    assert_int_equal(repair(s, &recounts), 0);
+    assert_int_equal(recounts, 1);
+    assert_true(used_by(s) > 10 * sizeof bytes && used_by(s) < 11 * sizeof bytes);
+    assert_int_equal(repair(s, &recounts), 0);
+    assert_int_equal(recounts, 0);
+    for (unsigned i = 0; i < 20; i++) {
+        names[i][0] = (char)('a' + i);
+        names[i][1] = 0;
+        keys[i] = (struct tl_slice){names[i], 2};
+    }
+    assert_int_equal(s->ops->erase(s, &id, keys, 20), 0);
+    assert_int_equal(used_by(s), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* Payloads behind an entry that makes no sense are named by records that were not looked at. */
+static void a_repair_takes_nothing_away_that_a_damaged_index_may_name(void **state)
+{
+    (void)state;
+    char where[256];
+    struct finding x;
+    unsigned recounts;
+    make(where, sizeof where, "data");
+    struct tl_store *s = open_pool(where);
+    assert_int_equal(write_one(s, "key", 3, sizeof bytes), 0);
+    assert_int_equal(s->ops->flush(s), 0);
+    sh(where, "for o in $(rados -p meta -N $NS ls | grep ^i); do rados -p meta -N $NS setomapval $o \"$(printf "
+              "'a\\001')\" damaged; done");
+    assert_true(repair(s, &recounts) > 0);
+    sh(where, "for o in $(rados -p meta -N $NS ls | grep ^i); do rados -p meta -N $NS rmomapkey $o \"$(printf "
+              "'a\\001')\"; done");
+    assert_int_equal(find(s, &x, "key", 3), 1);
+    assert_int_equal(s->ops->read(s, (struct tl_slice){x.place, x.place_len}, 0, back, sizeof back), 0);
+    assert_memory_equal(back, bytes, sizeof bytes);
+    assert_int_equal(repair(s, &recounts), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_watch_that_was_lost_is_begun_anew),
         cmocka_unit_test(processes_come_and_go_while_words_are_on_their_way),
+        cmocka_unit_test(what_the_killed_have_used_is_counted_by_a_repair),
+        cmocka_unit_test(a_repair_takes_nothing_away_that_a_damaged_index_may_name),
     };
     if (getenv("CEPH_CONF") == NULL) {
         puts("no cluster: run by tools/rados-dev");
