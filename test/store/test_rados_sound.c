@@ -340,6 +340,245 @@ static void a_repair_takes_nothing_away_that_a_damaged_index_may_name(void **sta
     destroy(where);
 }
 
+/* ---- limits ---- */
+
+#define KEYS 2500u
+
+struct key {
+    uint8_t bytes[TL_STORE_KEY_MAX];
+    size_t len;
+};
+
+static int compare_keys(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+    int c = memcmp(x->bytes, y->bytes, x->len < y->len ? x->len : y->len);
+    return c != 0 ? c : x->len < y->len ? -1 : x->len > y->len;
+}
+
+/* Sorted, each once. */
+static struct key *make_keys(unsigned *count)
+{
+    static const uint8_t alphabet[] = {0, 1, 2, 'a', 254, 255};
+    struct key *keys = calloc(KEYS, sizeof *keys);
+    struct tl_prng p;
+    assert_non_null(keys);
+    tl_prng_init(&p, 3, 4);
+    for (unsigned i = 0; i < KEYS; i++) {
+        size_t most = i % 7 == 0 ? TL_STORE_KEY_MAX : 24;
+        keys[i].len = i % 50 == 0 ? TL_STORE_KEY_MAX : 1 + tl_prng_below(&p, most);
+        for (size_t k = 0; k < keys[i].len; k++)
+            keys[i].bytes[k] = alphabet[tl_prng_below(&p, sizeof alphabet)];
+        if (i % 2 == 0 && keys[i].len > 17) /* of one object: in one place */
+            memset(keys[i].bytes, 1, 17);
+        if (i % 200 == 0) /* the longest that it can be for the cluster */
+            memset(keys[i].bytes, i % 400 == 0 ? 0 : 1, keys[i].len);
+    }
+    qsort(keys, KEYS, sizeof *keys, compare_keys);
+    *count = 0;
+    for (unsigned i = 0; i < KEYS; i++)
+        if (*count == 0 || compare_keys(&keys[*count - 1], &keys[i]) != 0)
+            keys[(*count)++] = keys[i];
+    return keys;
+}
+
+struct walk {
+    const struct key *next;
+    unsigned count, stop_after;
+};
+
+static int is_next(struct walk *w, struct tl_slice key)
+{
+    assert_int_equal(key.len, w->next->len);
+    assert_memory_equal(key.at, w->next->bytes, key.len);
+    w->next++;
+    return ++w->count == w->stop_after ? 7 : 0;
+}
+
+static int is_next_record(void *ctx, const struct tl_found *f)
+{
+    assert_int_equal(f->payload_len, f->key.len % 20);
+    return is_next(ctx, f->key);
+}
+
+static int is_next_entry(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    assert_int_equal(value.len, key.len % 20);
+    return is_next(ctx, key);
+}
+
+struct keys {
+    struct key *list;
+    unsigned count;
+};
+
+static int put_keys(void *ctx, struct tl_store_tx *tx)
+{
+    const struct keys *k = ctx;
+    const struct key *keys = k->list;
+    int rc = 0;
+    for (unsigned i = k->count; rc == 0 && i-- > 0;)
+        rc =
+            tx->ops->put(tx, (struct tl_slice){keys[i].bytes, keys[i].len}, (struct tl_slice){bytes, keys[i].len % 20});
+    return rc;
+}
+
+static int walk_keys(void *ctx, struct tl_store_tx *tx)
+{
+    return tx->ops->each(tx, (struct tl_slice){"", 0}, is_next_entry, ctx);
+}
+
+/* What begins with the first bytes of some key, from some other key on, is what is there between the two. */
+static void compare_scan(struct tl_store *s, const struct key *keys, unsigned count, struct tl_prng *p)
+{
+    const struct key *of = &keys[tl_prng_below(p, count)], *from = &keys[tl_prng_below(p, count)];
+    struct tl_slice prefix = {of->bytes, tl_prng_below(p, of->len + 1)}, start = {from->bytes, from->len};
+    struct walk w = {.next = keys, .stop_after = 1 + (unsigned)tl_prng_below(p, 700)};
+    const struct key *end = keys + count;
+    while (w.next < end && (w.next->len < prefix.len || memcmp(w.next->bytes, prefix.at, prefix.len) != 0 ||
+                            compare_keys(w.next, from) < 0))
+        w.next++;
+    unsigned expected = 0;
+    while (w.next + expected < end && w.next[expected].len >= prefix.len &&
+           memcmp(w.next[expected].bytes, prefix.at, prefix.len) == 0)
+        expected++;
+    unsigned all = expected;
+    expected = expected < w.stop_after ? expected : w.stop_after;
+    int rc = s->ops->scan(s, &id, prefix, start, is_next_record, &w);
+    assert_int_equal(w.count, expected);
+    assert_int_equal(rc, all >= w.stop_after ? 7 : 0);
+}
+
+static void keys_of_any_bytes_are_found_in_order(void **state)
+{
+    (void)state;
+    char where[256];
+    struct tl_prng p;
+    unsigned count;
+    struct key *keys = make_keys(&count);
+    struct keys all = {keys, count};
+    make(where, sizeof where, "data");
+    struct tl_store *s = open_pool(where);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(write_one(s, keys[i].bytes, keys[i].len, keys[i].len % 20), 0);
+    assert_int_equal(s->ops->flush(s), 0);
+    assert_int_equal(s->ops->change(s, &id, put_keys, &all), 0);
+    s->ops->close(s);
+    s = open_pool(where);
+    struct walk w = {.next = keys};
+    assert_int_equal(s->ops->scan(s, &id, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, is_next_record, &w), 0);
+    assert_int_equal(w.count, count);
+    w = (struct walk){.next = keys};
+    assert_int_equal(s->ops->look(s, &id, walk_keys, &w), 0);
+    assert_int_equal(w.count, count);
+    tl_prng_init(&p, 5, 6);
+    for (unsigned i = 0; i < 300; i++)
+        compare_scan(s, keys, count, &p);
+    struct tl_slice *some = calloc(count, sizeof *some);
+    for (unsigned i = 0; i < count; i++)
+        some[i] = (struct tl_slice){keys[i].bytes, keys[i].len};
+    assert_int_equal(s->ops->erase(s, &id, some, count), 0);
+    assert_int_equal(s->ops->scan(s, &id, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, is_next_record, &w), 0);
+    assert_int_equal(used_by(s), 0);
+    free(some);
+    free(keys);
+    s->ops->close(s);
+    destroy(where);
+}
+
+#define ENTRIES 10000u
+#define LARGE   3u
+
+static int put_entries(void *ctx, struct tl_store_tx *tx)
+{
+    static char value[TL_STORE_VALUE_MAX + 1];
+    char key[16];
+    int rc = 0;
+    for (unsigned i = *(unsigned *)ctx, n = 0; rc == 0 && n < 1000; n++) {
+        snprintf(key, sizeof key, "h%07u", i + n);
+        rc = tx->ops->put(tx, (struct tl_slice){key, 8},
+                          (struct tl_slice){value, (i + n) % 4000 == 7 ? TL_STORE_VALUE_MAX : 60});
+    }
+    if (rc == 0 && tx->ops->put(tx, (struct tl_slice){"x", 1}, (struct tl_slice){value, sizeof value}) != -EINVAL)
+        rc = -EPROTO;
+    return rc;
+}
+
+static int count_entry(void *ctx, struct tl_slice key, struct tl_slice value)
+{
+    unsigned *counts = ctx;
+    (void)key;
+    counts[value.len == TL_STORE_VALUE_MAX] += value.len == 60 || value.len == TL_STORE_VALUE_MAX;
+    return 0;
+}
+
+static int count_entries(void *ctx, struct tl_store_tx *tx)
+{
+    memset(ctx, 0, 2 * sizeof(unsigned));
+    return tx->ops->each(tx, (struct tl_slice){"h", 1}, count_entry, ctx);
+}
+
+/* Reading it takes many answers of the cluster, between which others change it. */
+static void a_large_state_is_read_while_it_changes(void **state)
+{
+    (void)state;
+    char where[256];
+    unsigned counts[2];
+    void *failed;
+    _Atomic int stop = 0;
+    make(where, sizeof where, "data");
+    struct tl_store *s = open_pool(where);
+    for (unsigned i = 0; i < ENTRIES; i += 1000)
+        assert_int_equal(s->ops->change(s, &id, put_entries, &i), 0);
+    struct sleeper changer = {.s = s, .stop = &stop};
+    assert_int_equal(pthread_create(&changer.thread, NULL, change_and_tell, &changer), 0);
+    for (unsigned i = 0; i < 3; i++) {
+        struct tl_store *other = open_pool(where);
+        uint64_t begin = tl_time_mono_ns();
+        assert_int_equal(other->ops->look(other, &id, count_entries, counts), 0);
+        assert_true(tl_time_mono_ns() - begin < 10 * TL_NS_PER_S);
+        assert_int_equal(counts[0], ENTRIES - LARGE);
+        assert_int_equal(counts[1], LARGE);
+        assert_int_equal(other->ops->change(other, &id, put_number, "0004"), 0);
+        other->ops->close(other);
+    }
+    atomic_store(&stop, 1);
+    assert_int_equal(pthread_join(changer.thread, &failed), 0);
+    assert_null(failed);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* Another pool in the same RADOS pools, and objects of none. */
+static void neighbours_are_left_alone(void **state)
+{
+    (void)state;
+    char where[256], beside[256];
+    struct finding x;
+    unsigned recounts;
+    make(where, sizeof where, "data");
+    make(beside, sizeof beside, "data");
+    sh(where, "echo x | rados -p data put d.left -; echo x | rados -p meta put s.left -");
+    struct tl_store *s = open_pool(where), *other = open_pool(beside);
+    assert_int_equal(write_one(s, "here", 4, sizeof bytes), 0);
+    assert_int_equal(s->ops->flush(s), 0);
+    assert_int_equal(write_one(other, "there", 5, sizeof bytes), 0);
+    assert_int_equal(other->ops->flush(other), 0);
+    assert_int_equal(other->ops->change(other, &id, put_number, "0005"), 0);
+    assert_int_equal(find(s, &x, "", 0), 1);
+    assert_int_equal(repair(s, &recounts), 0);
+    assert_int_equal(other->ops->claim(other, 5, true), 0);
+    assert_int_equal(s->ops->claimed(s, 5), 0);
+    s->ops->close(s);
+    destroy(where);
+    assert_int_equal(find(other, &x, "there", 5), 1);
+    assert_int_equal(other->ops->read(other, (struct tl_slice){x.place, x.place_len}, 0, back, sizeof back), 0);
+    assert_int_equal(other->ops->claimed(other, 5), 1);
+    other->ops->close(other);
+    destroy(beside);
+    sh(where, "rados -p data rm d.left; rados -p meta rm s.left");
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +586,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(processes_come_and_go_while_words_are_on_their_way),
         cmocka_unit_test(what_the_killed_have_used_is_counted_by_a_repair),
         cmocka_unit_test(a_repair_takes_nothing_away_that_a_damaged_index_may_name),
+        cmocka_unit_test(keys_of_any_bytes_are_found_in_order),
+        cmocka_unit_test(a_large_state_is_read_while_it_changes),
+        cmocka_unit_test(neighbours_are_left_alone),
     };
     if (getenv("CEPH_CONF") == NULL) {
         puts("no cluster: run by tools/rados-dev");
