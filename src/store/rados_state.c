@@ -2,6 +2,7 @@
 /* Transactions of a container's state: read it (or know it from the last time), let the function change a copy, write what has changed
  * on condition that the generation is still the same. One operation of RADOS for a change, if nobody else has changed it since. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 
 #define GENERATION "gen"
 #define PAGE       1024u /* entries that a read gives at most */
+#define GROWTH     64u   /* entries that may come into a page before it is read again */
 
 struct entry {
     struct tl_slice key, value; /* in memory of its own, key first; value.at NULL: deleted, in a transaction */
@@ -162,16 +164,56 @@ static int take_page(struct tl_rados *r, rados_omap_iter_t iter, struct table *t
     return rc;
 }
 
-/* One page behind *last. known: may be NULL; -ECANCELED: this is what there is. -EAGAIN: the generation is another one than that of the pages
- * before. */
-static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, const struct tl_rados_base *known,
-                     struct tl_rados_base *b, char *last, bool *more)
+/* Where the pages of a state begin: behind these keys. Found one after the other; but a state that somebody changes all the time would never be
+ * the same for as long as that takes. So those that were found are asked for in one operation the next time. */
+struct pages {
+    char (*behind)[TL_RADOS_KEY];
+    size_t count;
+};
+
+static int add_page(struct pages *p, const char *behind)
+{
+    char(*grown)[TL_RADOS_KEY] = reallocarray(p->behind, p->count + 1, sizeof *grown);
+    if (grown == NULL)
+        return -ENOMEM;
+    p->behind = grown;
+    snprintf(p->behind[p->count++], sizeof *p->behind, "%s", behind);
+    return 0;
+}
+
+struct asked {
+    rados_omap_iter_t omap;
+    unsigned char more;
+    int rc;
+};
+
+/* All pages in the order of their keys. -EAGAIN: between two there may be something. */
+static int take_pages(struct tl_rados *r, struct tl_rados_base *b, struct pages *p, size_t from,
+                      const struct asked *asked, bool *more)
+{
+    char last[TL_RADOS_KEY];
+    size_t n = p->count - from;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        memcpy(last, p->behind[from + i], sizeof last);
+        rc = take_page(r, asked[i].omap, &b->table, last);
+        if (rc == 0 && i + 1 < n && asked[i].more != 0 && strcmp(last, p->behind[from + i + 1]) < 0) {
+            p->count = from + i + 1;
+            rc = -EAGAIN;
+        }
+    }
+    *more = rc == 0 && asked[n - 1].more != 0;
+    return *more ? add_page(p, last) : rc;
+}
+
+/* The pages from `from` on, in one operation. known: may be NULL; -ECANCELED: this is what there is. -EAGAIN: the generation is another one than
+ * that of the pages before. */
+static int ask_pages(struct tl_rados *r, const struct tl_rados_cont *c, const struct tl_rados_base *known,
+                     struct tl_rados_base *b, struct pages *p, size_t from, struct asked *asked, bool *more)
 {
     char was[8];
     rados_xattrs_iter_t xattrs = NULL;
-    rados_omap_iter_t omap = NULL;
-    unsigned char has_more = 0;
-    int rc_xattrs = 0, rc_omap = 0;
+    int rc_xattrs = 0;
     uint64_t generation = 0;
     rados_read_op_t op = r->lib->create_read_op();
     if (known != NULL && known->exists && !b->exists) {
@@ -179,44 +221,68 @@ static int load_page(struct tl_rados *r, const struct tl_rados_cont *c, const st
         r->lib->read_op_cmpxattr(op, GENERATION, LIBRADOS_CMPXATTR_OP_NE, was, sizeof was);
     }
     r->lib->read_op_getxattrs(op, &xattrs, &rc_xattrs);
-    r->lib->read_op_omap_get_vals2(op, last, "", PAGE, &omap, &has_more, &rc_omap);
+    for (size_t i = from; i < p->count; i++) {
+        struct asked *one = &asked[i - from];
+        r->lib->read_op_omap_get_vals2(op, p->behind[i], "", i + 1 < p->count ? PAGE : PAGE - GROWTH, &one->omap,
+                                       &one->more, &one->rc);
+    }
     int rc = tl_rados_read_meta(r, op, c->name.text);
-    rc = rc == 0 ? tl_rados_error(rc_xattrs != 0 ? rc_xattrs : rc_omap) : rc;
+    rc = rc == 0 ? tl_rados_error(rc_xattrs) : rc;
+    for (size_t i = from; rc == 0 && i < p->count; i++)
+        rc = tl_rados_error(asked[i - from].rc);
     rc = rc == 0 ? take_generation(r, xattrs, &generation) : rc;
     if (rc == 0 && b->exists && b->generation != generation)
         rc = -EAGAIN;
     if (rc == 0) {
         b->exists = true;
         b->generation = generation;
-        rc = take_page(r, omap, &b->table, last);
-        *more = has_more != 0;
+        rc = take_pages(r, b, p, from, asked, more);
     }
     if (xattrs != NULL)
         r->lib->getxattrs_end(xattrs);
-    if (omap != NULL)
-        r->lib->omap_get_end(omap);
     r->lib->release_read_op(op);
+    return rc;
+}
+
+static int load_pages(struct tl_rados *r, const struct tl_rados_cont *c, const struct tl_rados_base *known,
+                      struct tl_rados_base *b, struct pages *p, size_t from, bool *more)
+{
+    size_t n = p->count - from;
+    struct asked *asked = calloc(n, sizeof *asked);
+    if (asked == NULL)
+        return -ENOMEM;
+    int rc = ask_pages(r, c, known, b, p, from, asked, more);
+    for (size_t i = 0; i < n; i++)
+        if (asked[i].omap != NULL)
+            r->lib->omap_get_end(asked[i].omap);
+    free(asked);
     return rc;
 }
 
 /* c->base is what there is; if it was, nothing but that is asked for. */
 static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
 {
-    char last[TL_RADOS_KEY];
-    int rc;
+    struct pages p = {.count = 0};
+    int rc = add_page(&p, "");
+    if (rc != 0)
+        return rc;
     tl_rados_batch_begin(r);
     do {
         struct tl_rados_base *b = calloc(1, sizeof *b);
+        size_t from = 0;
         bool more = true;
-        last[0] = 0;
         rc = b == NULL ? -ENOMEM : 0;
-        while (rc == 0 && more)
-            rc = load_page(r, c, c->base, b, last, &more);
+        while (rc == 0 && more) {
+            size_t next = p.count;
+            rc = load_pages(r, c, c->base, b, &p, from, &more);
+            from = next;
+        }
         rc = rc == -ENOENT && !b->exists ? 0 : rc == -ENOENT ? -EAGAIN : rc; /* not there is empty */
         tl_rados_base_free(r, rc == 0 ? c->base : b);
         if (rc == 0)
             c->base = b;
     } while (rc == -EAGAIN && tl_time_mono_ns() < end_ns);
+    free(p.behind);
     return rc == -ECANCELED ? 0 : rc == -EAGAIN ? -ETIMEDOUT : rc;
 }
 

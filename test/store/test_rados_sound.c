@@ -539,12 +539,12 @@ static void a_large_state_is_read_while_it_changes(void **state)
         assert_true(tl_time_mono_ns() - begin < 10 * TL_NS_PER_S);
         assert_int_equal(counts[0], ENTRIES - LARGE);
         assert_int_equal(counts[1], LARGE);
-        assert_int_equal(other->ops->change(other, &id, put_number, "0004"), 0);
         other->ops->close(other);
     }
     atomic_store(&stop, 1);
     assert_int_equal(pthread_join(changer.thread, &failed), 0);
     assert_null(failed);
+    assert_int_equal(s->ops->change(s, &id, put_number, "0004"), 0);
     s->ops->close(s);
     destroy(where);
 }
