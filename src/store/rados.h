@@ -11,8 +11,8 @@
  *   l.CONT.HASH          meta   a lock of a container, and its value (xattrs)
  *   u.N                  meta   omap: bytes that records take, added up by flush and erase
  *
- * A record is in the shard that its first 16 bytes choose: with the keys of src/pool all records of an object are in one. What is read in
- * order across objects is merged.
+ * A record is in the shard that the first 16 bytes of its key choose, the object of src/pool; those of a long array are in groups of neighbours, each
+ * in a shard of its own (tl_rados_shard). What is read in order across shards is merged.
  *
  * Keys in omaps are escaped, so that librados' C functions, which end strings with a 0, can begin anywhere: 0 is 1 1, 1 is 1 2, and 1 ends
  * the key. That keeps their order, and "behind the escaped key without its end" means "from this key on".
@@ -130,6 +130,21 @@ int tl_rados_where_parse(struct tl_rados_where *out, const char *uri, struct tl_
 /* With its end (end), or as the beginning of keys. Its length; there is a 0 behind. */
 size_t tl_rados_escape(char *out, struct tl_slice key, bool end);
 int tl_rados_unescape(uint8_t *out, size_t *len, const char *in, size_t in_len) TL_MUST_CHECK; /* 0, -EBADMSG */
+
+/* Which shard a record is in is a function of its key. Those of an object are in one, but for an array's chunks from TL_RADOS_GROUP on: so many
+ * at a time are in one of their own, so that no shard becomes larger than a cluster likes. An object that has such has a mark in the shard of
+ * its others, so that those who look for more than one chunk know that they must look everywhere. */
+#define TL_RADOS_OBJECT 16u   /* bytes of a key, which say the object (pool/key.h) */
+#define TL_RADOS_GROUP  4096u /* chunks */
+/* Where the names end, and the chunk begins, of a key of a value, or of its beginning; 0: it is of something else, or shorter. */
+size_t tl_rados_names_end(struct tl_slice key);
+bool tl_rados_has_chunk(struct tl_slice key);
+uint64_t tl_rados_group(struct tl_slice key); /* 0 also if there is none */
+struct tl_rados;
+uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key);
+/* Of the mark of the key's object. No escaped key is like that. */
+size_t tl_rados_mark_key(char *out, struct tl_slice key);
+bool tl_rados_is_mark(const char *key, size_t len);
 
 /* What an index says of a record. */
 struct tl_rados_value {
@@ -356,7 +371,6 @@ int tl_rados_batch_new(struct tl_rados *r, uint32_t buffer_bytes) TL_MUST_CHECK;
 void tl_rados_batch_free(struct tl_rados *r);
 /* Who is about to look whether he may write says so: from here on, being taken for dead matters to what he writes. */
 void tl_rados_batch_begin(struct tl_rados *r);
-uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key);
 
 /* ---- rados_find.c ---- */
 

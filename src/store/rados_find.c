@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Finding and reading records. A scan goes through one shard, if the prefix says which, or through all of them at once and merges.
+/* Finding and reading records. A scan goes through one shard, if the prefix says which, or through all of them at once and merges. One of an
+ * object, or of an array, goes through that of the object, and on through all if there is a mark in it, as soon as it may matter.
  *
  * A place is: HERE, one checksum, the payload itself; RECORD, container, key: it is in the index, and too large to be shown; BLOB, container, length,
  * writer, number, RADOS pool, checksums. */
@@ -10,10 +11,9 @@
 #include "base/bytes.h"
 #include "store/rados.h"
 
-#define SHARD_BYTES 16u
-#define FIRST_PAGE  16u /* records; most scans want the first one */
-#define PAGE_MAX    512u
-#define BLOB_HEAD   38u /* of a place: what comes before the checksums */
+#define FIRST_PAGE 16u /* records; most scans want the first one */
+#define PAGE_MAX   512u
+#define BLOB_HEAD  38u /* of a place: what comes before the checksums */
 
 struct cursor {
     struct tl_rados_name object;
@@ -27,7 +27,10 @@ struct cursor {
     uint8_t key[TL_STORE_KEY_MAX]; /* where it stands */
     size_t key_len;
     struct tl_slice value;
-    bool there; /* it stands on a record */
+    bool there;  /* it stands on a record */
+    bool marked; /* the object has records elsewhere */
+    rados_omap_iter_t mark;
+    int rc_mark;
 };
 
 /* Remembers what a read could not give, for tl_rados_damage. */
@@ -46,7 +49,8 @@ static struct tl_rados_spot spot_of(struct tl_rados *r, const struct cursor *c)
     return (struct tl_rados_spot){r->meta, r->where.meta, c->object.text};
 }
 
-static int ask(struct tl_rados *r, struct cursor *c, const char *prefix)
+/* A page; and whether the object has this mark, if it is not NULL. */
+static int ask(struct tl_rados *r, struct cursor *c, const char *prefix, const char *mark)
 {
     const struct tl_rados_spot spot = spot_of(r, c);
     int away = tl_rados_may_read(r, &spot);
@@ -54,6 +58,9 @@ static int ask(struct tl_rados *r, struct cursor *c, const char *prefix)
         return failed(r, &c->object, TL_STORE_CLASSES, away);
     c->op = r->lib->create_read_op();
     r->lib->read_op_omap_get_vals2(c->op, c->last, prefix, c->size, &c->page, &c->more, &c->rc_page);
+    size_t len = mark != NULL ? strlen(mark) : 0;
+    if (mark != NULL)
+        r->lib->read_op_omap_get_vals_by_keys2(c->op, &mark, 1, &len, &c->mark, &c->rc_mark);
     int rc = r->lib->aio_create_completion2(NULL, NULL, &c->done);
     if (rc == 0 && (rc = r->lib->aio_read_op_operate(c->op, r->meta, c->done, c->object.text, 0)) != 0) {
         r->lib->aio_release(c->done);
@@ -72,20 +79,27 @@ static void drop_page(struct tl_rados *r, struct cursor *c)
     }
     if (c->page != NULL)
         r->lib->omap_get_end(c->page);
+    if (c->mark != NULL)
+        r->lib->omap_get_end(c->mark);
     if (c->op != NULL)
         r->lib->release_read_op(c->op);
     c->done = NULL;
     c->page = NULL;
+    c->mark = NULL;
     c->op = NULL;
 }
 
 static int answer(struct tl_rados *r, struct cursor *c)
 {
+    char *key, *value;
+    size_t len;
     const struct tl_rados_spot spot = spot_of(r, c);
     int rc = tl_rados_await(r, &spot, c->done);
     r->lib->aio_release(c->done);
     c->done = NULL;
-    rc = rc >= 0 ? tl_rados_error(c->rc_page) : rc;
+    rc = rc >= 0 ? tl_rados_error(c->rc_page != 0 ? c->rc_page : c->rc_mark) : rc;
+    if (rc == 0 && c->mark != NULL && (rc = r->lib->omap_get_next2(c->mark, &key, &value, &len, &len)) == 0)
+        c->marked = key != NULL;
     if (rc == -ENOENT) { /* nothing was ever written to the container; else the shard is lost */
         struct tl_rados_name made = c->object;
         *strrchr(made.text, '.') = 0;
@@ -110,18 +124,20 @@ static int step(struct tl_rados *r, struct cursor *c, const char *prefix)
             c->there = rc == 0 && k != NULL;
             if (!c->there)
                 return rc;
-            break;
+            if (klen >= sizeof c->last)
+                return -EBADMSG;
+            memcpy(c->last, k, klen);
+            c->last[klen] = 0;
+            if (!tl_rados_is_mark(k, klen))
+                break;
+            continue;
         }
         drop_page(r, c);
-        rc = ask(r, c, prefix);
+        rc = ask(r, c, prefix, NULL);
         rc = rc == 0 ? answer(r, c) : rc;
         if (rc != 0)
             return rc;
     }
-    if (klen >= sizeof c->last)
-        return -EBADMSG;
-    memcpy(c->last, k, klen);
-    c->last[klen] = 0;
     c->value = (struct tl_slice){v, vlen};
     return tl_rados_unescape(c->key, &c->key_len, k, klen);
 }
@@ -193,51 +209,97 @@ static void make_start(char *out, struct tl_slice prefix, struct tl_slice from)
     (void)tl_rados_escape(out, order > 0 || (order == 0 && from.len > prefix.len) ? from : prefix, false);
 }
 
-/* Shards first..first+count-1. */
-static int scan(struct tl_rados *r, const struct tl_store_id *id, uint32_t first, uint32_t count,
-                struct tl_slice prefix, struct tl_slice from, int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+struct scan {
+    struct tl_rados *r;
+    const struct tl_store_id *id;
+    struct tl_slice prefix, from;
+    char escaped[TL_RADOS_KEY]; /* the prefix */
+    uint32_t home;              /* the first shard; the others come behind it, and around */
+    struct cursor *list;
+    uint32_t count; /* of shards that were asked */
+};
+
+/* Asks so many shards, all at once. mark: of the object that is looked for, or NULL. */
+static int ask_shards(struct scan *x, uint32_t count, const char *mark)
 {
-    char escaped[TL_RADOS_KEY];
-    struct cursor *list = calloc(count, sizeof *list);
-    if (list == NULL)
-        return -ENOMEM;
-    (void)tl_rados_escape(escaped, prefix, false);
+    struct tl_rados *r = x->r;
+    struct cursor *grown =
+        reallocarray(x->list, count, sizeof *grown); /* no answer is on its way to those that are there */
+    uint32_t first = x->count;
     int rc = 0;
-    for (uint32_t i = 0; rc == 0 && i < count; i++) { /* all at once */
-        list[i].object = tl_rados_index_name(id, first + i);
-        list[i].size = FIRST_PAGE;
-        make_start(list[i].last, prefix, from);
-        rc = ask(r, &list[i], escaped);
+    if (grown == NULL)
+        return -ENOMEM;
+    x->list = grown;
+    memset(grown + first, 0, (count - first) * sizeof *grown);
+    x->count = count;
+    for (uint32_t i = first; rc == 0 && i < count; i++) {
+        grown[i].object = tl_rados_index_name(x->id, (x->home + i) % r->shards);
+        grown[i].size = FIRST_PAGE;
+        make_start(grown[i].last, x->prefix, x->from);
+        rc = ask(r, &grown[i], x->escaped, mark);
     }
-    for (uint32_t i = 0; rc == 0 && i < count; i++) {
-        rc = answer(r, &list[i]);
-        rc = rc == 0 ? step(r, &list[i], escaped) : rc;
+    for (uint32_t i = first; rc == 0 && i < count; i++) {
+        rc = answer(r, &grown[i]);
+        rc = rc == 0 ? step(r, &grown[i], x->escaped) : rc;
     }
-    for (struct cursor *c; rc == 0 && (c = lowest(list, count)) != NULL;) {
-        rc = show(id, c, fn, ctx);
-        rc = rc == 0 ? step(r, c, escaped) : rc;
+    return rc;
+}
+
+/* Those of the first shard. */
+static int ask_first(struct scan *x)
+{
+    char mark[TL_RADOS_KEY];
+    if (x->prefix.len < TL_RADOS_OBJECT)
+        return ask_shards(x, x->r->shards, NULL);
+    x->home = tl_rados_shard(x->r, x->prefix);
+    if (tl_rados_has_chunk(x->prefix))
+        return ask_shards(x, 1, NULL);
+    (void)tl_rados_mark_key(mark, x->prefix);
+    return ask_shards(x, 1, mark);
+}
+
+/* If the first shard alone was asked, whether what comes next may be in another one. Of one array, the chunks of its object's shard come first. */
+static bool must_ask_more(const struct scan *x)
+{
+    const struct cursor *c = x->list;
+    bool comes_first =
+        c->there && tl_rados_names_end(x->prefix) != 0 && tl_rados_group((struct tl_slice){c->key, c->key_len}) == 0;
+    return x->count == 1 && c->marked && !comes_first && x->r->shards > 1;
+}
+
+/* What was asked for, in order, and what is behind it. */
+static int walk(struct scan *x, int rc, int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
+{
+    while (rc == 0) {
+        if (must_ask_more(x) && (rc = ask_shards(x, x->r->shards, NULL)) != 0)
+            break;
+        struct cursor *c = lowest(x->list, x->count);
+        if (c == NULL)
+            break;
+        rc = show(x->id, c, fn, ctx);
+        rc = rc == 0 ? step(x->r, c, x->escaped) : rc;
     }
-    for (uint32_t i = 0; i < count; i++)
-        drop_page(r, &list[i]);
-    free(list);
+    for (uint32_t i = 0; i < x->count; i++)
+        drop_page(x->r, &x->list[i]);
+    free(x->list);
     return rc;
 }
 
 int tl_rados_scan_shard(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard,
                         int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
 {
-    const struct tl_slice all = {"", 0};
-    return scan(r, id, shard, 1, all, all, fn, ctx);
+    struct scan x = {.r = r, .id = id, .home = shard};
+    return walk(&x, ask_shards(&x, 1, NULL), fn, ctx);
 }
 
 int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
                   int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
 {
-    struct tl_rados *r = (struct tl_rados *)s;
+    struct scan x = {.r = (struct tl_rados *)s, .id = id, .prefix = prefix, .from = from};
     if (prefix.len > TL_STORE_KEY_MAX || from.len > TL_STORE_KEY_MAX)
         return -EINVAL;
-    bool one = prefix.len >= SHARD_BYTES;
-    return scan(r, id, one ? tl_rados_shard(r, prefix) : 0, one ? 1 : r->shards, prefix, from, fn, ctx);
+    (void)tl_rados_escape(x.escaped, prefix, false);
+    return walk(&x, ask_first(&x), fn, ctx);
 }
 
 /* ---- reading ---- */

@@ -46,6 +46,60 @@ int tl_rados_unescape(uint8_t *out, size_t *len, const char *in, size_t in_len)
     return 0;
 }
 
+/* ---- which shard ---- */
+
+size_t tl_rados_names_end(struct tl_slice key)
+{
+    const uint8_t *k = key.at;
+    size_t at = TL_RADOS_OBJECT + 1;
+    if (key.len < at || k[TL_RADOS_OBJECT] != 'V')
+        return 0;
+    for (unsigned names = 0; names < 2; names++) { /* each ends with 0 1; a 0 in it has something else behind it */
+        while (at + 1 < key.len && (k[at] != 0 || k[at + 1] != 1))
+            at += k[at] == 0 ? 2 : 1;
+        if (at + 1 >= key.len)
+            return 0;
+        at += 2;
+    }
+    return at;
+}
+
+bool tl_rados_has_chunk(struct tl_slice key)
+{
+    size_t at = tl_rados_names_end(key);
+    return at != 0 && key.len - at >= 8;
+}
+
+uint64_t tl_rados_group(struct tl_slice key)
+{
+    const uint8_t *k = key.at;
+    uint64_t chunk = 0;
+    if (!tl_rados_has_chunk(key))
+        return 0;
+    for (size_t at = tl_rados_names_end(key), i = 0; i < 8; i++)
+        chunk = chunk << 8 | k[at + i];
+    return chunk / TL_RADOS_GROUP;
+}
+
+uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key)
+{
+    uint64_t group = tl_rados_group(key);
+    size_t len = group != 0 ? tl_rados_names_end(key) : key.len < TL_RADOS_OBJECT ? key.len : TL_RADOS_OBJECT;
+    return (uint32_t)(tl_hash64(key.at, len, group) % r->shards);
+}
+
+size_t tl_rados_mark_key(char *out, struct tl_slice key)
+{
+    check(key.len >= TL_RADOS_OBJECT);
+    memcpy(out, "\1\3", 2);
+    return 2 + tl_rados_escape(out + 2, (struct tl_slice){key.at, TL_RADOS_OBJECT}, false);
+}
+
+bool tl_rados_is_mark(const char *key, size_t len)
+{
+    return len >= 2 && key[0] == 1 && key[1] == 3;
+}
+
 /* ---- values ---- */
 
 enum { INLINED = 1, BLOB = 2 };

@@ -18,7 +18,7 @@
 #define OP_BYTES        (2u << 20)
 #define COUNT_BYTES     (64u << 20) /* of records that are not counted yet: not with every flush */
 #define TRIES           8u          /* when fences are raised meanwhile */
-#define SHARD_BYTES     16u         /* of a key, that choose its shard */
+#define MARKED          64u         /* objects of which is known that they have a mark */
 
 struct pending {
     struct tl_store_id id;
@@ -50,6 +50,7 @@ struct tl_rados_batch {
     uint64_t interrupts; /* of marks, before the first of what waits was written */
     bool named;          /* records of what waits may be in the index already */
     rados_completion_t counted;
+    uint64_t marked[MARKED]; /* hashes; what waits may be it */
     uint8_t value[TL_RADOS_VALUE];
 };
 
@@ -67,11 +68,6 @@ int tl_rados_batch_new(struct tl_rados *r, uint32_t buffer_bytes)
     b->r = r;
     r->batch = b;
     return 0;
-}
-
-uint32_t tl_rados_shard(const struct tl_rados *r, struct tl_slice key)
-{
-    return (uint32_t)(tl_hash64(key.at, key.len < SHARD_BYTES ? key.len : SHARD_BYTES, 0) % r->shards);
 }
 
 /* ---- operations on their way ---- */
@@ -153,10 +149,11 @@ static int operate(struct tl_rados *r, rados_write_op_t op, const char *object, 
 
 /* ---- writing ---- */
 
-static int add_pending(struct tl_rados *r, const struct tl_store_id *id, struct tl_slice key, size_t value_len)
+/* With the value that is in b->value. */
+static int add_pending(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard, const char *escaped,
+                       size_t key_len, size_t value_len)
 {
     struct tl_rados_batch *b = r->batch;
-    char escaped[TL_RADOS_KEY];
     if (b->pending == b->room) {
         uint32_t room = b->room * 2 + 256;
         struct pending *grown = reallocarray(b->list, room, sizeof *grown);
@@ -165,14 +162,13 @@ static int add_pending(struct tl_rados *r, const struct tl_store_id *id, struct 
         b->list = grown;
         b->room = room;
     }
-    size_t key_len = tl_rados_escape(escaped, key, true);
     char *bytes = malloc(key_len + value_len);
     if (bytes == NULL)
         return -ENOMEM;
     memcpy(bytes, escaped, key_len);
     memcpy(bytes + key_len, b->value, value_len);
     b->list[b->pending] = (struct pending){.id = *id,
-                                           .shard = tl_rados_shard(r, key),
+                                           .shard = shard,
                                            .order = b->pending,
                                            .key_len = (uint32_t)key_len,
                                            .value_len = (uint32_t)value_len,
@@ -180,6 +176,20 @@ static int add_pending(struct tl_rados *r, const struct tl_store_id *id, struct 
     b->pending++;
     b->pending_bytes += key_len + value_len;
     return 0;
+}
+
+/* The object of the key gets its mark, with the same flush. */
+static int add_mark(struct tl_rados *r, const struct tl_store_id *id, struct tl_slice key)
+{
+    struct tl_slice object = {key.at, TL_RADOS_OBJECT};
+    char escaped[TL_RADOS_KEY];
+    uint64_t hash = tl_hash64(object.at, object.len, tl_hash64(id->bytes, sizeof id->bytes, 1));
+    uint64_t *marked = &r->batch->marked[hash % MARKED];
+    if (*marked == hash)
+        return 0;
+    int rc = add_pending(r, id, tl_rados_shard(r, object), escaped, tl_rados_mark_key(escaped, object), 0);
+    *marked = rc == 0 ? hash : 0;
+    return rc;
 }
 
 static int write_blob(struct tl_rados *r, const struct tl_store_id *id, uint64_t seq, struct tl_slice payload,
@@ -199,6 +209,7 @@ int tl_rados_write(struct tl_store *s, const struct tl_store_id *id, const struc
 {
     struct tl_rados *r = (struct tl_rados *)s;
     struct tl_rados_batch *b = r->batch;
+    char escaped[TL_RADOS_KEY];
     if (r->read_only)
         return -EROFS;
     if (rec->key.len == 0 || rec->key.len > TL_STORE_KEY_MAX || rec->meta.len > TL_STORE_META_MAX ||
@@ -211,7 +222,10 @@ int tl_rados_write(struct tl_store *s, const struct tl_store_id *id, const struc
         return data;
     uint64_t seq = ++r->last_seq;
     size_t value_len = tl_rados_value_put(b->value, rec, r->writer, seq, (uint8_t)data);
-    int rc = add_pending(r, id, rec->key, value_len);
+    size_t key_len = tl_rados_escape(escaped, rec->key, true);
+    int rc = add_pending(r, id, tl_rados_shard(r, rec->key), escaped, key_len, value_len);
+    if (rc == 0 && tl_rados_group(rec->key) != 0)
+        rc = add_mark(r, id, rec->key);
     if (rc == 0 && rec->payload.len > TL_RADOS_INLINE)
         rc = write_blob(r, id, seq, rec->payload, r->data[data].io);
     if (rc == 0 && b->pending_bytes > PENDING_BYTES)
@@ -264,6 +278,8 @@ static int64_t put_some(struct tl_rados *r, const struct pending *p, uint32_t le
 static int64_t bytes_of(const struct pending *p)
 {
     struct tl_rados_value v;
+    if (tl_rados_is_mark(p->bytes, p->key_len))
+        return 0;
     check(tl_rados_value_get((struct tl_slice){p->bytes + p->key_len, p->value_len}, &v) == 0);
     return (int64_t)p->key_len + p->value_len + (v.inlined ? 0 : v.len);
 }
@@ -387,6 +403,7 @@ int tl_rados_flush(struct tl_store *s)
     if (rc != 0) {
         take_back(r);
         forget_pending(b);
+        memset(b->marked, 0, sizeof b->marked);
     }
     b->broken = 0;
     b->named = false;

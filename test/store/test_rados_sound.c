@@ -342,7 +342,8 @@ static void a_repair_takes_nothing_away_that_a_damaged_index_may_name(void **sta
 
 /* ---- limits ---- */
 
-#define KEYS 2500u
+#define KEYS      2500u
+#define POOL_KEYS 700u /* of them, as src/pool makes them */
 
 struct key {
     uint8_t bytes[TL_STORE_KEY_MAX];
@@ -354,6 +355,31 @@ static int compare_keys(const void *a, const void *b)
     const struct key *x = a, *y = b;
     int c = memcmp(x->bytes, y->bytes, x->len < y->len ? x->len : y->len);
     return c != 0 ? c : x->len < y->len ? -1 : x->len > y->len;
+}
+
+/* Of arrays whose chunks lie in many shards, and what lies beside them: oid, tag, dkey, akey, chunk, version. */
+static size_t make_pool_key(uint8_t *out, unsigned i, struct tl_prng *p)
+{
+    static const char *const names[] = {"d", "da", "", "e"};
+    uint8_t *at = out;
+    memset(at, 0, 16);
+    at[15] = (uint8_t)(i % 3); /* the object */
+    at += 16;
+    *at++ = (uint8_t) "PQRVVVVV"[i % 8];
+    for (int k = 0; k < 2; k++) {
+        size_t len = strlen(names[i / 8 % 4]);
+        memcpy(at, names[i / 8 % 4], len);
+        at += len;
+        memcpy(at, i % 11 == 0 && k == 0 ? "\0\377\0\1" : "\0\1", i % 11 == 0 && k == 0 ? 4 : 2);
+        at += i % 11 == 0 && k == 0 ? 4 : 2;
+    }
+    uint64_t chunk =
+        tl_prng_below(p, 6) < 3 ? tl_prng_below(p, 5000) : tl_prng_below(p, 3) << 12 | tl_prng_next(p) >> 44;
+    for (int k = 56; k >= 0; k -= 8)
+        *at++ = (uint8_t)(chunk >> k);
+    for (int k = 0; k < 28; k++)
+        *at++ = (uint8_t)(255 - (i + (unsigned)k) % 3);
+    return (size_t)(at - out);
 }
 
 /* Sorted, each once. */
@@ -373,6 +399,8 @@ static struct key *make_keys(unsigned *count)
             memset(keys[i].bytes, 1, 17);
         if (i % 200 == 0) /* the longest that it can be for the cluster */
             memset(keys[i].bytes, i % 400 == 0 ? 0 : 1, keys[i].len);
+        if (i < POOL_KEYS)
+            keys[i].len = make_pool_key(keys[i].bytes, i, &p);
     }
     qsort(keys, KEYS, sizeof *keys, compare_keys);
     *count = 0;
@@ -472,7 +500,7 @@ static void keys_of_any_bytes_are_found_in_order(void **state)
     assert_int_equal(s->ops->look(s, &id, walk_keys, &w), 0);
     assert_int_equal(w.count, count);
     tl_prng_init(&p, 5, 6);
-    for (unsigned i = 0; i < 300; i++)
+    for (unsigned i = 0; i < 600; i++)
         compare_scan(s, keys, count, &p);
     struct tl_slice *some = calloc(count, sizeof *some);
     for (unsigned i = 0; i < count; i++)
@@ -482,6 +510,42 @@ static void keys_of_any_bytes_are_found_in_order(void **state)
     assert_int_equal(used_by(s), 0);
     free(some);
     free(keys);
+    s->ops->close(s);
+    destroy(where);
+}
+
+/* What a store that has not written it finds, too: it cannot know but from the mark. */
+static void a_long_array_is_in_many_shards(void **state)
+{
+    enum { GROUPS = 32 };
+    static uint8_t list[GROUPS][64];
+    struct tl_slice keys[GROUPS];
+    char where[256];
+    struct finding x;
+    (void)state;
+    make(where, sizeof where, "data");
+    struct tl_store *s = open_pool(where), *other = open_pool(where);
+    for (unsigned i = 0; i < GROUPS; i++) {
+        memset(list[i], 7, 16);
+        memcpy(list[i] + 16, "Vd\0\1a\0\1", 7);
+        memset(list[i] + 23, 0, 8);
+        list[i][28] = (uint8_t)(i * 16 >> 8); /* chunk i * 4096 */
+        list[i][29] = (uint8_t)(i * 16);
+        keys[i] = (struct tl_slice){list[i], 60};
+        assert_int_equal(write_one(s, list[i], 60, 100), 0);
+        if (i % 9 == 0)
+            assert_int_equal(s->ops->flush(s), 0);
+    }
+    assert_int_equal(s->ops->flush(s), 0);
+    sh(where, "n=0; for o in $(rados -p meta -N $NS ls | grep ^i); do "
+              "[ $(rados -p meta -N $NS listomapkeys $o | wc -c) -gt 40 ] && n=$((n + 1)); done; [ $n -ge 8 ]");
+    assert_int_equal(find(other, &x, "", 0), GROUPS);
+    assert_int_equal(find(other, &x, list[0], 16), GROUPS);
+    assert_int_equal(find(other, &x, list[0], 23), GROUPS);
+    assert_int_equal(find(other, &x, list[9], 31), 1);
+    assert_int_equal(other->ops->erase(other, &id, keys, GROUPS), 0);
+    assert_int_equal(find(s, &x, list[0], 16), 0);
+    other->ops->close(other);
     s->ops->close(s);
     destroy(where);
 }
@@ -587,6 +651,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_the_killed_have_used_is_counted_by_a_repair),
         cmocka_unit_test(a_repair_takes_nothing_away_that_a_damaged_index_may_name),
         cmocka_unit_test(keys_of_any_bytes_are_found_in_order),
+        cmocka_unit_test(a_long_array_is_in_many_shards),
         cmocka_unit_test(a_large_state_is_read_while_it_changes),
         cmocka_unit_test(neighbours_are_left_alone),
     };
