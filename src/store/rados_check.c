@@ -20,7 +20,7 @@ struct checking {
     size_t named_count, named_room;
     const struct tl_store_id *id; /* that is being looked at */
     uint8_t *payload;
-    unsigned data; /* the RADOS pool that is being looked at */
+    unsigned data;           /* the RADOS pool that is being looked at */
     uint64_t orphans, bytes; /* bytes: of all records */
     uint64_t interrupts;
     bool blind; /* not all records were seen: then nobody can say what belongs to none */
