@@ -250,9 +250,9 @@ int tl_rados_check_all(struct tl_store *s, bool repair, void (*tell)(void *ctx, 
     if (rc == 0 && repair && x.blind)
         rc = -ETIMEDOUT; /* what cannot be read now is not to be taken away */
     for (size_t i = 0; rc == 0 && i < x.id_count; i++) {
-        rc = alone ? tl_rados_fence(s, &x.ids[i])
-                   : 0; /* who has lost his lease adds no records of what is taken away here */
-        rc = rc == 0 ? check_index(&x, &x.ids[i]) : rc;
+        if (alone) /* who has lost his lease adds no records of what is taken away here */
+            rc = tl_rados_fence(s, &x.ids[i]);
+        rc = rc == 0 || rc == -EBADMSG ? check_index(&x, &x.ids[i]) : rc; /* which tells what is lost */
     }
     rc = rc == 0 ? check_blobs(&x) : rc;
     rc = rc == 0 && alone ? recount(&x) : rc;

@@ -31,8 +31,8 @@ static struct tl_rados_fence *fence_of(struct tl_rados_cont *c, uint32_t shard)
     return c->fences == NULL ? NULL : &c->fences[shard];
 }
 
-/* Sends one operation on each shard, and waits for all. */
-static int on_all_shards(struct tl_rados_cont *c, const char *fence)
+/* Sends one operation on each shard, and waits for all. made: they are there; -ENOENT: one is lost. */
+static int on_all_shards(struct tl_rados_cont *c, const char *fence, bool made)
 {
     struct tl_rados *r = c->r;
     rados_completion_t *done = calloc(r->shards, sizeof(rados_completion_t));
@@ -43,7 +43,10 @@ static int on_all_shards(struct tl_rados_cont *c, const char *fence)
         if (rc != 0)
             break;
         rados_write_op_t op = r->lib->create_write_op();
-        r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL); /* else who comes back would make it */
+        if (made)
+            r->lib->write_op_assert_exists(op);
+        else
+            r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL); /* else who comes back would make it */
         if (fence != NULL)
             r->lib->write_op_setxattr(op, FENCE, fence, strlen(fence));
         rc = r->lib->aio_write_op_operate(op, r->meta, done[started], tl_rados_index_name(&c->id, started).text, NULL,
@@ -71,7 +74,7 @@ static int make_shards(struct tl_rados_cont *c)
     int rc = tl_rados_index_made(r, made.text);
     if (rc != 0)
         return rc < 0 ? rc : -EBADMSG;
-    rc = on_all_shards(c, NULL);
+    rc = on_all_shards(c, NULL, false);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
     r->lib->write_op_setxattr(op, MADE, "1", 1);
@@ -91,16 +94,16 @@ int tl_rados_index_made(struct tl_rados *r, const char *made)
 int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked)
 {
     struct tl_rados_fence *f = fence_of(c, shard);
-    const char *object = tl_rados_index_name(&c->id, shard).text;
+    const struct tl_rados_name object = tl_rados_index_name(&c->id, shard);
     if (f == NULL)
         return -ENOMEM;
     if (f->known)
         return 0;
     *asked = true;
-    int rc = c->r->lib->getxattr(c->r->meta, object, FENCE, f->text, sizeof f->text);
+    int rc = c->r->lib->getxattr(c->r->meta, object.text, FENCE, f->text, sizeof f->text);
     if (rc == -ENOENT) {
         rc = make_shards(c);
-        rc = rc == 0 ? c->r->lib->getxattr(c->r->meta, object, FENCE, f->text, sizeof f->text) : rc;
+        rc = rc == 0 ? c->r->lib->getxattr(c->r->meta, object.text, FENCE, f->text, sizeof f->text) : rc;
     }
     if (rc < 0 && rc != -ENODATA)
         return tl_rados_error(rc);
@@ -136,5 +139,7 @@ int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
         return c == NULL ? -ENOMEM : -EROFS;
     snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
              (unsigned long long)atomic_fetch_add(&r->cookies, 1));
-    return on_all_shards(c, text);
+    int made = tl_rados_index_made(r, tl_rados_made_name(id).text);
+    int rc = made < 0 ? made : on_all_shards(c, text, made == 1);
+    return rc == -ENOENT ? -EBADMSG : rc; /* what is lost is not made anew: nobody would know of it any more */
 }
