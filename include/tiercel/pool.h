@@ -116,7 +116,7 @@ struct tiercel_pool_health {
     uint64_t rebuild_total;    /* of so many; in all of the RADOS pools that it shares with others */
     uint64_t missing;          /* of the difference: those that there are none of; the rest lies elsewhere */
     uint32_t silent;           /* 1 + the number of a target that is up, and does not answer; 0: none */
-    uint32_t reserved;
+    uint32_t asked;            /* 1: this is an answer, also if it says that nothing is known */
 };
 
 struct tiercel_pool_info {

@@ -123,7 +123,7 @@ static PyObject *pool_wait(PyObject *self, PyObject *args)
     int timeout_ms = TIERCEL_FOREVER;
     if (!PyArg_ParseTuple(args, "sK|i:health_wait", &state, &version, &timeout_ms))
         return NULL;
-    struct tiercel_pool_health now = {.map_version = version};
+    struct tiercel_pool_health now = {.map_version = version, .asked = *state != 0};
     for (uint32_t i = TIERCEL_POOL_UNKNOWN; i <= TIERCEL_POOL_UNAVAILABLE; i++)
         if (strcmp(state, tiercel_pool_state_name(i)) == 0)
             now.state = i;

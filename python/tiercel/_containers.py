@@ -79,7 +79,7 @@ class Pool(_tiercel.Pool):
         """Sleeps until the state or the map is another than in ``since`` (None: not at all), and says how it is: so a program learns that
         the pool has become degraded, and that this has ended. :class:`TimedOut`."""
         if since is None:
-            return self.health_wait("unknown", 0, _milliseconds(timeout))
+            return self.health_wait("", 0, _milliseconds(timeout))
         return self.health_wait(since.state, since.map_version or 0, _milliseconds(timeout))
 
     @property

@@ -209,7 +209,7 @@ int tiercel_pool_look(const char *uri, struct tiercel_pool_info *out,
 
 static bool is_zero(const struct tiercel_pool_health *h)
 {
-    return h->map_version == 0 && h->state == 0 && h->known == 0 && h->targets == 0;
+    return h->map_version == 0 && h->state == 0 && h->asked == 0;
 }
 
 /* Takes out those that have ended. Under the mutex. now: NULL: all of them, cancelled. */

@@ -16,11 +16,12 @@ _Static_assert((int)TIERCEL_POOL_UNKNOWN == (int)TL_STORE_UNKNOWN &&
 static void health(struct tl_store *s, const _Atomic int *stop, struct tiercel_pool_health *out, uint32_t *redundancy)
 {
     struct tl_store_health h;
-    *out = (struct tiercel_pool_health){.state = TIERCEL_POOL_UNKNOWN};
+    *out = (struct tiercel_pool_health){.state = TIERCEL_POOL_UNKNOWN, .asked = 1};
     *redundancy = 0;
     if (s->ops->health(s, stop, &h) != 0)
         return;
-    *out = (struct tiercel_pool_health){.map_version = h.map_version,
+    *out = (struct tiercel_pool_health){.asked = 1,
+                                        .map_version = h.map_version,
                                         .state = (uint32_t)h.state,
                                         .known = TIERCEL_KNOWS_TARGETS,
                                         .targets = h.targets,
