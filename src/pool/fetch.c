@@ -65,6 +65,22 @@ static int failed(const struct reading *r, const struct tiercel_io *io, int rc)
     }
 }
 
+/* ---- payloads, several at once where the store can do that ---- */
+
+static int begin_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
+{
+    int rc = s->ops->begin_read != NULL ? s->ops->begin_read(s, place, offset, out, len)
+                                        : s->ops->read(s, place, offset, out, len);
+    return rc == -ENOENT ? -EAGAIN : rc; /* the payload went while we looked */
+}
+
+/* What has gone wrong so far is told, or what goes wrong now. */
+static int end_reads(struct tl_store *s, int rc)
+{
+    int late = s->ops->end_reads != NULL ? s->ops->end_reads(s) : 0;
+    return rc != 0 ? rc : late == -ENOENT ? -EAGAIN : late;
+}
+
 /* ---- single values ---- */
 
 struct rest_look {
@@ -78,7 +94,7 @@ static int see_rest(void *ctx, const struct tl_found *f)
     struct rest_look *l = ctx;
     if (f->payload_len < l->len)
         return -EBADMSG;
-    int rc = l->store->ops->read(l->store, f->place, 0, l->out, (uint32_t)l->len);
+    int rc = begin_read(l->store, f->place, 0, l->out, (uint32_t)l->len);
     return rc == 0 ? 1 : rc;
 }
 
@@ -97,7 +113,7 @@ static int read_rest(const struct reading *r, const struct tiercel_io *io, const
         tl_key_add_chunk(&k, at / TL_STORE_PAYLOAD_MAX);
         tl_key_add_version(&k, &v->version);
         rc = rc == 0 ? s->ops->scan(s, &r->c->id, tl_key_slice(&k), tl_key_slice(&k), see_rest, &l) : rc;
-        rc = rc == 1 ? 0 : rc == 0 ? -ENOENT : rc;
+        rc = rc == 1 ? 0 : rc == 0 ? -EAGAIN : rc;
     }
     return rc;
 }
@@ -121,11 +137,11 @@ static int fetch_single(const struct reading *r, struct tiercel_io *io, const st
         io->buffer_len = v.size;
         return io->buffer == NULL ? 0 : -ENOBUFS;
     }
-    rc = s->ops->read(s, (struct tl_slice){v.place, v.place_len}, 0, io->buffer, v.payload_len);
-    rc = rc == 0 ? read_rest(r, io, &v) : rc;
+    rc = begin_read(s, (struct tl_slice){v.place, v.place_len}, 0, io->buffer, v.payload_len);
+    rc = end_reads(s, rc == 0 ? read_rest(r, io, &v) : rc);
     if (rc == 0)
         io->buffer_len = v.size;
-    return rc == -ENOENT ? -EAGAIN : rc; /* the payload went while we looked */
+    return rc;
 }
 
 /* ---- arrays ---- */
@@ -144,10 +160,8 @@ static int read_piece(void *ctx, const struct tl_piece *p)
     a->any = true;
     if (a->out == NULL)
         return 0;
-    int rc =
-        a->store->ops->read(a->store, p->found->place, (uint32_t)(p->skip * a->record_size),
-                            a->out + (p->first - a->first) * a->record_size, (uint32_t)(p->count * a->record_size));
-    return rc == -ENOENT ? -EAGAIN : rc;
+    return begin_read(a->store, p->found->place, (uint32_t)(p->skip * a->record_size),
+                      a->out + (p->first - a->first) * a->record_size, (uint32_t)(p->count * a->record_size));
 }
 
 static int fetch_extent(const struct reading *r, const struct tiercel_io *io, const struct tl_clears *clears,
@@ -181,6 +195,7 @@ static int fetch_array(const struct reading *r, struct tiercel_io *io, const str
         memset(io->buffer, 0, bytes);
     for (unsigned i = 0; there && rc == 0 && i < io->extent_count; i++)
         rc = fetch_extent(r, io, clears, io->extents[i], &a);
+    rc = end_reads(a.store, rc);
     if (rc != 0)
         return rc;
     io->record_size = there ? a.record_size : 0;

@@ -111,13 +111,16 @@ static int configure(struct tl_rados *r, struct tl_error *err)
         return tl_error_set(err, rc == -ENOENT ? -ENOTCONN : rc,
                             CONNECT "%s cannot be read: %s; name the cluster's ceph.conf with conf=", r->where.uri,
                             conf != NULL ? conf : "ceph.conf", strerror(-rc));
-    const char *const options[][2] = {{"rados_osd_op_timeout", seconds},
-                                      {"rados_mon_op_timeout", seconds},
-                                      {"client_mount_timeout", seconds},
-                                      {"log_to_stderr", "false"},
-                                      {"err_to_stderr", "false"},
-                                      {"log_file", ""},
-                                      {"admin_socket", ""}};
+    const char *const options[][2] = {
+        {"rados_osd_op_timeout", seconds},
+        {"rados_mon_op_timeout", seconds},
+        {"client_mount_timeout", seconds},
+        {"objecter_tick_interval", "1"}, /* an operation that waits for an OSD that hangs */
+        {"objecter_timeout", "2"},       /* asks for a newer map after 2 s; else after 10 */
+        {"log_to_stderr", "false"},
+        {"err_to_stderr", "false"},
+        {"log_file", ""},
+        {"admin_socket", ""}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         (void)r->lib->conf_set(r->cluster, options[i][0], options[i][1]); /* those that this release knows */
     return 0;
@@ -198,6 +201,8 @@ void tl_rados_close(struct tl_store *s)
         tl_rados_counted(r, tl_rados_count(r, 0, 0));
         tl_rados_keeper_stop(r);
     }
+    (void)tl_rados_end_reads(&r->store);
+    free(r->reads);
     tl_rados_batch_free(r);
     bool answered = tl_rados_unwatch_all(r);
     if (r->meta != NULL)
@@ -236,6 +241,8 @@ static const struct tl_store_ops ops = {
     .flush = tl_rados_flush,
     .scan = tl_rados_scan,
     .read = tl_rados_read,
+    .begin_read = tl_rados_begin_read,
+    .end_reads = tl_rados_end_reads,
     .damage = tl_rados_damage,
     .erase = tl_rados_erase,
     .changes = tl_rados_changes,

@@ -264,6 +264,7 @@ struct tl_rados {
 
     int64_t uncounted;            /* bytes of records that the cluster has not been told of */
     struct tl_rados_batch *batch; /* what is written and not flushed yet; the owner's */
+    struct tl_rados_reads *reads; /* on their way; the owner's; NULL: none ever were */
     struct tl_rados_asker *asker; /* how the cluster is: any thread */
 };
 
@@ -381,8 +382,20 @@ int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_sl
                   int (*fn)(void *ctx, const struct tl_found *f), void *ctx);
 int tl_rados_scan_shard(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard,
                         int (*fn)(void *ctx, const struct tl_found *f), void *ctx) TL_MUST_CHECK;
+
+/* ---- rados_read.c ---- */
+
+#define TL_RADOS_BLOB_HEAD 38u /* bytes of a place: what comes before the checksums */
+struct tl_rados_reads;
 int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+int tl_rados_begin_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+int tl_rados_end_reads(struct tl_store *s);
+/* Remembers what a read or a scan could not give, for tl_rados_damage: an object, and the RADOS pool of payloads that it is in, or
+ * TL_STORE_CLASSES. Gives rc back. */
+int tl_rados_failed(struct tl_rados *r, const struct tl_rados_name *object, unsigned data, int rc);
+
 /* ---- rados_erase.c ---- */
+
 int tl_rados_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
 
 /* ---- rados_lease.c ---- */

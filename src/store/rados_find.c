@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Finding and reading records. A scan goes through one shard, if the prefix says which, or through all of them at once and merges. One of an
- * object, or of an array, goes through that of the object, and on through all if there is a mark in it, as soon as it may matter.
- *
- * A place is: HERE, one checksum, the payload itself; RECORD, container, key: it is in the index, and too large to be shown; BLOB, container, length,
- * writer, number, RADOS pool, checksums. */
+/* Finding records. A scan goes through one shard, if the prefix says which, or through all of them at once and merges. One of an
+ * object, or of an array, goes through that of the object, and on through all if there is a mark in it, as soon as it may matter. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +10,6 @@
 
 #define FIRST_PAGE 16u /* records; most scans want the first one */
 #define PAGE_MAX   512u
-#define BLOB_HEAD  38u /* of a place: what comes before the checksums */
 
 struct cursor {
     struct tl_rados_name object;
@@ -33,15 +29,6 @@ struct cursor {
     int rc_mark;
 };
 
-/* Remembers what a read could not give, for tl_rados_damage. */
-static int failed(struct tl_rados *r, const struct tl_rados_name *object, unsigned data, int rc)
-{
-    r->failed = *object;
-    r->failed_data = data;
-    r->failed_rc = rc;
-    return rc;
-}
-
 /* ---- pages ---- */
 
 static struct tl_rados_spot spot_of(struct tl_rados *r, const struct cursor *c)
@@ -55,7 +42,7 @@ static int ask(struct tl_rados *r, struct cursor *c, const char *prefix, const c
     const struct tl_rados_spot spot = spot_of(r, c);
     int away = tl_rados_may_read(r, &spot);
     if (away != 0)
-        return failed(r, &c->object, TL_STORE_CLASSES, away);
+        return tl_rados_failed(r, &c->object, TL_STORE_CLASSES, away);
     c->op = r->lib->create_read_op();
     r->lib->read_op_omap_get_vals2(c->op, c->last, prefix, c->size, &c->page, &c->more, &c->rc_page);
     size_t len = mark != NULL ? strlen(mark) : 0;
@@ -107,10 +94,10 @@ static int answer(struct tl_rados *r, struct cursor *c)
         drop_page(r, c);
         c->more = 0;
         if (is_made == 1)
-            (void)failed(r, &c->object, TL_STORE_CLASSES, -ENOENT);
+            (void)tl_rados_failed(r, &c->object, TL_STORE_CLASSES, -ENOENT);
         return is_made == 1 ? -EBADMSG : is_made;
     }
-    return rc == 0 ? 0 : failed(r, &c->object, TL_STORE_CLASSES, rc);
+    return rc == 0 ? 0 : tl_rados_failed(r, &c->object, TL_STORE_CLASSES, rc);
 }
 
 /* To the next record, with a new page if it must. 0, -errno. */
@@ -164,8 +151,8 @@ static size_t make_place(uint8_t *out, const struct tl_store_id *id, const struc
     tl_put_u64(out + 21, v->writer);
     tl_put_u64(out + 29, v->seq);
     out[37] = v->data;
-    memcpy(out + BLOB_HEAD, v->checks.at, v->checks.len);
-    return BLOB_HEAD + v->checks.len;
+    memcpy(out + TL_RADOS_BLOB_HEAD, v->checks.at, v->checks.len);
+    return TL_RADOS_BLOB_HEAD + v->checks.len;
 }
 
 static int show(const struct tl_store_id *id, const struct cursor *c, int (*fn)(void *ctx, const struct tl_found *f),
@@ -300,124 +287,4 @@ int tl_rados_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_sl
         return -EINVAL;
     (void)tl_rados_escape(x.escaped, prefix, false);
     return walk(&x, ask_first(&x), fn, ctx);
-}
-
-/* ---- reading ---- */
-
-static int read_here(struct tl_slice place, uint32_t offset, void *out, uint32_t len)
-{
-    const uint8_t *p = place.at;
-    size_t all = place.len - 9;
-    if (offset > all || len > all - offset)
-        return -EINVAL;
-    if (tl_rados_check(p + 9, all) != tl_get_u64(p + 1))
-        return -EBADMSG;
-    if (len > 0)
-        memcpy(out, p + 9 + offset, len);
-    return 0;
-}
-
-static int copy_value(struct tl_slice value, uint32_t offset, void *out, uint32_t len)
-{
-    struct tl_rados_value v;
-    int rc = tl_rados_value_get(value, &v);
-    if (rc != 0 || !v.inlined || tl_rados_check(v.bytes, v.len) != tl_get_u64(v.checks.at))
-        return -EBADMSG;
-    if (offset > v.len || len > v.len - offset)
-        return -EINVAL;
-    if (len > 0)
-        memcpy(out, v.bytes + offset, len);
-    return 0;
-}
-
-static int read_record(struct tl_rados *r, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
-{
-    const uint8_t *p = place.at;
-    const struct tl_slice key = {p + 17, place.len - 17};
-    struct tl_store_id id;
-    char escaped[TL_RADOS_KEY], *k = NULL, *v = NULL;
-    const char *keys = escaped;
-    rados_omap_iter_t found = NULL;
-    size_t klen, vlen;
-    int rc_found = 0;
-    memcpy(id.bytes, p + 1, sizeof id.bytes);
-    size_t key_len = tl_rados_escape(escaped, key, true);
-    struct tl_rados_name shard = tl_rados_index_name(&id, tl_rados_shard(r, key));
-    rados_read_op_t op = r->lib->create_read_op();
-    r->lib->read_op_omap_get_vals_by_keys2(op, &keys, 1, &key_len, &found, &rc_found);
-    int rc = tl_rados_read_meta(r, op, shard.text);
-    rc = rc == 0 ? tl_rados_error(rc_found) : rc;
-    rc = rc == 0 ? r->lib->omap_get_next2(found, &k, &v, &klen, &vlen) : rc;
-    if (rc == 0)
-        rc = k == NULL ? -ENOENT : copy_value((struct tl_slice){v, vlen}, offset, out, len);
-    if (found != NULL)
-        r->lib->omap_get_end(found);
-    r->lib->release_read_op(op);
-    return rc == 0 ? 0 : failed(r, &shard, TL_STORE_CLASSES, rc);
-}
-
-/* Bytes of a payload's object: how many, or -errno. */
-static int read_object(struct tl_rados *r, unsigned data, const char *object, char *out, size_t len, uint64_t offset)
-{
-    const struct tl_rados_spot spot = {r->data[data].io, r->data[data].name, object};
-    rados_completion_t done;
-    int rc = tl_rados_may_read(r, &spot);
-    rc = rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, &done) : rc;
-    if (rc != 0)
-        return rc;
-    rc = tl_rados_error(r->lib->aio_read(spot.io, object, done, out, len, offset));
-    rc = rc == 0 ? tl_rados_await(r, &spot, done) : rc;
-    r->lib->aio_release(done);
-    return rc;
-}
-
-/* The checked pieces that the bytes lie in are read, and compared, whole. */
-static int read_blob(struct tl_rados *r, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
-{
-    const uint8_t *p = place.at;
-    struct tl_store_id id;
-    memcpy(id.bytes, p + 1, sizeof id.bytes);
-    uint32_t all = tl_get_u32(p + 17);
-    struct tl_rados_name name = tl_rados_blob_name(&id, tl_get_u64(p + 21), tl_get_u64(p + 29));
-    if (offset > all || len > all - offset)
-        return -EINVAL;
-    if (len == 0)
-        return 0;
-    uint32_t from = offset / TL_RADOS_CHECK * TL_RADOS_CHECK, end = offset + len;
-    uint32_t to = (end + TL_RADOS_CHECK - 1) / TL_RADOS_CHECK * TL_RADOS_CHECK;
-    to = to < all ? to : all;
-    bool whole = from == offset && to == end;
-    char *into = whole ? out : malloc(to - from);
-    if (into == NULL)
-        return -ENOMEM;
-    int rc = read_object(r, p[37], name.text, into, to - from, from);
-    rc = rc < 0 ? rc : rc == (int)(to - from) ? 0 : -EBADMSG;
-    for (uint32_t at = from; rc == 0 && at < to; at += TL_RADOS_CHECK) {
-        uint32_t part = to - at < TL_RADOS_CHECK ? to - at : TL_RADOS_CHECK;
-        if (tl_rados_check(into + (at - from), part) != tl_get_u64(p + BLOB_HEAD + 8ull * (at / TL_RADOS_CHECK)))
-            rc = -EBADMSG;
-    }
-    if (rc == 0 && !whole)
-        memcpy(out, into + (offset - from), len);
-    if (!whole)
-        free(into);
-    return rc == 0 ? 0 : failed(r, &name, p[37], rc);
-}
-
-int tl_rados_read(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
-{
-    struct tl_rados *r = (struct tl_rados *)s;
-    const uint8_t *p = place.at;
-    r->failed_rc = 0;
-    if (place.len >= 9 && p[0] == TL_RADOS_PLACE_HERE)
-        return read_here(place, offset, out, len);
-    if (place.len > 17 && place.len <= 17 + TL_STORE_KEY_MAX && p[0] == TL_RADOS_PLACE_RECORD)
-        return read_record(r, place, offset, out, len);
-    if (place.len < BLOB_HEAD + 8 || p[0] != TL_RADOS_PLACE_BLOB)
-        return -EBADMSG;
-    uint32_t all = tl_get_u32(p + 17), pieces = (all + TL_RADOS_CHECK - 1) / TL_RADOS_CHECK;
-    if (all > TL_STORE_PAYLOAD_MAX || place.len != BLOB_HEAD + 8ull * (pieces > 0 ? pieces : 1) ||
-        p[37] >= r->classes.count)
-        return -EBADMSG;
-    return read_blob(r, place, offset, out, len);
 }

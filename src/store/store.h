@@ -159,6 +159,10 @@ struct tl_store_ops {
     /* Bytes offset..offset+len-1 of a payload. -ENOENT: erased meanwhile, or lost; -EBADMSG: damaged; -ETIMEDOUT, also of a scan: those who have
      * it are not there, but may come back. */
     int (*read)(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+    /* The same, several at once: begins a read, and may wait for others; `out` stays until all have ended. After an error of a begin_read, or at the end, come
+     * end_reads, which waits for all, and gives the first error of any. NULL instead of the functions: `read` is as fast. */
+    int (*begin_read)(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len);
+    int (*end_reads)(struct tl_store *s);
     /* Where that which the last read or scan could not give should be, and what is wrong with it, for sentences: "ext.3, offset 4096: its
      * checksum differs". NULL instead of the function: it cannot be told. Valid until the next read. */
     const char *(*damage)(struct tl_store *s);

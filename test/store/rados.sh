@@ -15,7 +15,7 @@ store=$!
 "$build/test/store/test_store_rados_sound" >"$out/sound" 2>&1 &
 sound=$!
 # What has to do with payloads, once more with an erasure code.
-(for part in 'payloads*' '*records*' 'who_is_killed*'; do
+(for part in '*payloads*' '*records*' 'who_is_killed*'; do
     TIERCEL_TEST_DATA=ec21 "$build/test/store/test_store_rados" suite "$part" || exit
 done) >"$out/coded" 2>&1 &
 coded=$!

@@ -341,6 +341,62 @@ static void payloads_of_all_sizes_come_back(void **state)
     scene_free(&x);
 }
 
+enum { AT_ONCE = 40 };
+
+/* All of them, or all but the first and last byte. */
+static int read_at_once(struct scene *x, const struct found *f, uint8_t *const *out, uint32_t cut)
+{
+    const struct tl_store_ops *ops = x->s->ops;
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < AT_ONCE; i++)
+        rc = ops->begin_read(x->s, (struct tl_slice){f[i].place, f[i].place_len}, cut, out[i],
+                             f[i].payload_len - 2 * cut);
+    int late = ops->end_reads(x->s);
+    assert_true(rc == 0 || rc == late); /* an early error is the first one */
+    assert_int_equal(ops->end_reads(x->s), 0);
+    return late;
+}
+
+static void several_payloads_are_read_at_once(void **state)
+{
+    (void)state;
+    static struct found f[AT_ONCE];
+    uint8_t *out[AT_ONCE];
+    char key[16];
+    struct scene x;
+    scene_new(&x);
+    if (x.s->ops->begin_read == NULL) { /* then read is as fast */
+        scene_free(&x);
+        return;
+    }
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        snprintf(key, sizeof key, "key%02u", i);
+        assert_int_equal(write_record(x.s, &x.id, key, i, i * i * 500 + 2), 0);
+    }
+    settle(&x);
+    for (uint32_t i = 0; i < AT_ONCE; i++) {
+        snprintf(key, sizeof key, "key%02u", i);
+        f[i] = *find(&x, key, "");
+        out[i] = malloc(f[i].payload_len);
+        assert_non_null(out[i]);
+    }
+    for (uint32_t cut = 0; cut < 2; cut++) {
+        assert_int_equal(read_at_once(&x, f, out, cut), 0);
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            make_payload(i, f[i].payload_len);
+            assert_memory_equal(out[i], payload + cut, f[i].payload_len - 2 * cut);
+        }
+    }
+    struct tl_slice gone = text("key20");
+    assert_int_equal(x.s->ops->erase(x.s, &x.id, &gone, 1), 0);
+    assert_int_equal(read_at_once(&x, f, out, 0), -ENOENT);
+    f[20] = f[19];
+    assert_int_equal(read_at_once(&x, f, out, 0), 0);
+    for (uint32_t i = 0; i < AT_ONCE; i++)
+        free(out[i]);
+    scene_free(&x);
+}
+
 static void what_is_too_large_is_refused(void **state)
 {
     (void)state;
@@ -485,6 +541,7 @@ int suite_run(const struct suite_store *s)
         cmocka_unit_test(who_waits_is_woken_by_a_change),
         cmocka_unit_test(records_are_found_in_the_order_of_their_keys),
         cmocka_unit_test(payloads_of_all_sizes_come_back),
+        cmocka_unit_test(several_payloads_are_read_at_once),
         cmocka_unit_test(what_is_too_large_is_refused),
         cmocka_unit_test(erased_records_are_gone_and_their_space_is_free),
         cmocka_unit_test(who_is_killed_leaves_whole_rounds),
