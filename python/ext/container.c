@@ -261,6 +261,43 @@ static PyObject *to_bytes(PyObject *self, PyObject *Py_UNUSED(none))
     return rc < 0 ? raise_why(rc) : PyBytes_FromStringAndSize(bytes, (Py_ssize_t)len);
 }
 
+/* While it copies, a signal's handler may end it with its exception. */
+static int copy_goes_on(void *ctx, const struct tiercel_copied *so_far)
+{
+    (void)ctx, (void)so_far;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    int raised = PyErr_CheckSignals();
+    PyGILState_Release(gil);
+    return raised;
+}
+
+static PyObject *copy(PyObject *self, PyObject *args)
+{
+    PyObject *to;
+    const char *label;
+    int verify;
+    struct tiercel_copied done = {.stage = 0};
+    struct tiercel_error err = {0};
+    int rc;
+    if (!PyArg_ParseTuple(args, "O!zp:copy", &pool_type, &to, &label, &verify))
+        return NULL;
+    const struct tiercel_copy_options options = {.flags = verify ? 0 : TIERCEL_COPY_UNVERIFIED,
+                                                 .progress = copy_goes_on};
+    struct tiercel_cont *cont = cont_begin((struct cont_object *)self);
+    struct tiercel_pool *pool = cont ? pool_begin((struct pool_object *)to) : NULL;
+    if (!pool) {
+        if (cont)
+            cont_end((struct cont_object *)self);
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_cont_copy(cont, pool, label, &options, &done, &err);
+    Py_END_ALLOW_THREADS pool_end((struct pool_object *)to);
+    cont_end((struct cont_object *)self);
+    if (rc < 0)
+        return PyErr_Occurred() ? NULL : raise_struct(rc, &err);
+    return uuid_new(&done.uuid);
+}
+
 static PyObject *get_closed(PyObject *self, void *Py_UNUSED(closure))
 {
     struct cont_object *c = (struct cont_object *)self;
@@ -284,6 +321,7 @@ static PyMethodDef cont_methods[] = {{"close", cont_close, METH_NOARGS, "Close t
                                      {"snap_create", snap_create, METH_VARARGS, "Keep an epoch readable."},
                                      {"snap_destroy", snap_destroy, METH_VARARGS, "Let an epoch go."},
                                      {"snap_list", snap_list, METH_NOARGS, "The epochs of the snapshots, ascending."},
+                                     {"copy", copy, METH_VARARGS, "Copy it into another pool; the copy's UUID."},
                                      {"to_bytes", to_bytes, METH_NOARGS, "The handle, for another process."},
                                      {0}};
 

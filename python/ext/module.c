@@ -35,11 +35,13 @@ PyObject *raise_struct(int code, const struct tiercel_error *err)
 static PyObject *create(PyObject *Py_UNUSED(module), PyObject *args)
 {
     const char *uri;
+    struct tiercel_pool_options options = {0};
     struct tiercel_error err = {0};
     int rc;
-    if (!PyArg_ParseTuple(args, "s:create_pool", &uri))
+    if (!PyArg_ParseTuple(args, "s|O&zz:create_pool", &uri, parse_u64, &options.size_bytes, &options.nodes,
+                          &options.classes))
         return NULL;
-    Py_BEGIN_ALLOW_THREADS rc = tiercel_pool_create(uri, &err);
+    Py_BEGIN_ALLOW_THREADS rc = tiercel_pool_create_with(uri, &options, &err);
     Py_END_ALLOW_THREADS if (rc < 0) return raise_struct(rc, &err);
     Py_RETURN_NONE;
 }
@@ -83,7 +85,7 @@ static PyObject *oid_of_class(PyObject *Py_UNUSED(module), PyObject *args)
     return oid_new(tiercel_oid_of_class(oid, object_class));
 }
 
-static PyMethodDef functions[] = {{"create_pool", create, METH_VARARGS, "Make a pool in a directory."},
+static PyMethodDef functions[] = {{"create_pool", create, METH_VARARGS, "Make a pool."},
                                   {"evict_pool", evict, METH_VARARGS, "End all connections of all processes."},
                                   {"destroy_pool", destroy, METH_VARARGS, "Remove a pool and all that is in it."},
                                   {"oid_of_class", oid_of_class, METH_VARARGS,

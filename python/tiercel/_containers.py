@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterable, Iterator, MutableMapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Optional, Type, Union
 
@@ -37,9 +37,11 @@ def _milliseconds(timeout: float | None) -> int:
     return min(int(timeout * 1000), 2**31 - 1)
 
 
-def create(uri: Path) -> None:
-    """Makes a pool in a directory. :class:`Exists`: there is one."""
-    _tiercel.create_pool(os.fspath(uri))
+def create(uri: Path, *, size: int = 0, nodes: Iterable[str] = (), classes: Iterable[str] = ()) -> None:
+    """Makes a pool, in a directory, or with ``rados:///name`` in a Ceph cluster. :class:`Exists`: there is one. With any of the others it gets
+    RADOS pools of its own: size: bytes that it may hold, without copies; nodes: hosts that it lies on; classes: object classes that it
+    offers, the default first."""
+    _tiercel.create_pool(os.fspath(uri), size, ",".join(nodes) or None, ",".join(classes) or None)
 
 
 def connect(uri: Path, mode: str = "rw") -> Pool:
@@ -443,6 +445,11 @@ class Container(_tiercel.Container):
         for lock in list(self._locks):
             lock.release()
         super().close()
+
+    def copy(self, to: Pool, label: str | None = None, *, verify: bool = True) -> str:
+        """Copies all readable epochs into another pool, of any kind; returns the UUID of the copy. label: None: the same. verify: reads it all back, and
+        compares. What was interrupted goes on when it is called again. :class:`Exists`: the label; :class:`Busy`: somebody copies the same."""
+        return super().copy(to, label, verify)
 
     @property
     def info(self) -> ContainerInfo:

@@ -89,6 +89,26 @@ class Objects(Case):
         self.assertGreater(many, first)
         self.assertGreaterEqual(cont.new_oid(), many + 100)
 
+    def test_a_container_is_copied(self):
+        cont = self.open(noslip=True)
+        for value in (b"one", b"two"):
+            with cont.epoch() as e:
+                e.kv(1)["k"] = value
+        pool = self.connect()
+        with self.assertRaises(tiercel.Exists):
+            cont.copy(pool, cont.info.label)
+        uuid = cont.copy(pool, "copy")
+        with pool.open("copy", "r") as copy:
+            self.assertEqual(copy.info.uuid, uuid)
+            self.assertEqual([copy.at(epoch).kv(1)["k"] for epoch in (1, 2)], [b"one", b"two"])
+
+    @unittest.skipIf(POOLS, "this is about pools in directories")
+    def test_a_directory_has_no_size_and_no_hosts(self):
+        for option in ({"size": 1 << 30}, {"nodes": ["h1", "h2"]}, {"classes": ["RP_3"]}):
+            with self.assertRaisesRegex(OSError, "director"):
+                tiercel.create(self.uri + "-sized", **option)
+        self.assertFalse(os.path.exists(self.uri + "-sized"))
+
     @unittest.skipIf(POOLS, "this is about pools in directories")
     def test_objects_have_classes(self):
         pool = self.connect()
