@@ -71,7 +71,18 @@ static inline void job_open_first(struct job *job, const char *uri, const char *
     must("container open", tiercel_cont_open(&job->cont, job->pool, label, flags, NULL));
 }
 
-/* Collective: rank 0 opens, the others get the same handle. With `hold`, what the job may write begins at job->epochs.lhe. */
+/* What earlier jobs have committed is final as soon as none of them holds an epoch below. One that was killed does until the storage takes it
+ * for dead: at once in a directory, after a lease in a cluster. */
+static inline void job_await_earlier(struct job *job)
+{
+    struct tiercel_epochs now;
+    must("query", tiercel_epoch_query(job->cont, &now, NULL));
+    if (now.ghpce > now.ghce)
+        must("wait for earlier jobs to end", tiercel_epoch_wait(job->cont, now.ghpce, NULL, NULL));
+}
+
+/* Collective: rank 0 opens, the others get the same handle. With `hold`, what the job may write begins at job->epochs.lhe,
+ * and all that was committed before can be read. */
 static inline void job_open(struct job *job, MPI_Comm comm, const char *uri, const char *label, unsigned flags,
                             int hold)
 {
@@ -82,8 +93,10 @@ static inline void job_open(struct job *job, MPI_Comm comm, const char *uri, con
     if (job->rank == 0) {
         uint64_t first_free = 0;
         job_open_first(job, uri, label, flags);
-        if (hold)
+        if (hold) {
+            job_await_earlier(job);
             must("hold", tiercel_epoch_hold(job->cont, &first_free, NULL, NULL));
+        }
         must("query", tiercel_epoch_query(job->cont, &ticket.epochs, NULL));
         must("pool to bytes", tiercel_pool_local2global(job->pool, ticket.pool, &ticket.pool_len));
         must("container to bytes", tiercel_cont_local2global(job->cont, ticket.cont, &ticket.cont_len));
