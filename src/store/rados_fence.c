@@ -65,15 +65,23 @@ static int on_all_shards(struct tl_rados_cont *c, const char *fence, bool made)
     return rc;
 }
 
+/* Whether all shards of an index were made. 1, 0, -errno. */
+static int is_made(struct tl_rados *r, const char *made)
+{
+    char text[2];
+    int rc = tl_rados_getxattr(r, made, MADE, text, sizeof text);
+    return rc > 0 ? 1 : rc == -ENOENT ? 0 : rc;
+}
+
 /* All shards are there before the first record is written, and then it is said that they are: one that is not there later on was lost, and
- * cannot be taken for one to which nothing was ever written. -EBADMSG: one was. */
+ * cannot be taken for one to which nothing was ever written. */
 static int make_shards(struct tl_rados_cont *c)
 {
     struct tl_rados *r = c->r;
     struct tl_rados_name made = tl_rados_made_name(&c->id);
-    int rc = tl_rados_index_made(r, made.text);
+    int rc = is_made(r, made.text);
     if (rc != 0)
-        return rc < 0 ? rc : -EBADMSG;
+        return rc < 0 ? rc : 0; /* another process was faster */
     rc = on_all_shards(c, NULL, false);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
@@ -84,11 +92,17 @@ static int make_shards(struct tl_rados_cont *c)
     return rc;
 }
 
-int tl_rados_index_made(struct tl_rados *r, const char *made)
+int tl_rados_index_lost(struct tl_rados *r, const struct tl_rados_name *shard)
 {
-    char text[2];
-    int rc = tl_rados_getxattr(r, made, MADE, text, sizeof text);
-    return rc > 0 ? 1 : rc == -ENOENT ? 0 : rc;
+    struct tl_rados_name made = *shard;
+    uint64_t size;
+    time_t when;
+    *strrchr(made.text, '.') = 0;
+    int rc = is_made(r, made.text);
+    if (rc != 1)
+        return rc;
+    rc = r->lib->stat(r->meta, shard->text, &size, &when); /* all may have been made since it was not there */
+    return rc == -ENOENT ? 1 : tl_rados_error(rc);
 }
 
 int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked)
@@ -104,6 +118,7 @@ int tl_rados_fence_ask(struct tl_rados_cont *c, uint32_t shard, bool *asked)
     if (rc == -ENOENT) {
         rc = make_shards(c);
         rc = rc == 0 ? c->r->lib->getxattr(c->r->meta, object.text, FENCE, f->text, sizeof f->text) : rc;
+        rc = rc == -ENOENT ? -EBADMSG : rc; /* it was lost */
     }
     if (rc < 0 && rc != -ENODATA)
         return tl_rados_error(rc);
@@ -139,7 +154,7 @@ int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
         return c == NULL ? -ENOMEM : -EROFS;
     snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
              (unsigned long long)atomic_fetch_add(&r->cookies, 1));
-    int made = tl_rados_index_made(r, tl_rados_made_name(id).text);
+    int made = is_made(r, tl_rados_made_name(id).text);
     int rc = made < 0 ? made : on_all_shards(c, text, made == 1);
     return rc == -ENOENT ? -EBADMSG : rc; /* what is lost is not made anew: nobody would know of it any more */
 }

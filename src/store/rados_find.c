@@ -88,14 +88,12 @@ static int answer(struct tl_rados *r, struct cursor *c)
     if (rc == 0 && c->mark != NULL && (rc = r->lib->omap_get_next2(c->mark, &key, &value, &len, &len)) == 0)
         c->marked = key != NULL;
     if (rc == -ENOENT) { /* nothing was ever written to the container; else the shard is lost */
-        struct tl_rados_name made = c->object;
-        *strrchr(made.text, '.') = 0;
-        int is_made = tl_rados_index_made(r, made.text);
+        int lost = tl_rados_index_lost(r, &c->object);
         drop_page(r, c);
         c->more = 0;
-        if (is_made == 1)
+        if (lost == 1)
             (void)tl_rados_failed(r, &c->object, TL_STORE_CLASSES, -ENOENT);
-        return is_made == 1 ? -EBADMSG : is_made;
+        return lost == 1 ? -EBADMSG : lost;
     }
     return rc == 0 ? 0 : tl_rados_failed(r, &c->object, TL_STORE_CLASSES, rc);
 }

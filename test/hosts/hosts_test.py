@@ -28,7 +28,7 @@ HOSTS = 4
 LEASE_S = 3
 RO, RW, EXCLUSIVE = 1, 2, 2
 EBADF, ESTALE = -9, -116
-STEPS, EVERY = 1200, 100  # of the plate
+STEPS, EVERY = 4800, 100  # of the plate: some seconds, so that a job can be killed in between
 
 
 def place(i):

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The RADOS store: what every store must do, and what only a cluster can suffer. Runs inside `tools/rados-dev run`, which starts one. */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,11 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/class.h"
+#include "base/prng.h"
 #include "base/time.h"
 #include "store/suite.h"
 
@@ -380,6 +383,84 @@ static void everything_ends_within_the_timeout(void **state)
 }
 
 /* A process that lives goes on; one that lost a mark since it looked, and perhaps without knowing it, is refused. */
+enum { BEGINNERS = 4, BEGUN = 60 };
+
+struct beginner {
+    struct tl_store *s;
+    pthread_barrier_t *together;
+    unsigned number;
+    int failed;
+};
+
+static int count_one(void *ctx, const struct tl_found *f)
+{
+    (void)f;
+    ++*(unsigned *)ctx;
+    return 0;
+}
+
+static void *begin_containers(void *arg)
+{
+    struct beginner *b = arg;
+    for (unsigned i = 0; i < BEGUN; i++) {
+        const struct tl_store_id container = {{9, (uint8_t)i}};
+        char key[32];
+        const struct timespec apart = {.tv_nsec = (long)(tl_prng_draw(1, i, b->number, 0, 0) % 2000000)};
+        pthread_barrier_wait(b->together);
+        nanosleep(&apart, NULL); /* in any step of the others */
+        snprintf(key, sizeof key, "key of %p", (void *)b);
+        struct tl_record r = {.key = {key, strlen(key)}, .meta = {"m", 1}, .payload = {"", 0}};
+        unsigned found = 0; /* any number of those that there will be */
+        int rc =
+            b->s->ops->scan(b->s, &container, (struct tl_slice){"", 0}, (struct tl_slice){"", 0}, count_one, &found);
+        rc = rc == 0 ? b->s->ops->write(b->s, &container, &r) : rc;
+        rc = rc == 0 ? b->s->ops->flush(b->s) : rc;
+        b->failed = b->failed == 0 ? rc : b->failed;
+    }
+    return NULL;
+}
+
+static int no_change(void *ctx, struct tl_store_tx *tx)
+{
+    (void)ctx, (void)tx;
+    return 0;
+}
+
+/* Each of them makes the index, or finds it half made by another. */
+static void several_begin_a_container_at_once(void **state)
+{
+    (void)state;
+    char where[256];
+    pthread_t threads[BEGINNERS];
+    pthread_barrier_t together;
+    struct beginner b[BEGINNERS];
+    make(where, sizeof where);
+    assert_int_equal(pthread_barrier_init(&together, NULL, BEGINNERS), 0);
+    for (unsigned i = 0; i < BEGINNERS; i++) {
+        b[i] = (struct beginner){open_pool(where), &together, i, 0};
+        assert_non_null(b[i].s);
+    }
+    for (unsigned i = 0; i < BEGINNERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, begin_containers, &b[i]), 0);
+    for (unsigned i = 0; i < BEGINNERS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (unsigned i = 0; i < BEGUN; i++) {
+        const struct tl_store_id container = {{9, (uint8_t)i}};
+        unsigned found = 0;
+        assert_int_equal(b[0].s->ops->change(b[0].s, &container, no_change, NULL), 0);
+        assert_int_equal(b[0].s->ops->scan(b[0].s, &container, (struct tl_slice){"", 0}, (struct tl_slice){"", 0},
+                                           count_one, &found),
+                         0);
+        assert_int_equal(found, BEGINNERS);
+    }
+    for (unsigned i = 0; i < BEGINNERS; i++) {
+        assert_int_equal(b[i].failed, 0);
+        b[i].s->ops->close(b[i].s);
+    }
+    pthread_barrier_destroy(&together);
+    destroy(where);
+}
+
 static void who_was_taken_for_dead_adds_nothing(void **state)
 {
     (void)state;
@@ -447,6 +528,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(what_is_damaged_lost_or_left_is_found),
         cmocka_unit_test(payloads_lie_where_their_class_says),
         cmocka_unit_test(a_pool_knows_its_rados_pools),
+        cmocka_unit_test(several_begin_a_container_at_once),
         cmocka_unit_test(who_lost_a_lock_writes_no_value),
         cmocka_unit_test(a_full_cluster_refuses_at_once),
         cmocka_unit_test(everything_ends_within_the_timeout),
