@@ -37,7 +37,7 @@ compare() {
     row "$label-data-vs-librados" ratio lower "$5" 'write_full of the same, as many on their way' "$(versus "$label" data)" "put, flushed; $3 rounds"
     row "$label-round-vs-librados" ratio lower "$5" 'that, an omap of names each, an omap compared and set' "$(versus "$label" round)"
     row "$label-commit-step-vs-librados" ratio lower null 'an omap compared and set' "$(versus "$label" commit)" 'the others wait'
-    row "$label-read-vs-librados" ratio lower "$5" 'read of the same objects' "$(versus "$label" read)" 'one object after the other'
+    row "$label-read-vs-librados" ratio lower "$5" 'read of the same objects, as many on their way' "$(versus "$label" read)"
     for side in tiercel librados; do
         row "$label-round-$side" ms lower null - "$(of "$label" ".sizes[0].$side.round" | ms)"
     done

@@ -30,7 +30,7 @@ struct bench_side {
     /* Until all is safe. The time at which the payloads were, if there is something to be written behind them; else 0. */
     uint64_t (*write)(const struct bench_rank *r, uint64_t round);
     void (*commit)(void); /* by rank 0 */
-    /* The bytes of the last round, one object after the other: as many on their way as ours has. */
+    /* The bytes of the last round, as many objects on their way as ours has. */
     void (*read)(const struct bench_rank *r, uint64_t round, uint8_t *into);
     void (*clean)(const struct bench_rank *r, uint64_t round);
     void (*end)(void);

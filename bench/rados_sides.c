@@ -192,7 +192,7 @@ static void land(rados_completion_t done, void *arg)
     pthread_mutex_lock(&flying.mutex);
     flying.count--;
     flying.bytes -= (size_t)(uintptr_t)arg;
-    flying.rc = rc != 0 ? rc : flying.rc;
+    flying.rc = rc < 0 ? rc : flying.rc; /* a read's is how much */
     pthread_cond_signal(&flying.landed);
     pthread_mutex_unlock(&flying.mutex);
 }
@@ -225,7 +225,7 @@ static void land_all(void)
     int rc = flying.rc;
     pthread_mutex_unlock(&flying.mutex);
     if (rc != 0)
-        bench_die("writing", rc);
+        bench_die("what was on its way", rc);
 }
 
 static void piece_name(char out[48], const struct bench_rank *r, uint64_t round, size_t at)
@@ -285,11 +285,14 @@ static void raw_read(const struct bench_rank *r, uint64_t round, uint8_t *into)
     char name[48];
     for (size_t at = 0; at < r->len; at += r->piece) {
         size_t len = r->len - at < r->piece ? r->len - at : r->piece;
+        rados_completion_t done = take_off(len);
         piece_name(name, r, round, at);
-        int rc = rados_read(data, name, (char *)into + at, len, 0);
-        if (rc != (int)len)
-            bench_die("reading", rc < 0 ? rc : EIO);
+        int rc = rados_aio_read(data, name, done, (char *)into + at, len, 0);
+        if (rc != 0)
+            bench_die("reading", rc);
+        rados_aio_release(done);
     }
+    land_all();
 }
 
 static void raw_clean(const struct bench_rank *r, uint64_t round)
