@@ -96,21 +96,28 @@ static int parse_destination(const char *given, struct cli_cont *to, const char 
     return rc;
 }
 
+static const char *plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 static int print(const char *from, const struct cli_cont *to, const char *label, const struct tiercel_copied *c,
                  bool verify, double seconds)
 {
     char records[CLI_UNIT_SIZE], bytes[CLI_UNIT_SIZE], uuid[CLI_UUID_SIZE], skipped[CLI_UNIT_SIZE];
-    printf("container %s is copied to %s%s%s; its UUID is %s\n", from, to->uri, label != NULL ? "/" : "",
-           label != NULL ? label : "", cli_uuid(uuid, c->uuid));
-    printf("%s records with %s in %.1f s", cli_count(records, c->copied), cli_bytes(bytes, c->copied_bytes), seconds);
+    char text[TIERCEL_PATH_SIZE];
+    printf("container %s is copied to %s; its UUID is %s\n", from,
+           label != NULL ? cli_cont_text(text, to->uri, label) : to->uri, cli_uuid(uuid, c->uuid));
+    printf("%s record%s with %s in %.1f s", cli_count(records, c->copied), plural(c->copied),
+           cli_bytes(bytes, c->copied_bytes), seconds);
     if (c->skipped > 0)
-        printf("; %s records were there already", cli_count(skipped, c->skipped));
+        printf("; %s record%s there already", cli_count(skipped, c->skipped), c->skipped == 1 ? " was" : "s were");
     printf("%s\n", verify ? "; all were read back, and are the same" : "");
     printf("readable from epoch %" PRIu64 " to %" PRIu64 ", and at %" PRIu32 " snapshot%s\n", c->readable_from,
-           c->epoch, c->snapshots, c->snapshots == 1 ? "" : "s");
+           c->epoch, c->snapshots, plural(c->snapshots));
     if (c->other_class > 0)
-        cli_say("%s: %s records are of object classes that the pool does not offer, and have its default", from,
-                cli_count(records, c->other_class));
+        cli_say("%s: %s record%s of object classes that the pool does not offer: written as its default", from,
+                cli_count(records, c->other_class), plural(c->other_class));
     if (c->snapshots_gone > 0)
         cli_say("%s: %" PRIu32 " of its snapshots were destroyed meanwhile, and are not in the copy", from,
                 c->snapshots_gone);

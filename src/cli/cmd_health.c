@@ -25,14 +25,19 @@ struct asked {
 };
 
 /* Operations end within seconds, unless the uri says how long they may take. */
-static int bounded_uri(const char *uri, char out[TIERCEL_PATH_SIZE], struct tiercel_error *err)
+static const char *bound(const char *uri)
 {
-    const char *more = "";
-    if (strncmp(uri, "rados:", 6) == 0 && strstr(uri, "timeout=") == NULL)
-        more = strchr(uri, '?') != NULL ? "&timeout=" CONNECT_S : "?timeout=" CONNECT_S;
-    if (snprintf(out, TIERCEL_PATH_SIZE, "%s%s", uri, more) >= TIERCEL_PATH_SIZE)
-        return cli_error(err, -ENAMETOOLONG, "pool %.64s...: its name is too long", uri);
-    return 0;
+    if (strncmp(uri, "rados:", 6) != 0 || strstr(uri, "timeout=") != NULL)
+        return "";
+    return strchr(uri, '?') != NULL ? "&timeout=" CONNECT_S : "?timeout=" CONNECT_S;
+}
+
+/* A sentence names the pool as the user did. */
+static void take_out(char *message, const char *bound)
+{
+    char *at = bound[0] != '\0' ? strstr(message, bound) : NULL;
+    if (at != NULL)
+        memmove(at, at + strlen(bound), strlen(at + strlen(bound)) + 1);
 }
 
 static int ask_begin(struct asked *a, const char *given, struct tiercel_error *err)
@@ -40,8 +45,10 @@ static int ask_begin(struct asked *a, const char *given, struct tiercel_error *e
     char bounded[TIERCEL_PATH_SIZE];
     a->pool = NULL;
     int rc = cli_pool_uri(given, a->uri, err);
-    rc = rc == 0 ? bounded_uri(a->uri, bounded, err) : rc;
+    rc = rc == 0 ? cli_path(bounded, err, "%s%s", a->uri, bound(a->uri)) : rc;
     rc = rc == 0 ? tiercel_pool_connect(&a->pool, bounded, TIERCEL_RO, err) : rc;
+    if (rc < 0)
+        take_out(err->message, bound(a->uri));
     return rc == -ETIMEDOUT && strncmp(a->uri, "rados:", 6) == 0 ? 0 : rc;
 }
 

@@ -55,7 +55,9 @@ static int run_create(const struct cli_verb *self, int argc, char **argv)
     if (json)
         return cli_print_json(json_pack("{s:s, s:s}", "pool", info.uri, "uuid", cli_uuid(uuid, info.uuid)));
     const char *quote = given[strcspn(given, "&?*;' ")] != 0 ? "'" : ""; /* for a shell */
-    printf("pool %s is made; `tiercel cont create %s%s/LABEL%s` makes a container in it\n", given, quote, given, quote);
+    char text[TIERCEL_PATH_SIZE];
+    printf("pool %s is made; `tiercel cont create %s%s%s` makes a container in it\n", given, quote,
+           cli_cont_text(text, given, "LABEL"), quote);
     return cli_finish();
 }
 

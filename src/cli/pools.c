@@ -24,10 +24,34 @@ int cli_pool_uri(const char *given, char out[TIERCEL_PATH_SIZE], struct tiercel_
     return cli_path(out, err, "%s", uri);
 }
 
+/* The slash before a label that stands before the options of its pool: rados:///POOL/LABEL?OPTIONS. NULL: none does. */
+static const char *slash_before_options(const char *given)
+{
+    static const char scheme[] = "rados:///";
+    const char *name = given + strlen(scheme), *options = strchr(given, '?');
+    if (strncmp(given, scheme, strlen(scheme)) != 0 || options == NULL)
+        return NULL;
+    return memchr(name, '/', (size_t)(options - name));
+}
+
+static int name_before_options(struct cli_cont *c, const char *given, const char *slash, struct tiercel_error *err)
+{
+    const char *options = strchr(slash, '?');
+    int len = (int)(options - slash) - 1;
+    if (len < 1 || snprintf(c->own_label, sizeof c->own_label, "%.*s", len, slash + 1) >= (int)sizeof c->own_label)
+        return cli_error(err, -EINVAL, "%s: names no container; write rados:///POOL/LABEL?...", given);
+    c->label = c->own_label;
+    return cli_path(c->uri, err, "%.*s%s", (int)(slash - given), given, options);
+}
+
 int cli_cont_name(struct cli_cont *c, const char *given, struct tiercel_error *err)
 {
-    const char *slash = strrchr(given, '/');
+    const char *slash = slash_before_options(given);
     c->given = given;
+    c->label = "";
+    if (slash != NULL)
+        return name_before_options(c, given, slash, err);
+    slash = strrchr(given, '/');
     c->label = slash != NULL ? slash + 1 : given;
     if (c->label[0] == '\0')
         return cli_error(err, -EINVAL, "%s: names no container; write %sLABEL", given, given);
@@ -38,6 +62,13 @@ int cli_cont_name(struct cli_cont *c, const char *given, struct tiercel_error *e
     size_t len = (size_t)(slash - given);
     bool root = len == 0 || slash[-1] == '/'; /* "/ckpt", "file:///ckpt" */
     return cli_path(c->uri, err, "%.*s", (int)(root ? len + 1 : len), given);
+}
+
+const char *cli_cont_text(char out[TIERCEL_PATH_SIZE], const char *pool, const char *label)
+{
+    size_t options = strncmp(pool, "rados:", 6) == 0 ? strcspn(pool, "?") : strlen(pool);
+    snprintf(out, TIERCEL_PATH_SIZE, "%.*s/%s%s", (int)options, pool, label, pool + options);
+    return out;
 }
 
 bool cli_is_pool(const char *uri)
@@ -57,9 +88,10 @@ int cli_cont_connect(struct cli_cont *c, const char *given, unsigned flags, stru
     if (rc == 0)
         rc = tiercel_pool_connect(&c->pool, c->uri, flags, err);
     /* Whoever forgets the label names the pool. */
+    char text[TIERCEL_PATH_SIZE];
     if (rc < 0 && c->label[0] != '\0' && strchr(given, '/') != NULL && cli_is_pool(given))
-        cli_error(err, rc, "%s: is a pool; name a container in it, %s/LABEL (`tiercel cont list %s`)", given, given,
-                  given);
+        cli_error(err, rc, "%s: is a pool; name a container in it, %s (`tiercel cont list %s`)", given,
+                  cli_cont_text(text, given, "LABEL"), given);
     return rc;
 }
 

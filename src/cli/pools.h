@@ -10,8 +10,9 @@
 /* A container that a verb works on, and where it lies. All zero is none. */
 struct cli_cont {
     char uri[TIERCEL_PATH_SIZE]; /* of the pool */
-    const char *label;           /* or a UUID */
-    const char *given;           /* as the user wrote it, for sentences */
+    const char *label;           /* or a UUID; points into `given`, or is own_label */
+    char own_label[TIERCEL_LABEL_MAX + 1];
+    const char *given; /* as the user wrote it, for sentences */
     struct tiercel_pool *pool;
     struct tiercel_cont *cont; /* NULL: only its pool is connected */
 };
@@ -20,8 +21,10 @@ struct cli_cont {
 int cli_pool_uri(const char *given, char out[TIERCEL_PATH_SIZE], struct tiercel_error *err);
 /* Whether there is one that can be connected to. */
 bool cli_is_pool(const char *uri);
-/* Fills uri, label and given: POOL/LABEL, or LABEL in $TIERCEL_POOL. */
+/* Fills uri, label and given: POOL/LABEL, rados:///POOL/LABEL?OPTIONS, or LABEL in $TIERCEL_POOL. */
 int cli_cont_name(struct cli_cont *c, const char *given, struct tiercel_error *err);
+/* How a container of this pool is written. */
+const char *cli_cont_text(char out[TIERCEL_PATH_SIZE], const char *pool, const char *label);
 /* Connects to the pool of a container that need not be there; flags: TIERCEL_RO or _RW. */
 int cli_cont_connect(struct cli_cont *c, const char *given, unsigned flags, struct tiercel_error *err);
 /* Opens it, too. */

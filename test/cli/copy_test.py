@@ -220,7 +220,7 @@ class Rados(Copies):
         self.ok("cont", "create", cont)
         self.ok("put", cont, oid, "--snapshot", data=os.urandom(3 * MIB))
         r = self.ok("cont", "copy", cont, self.dir_pool)
-        self.assertIn("3 records are of object classes that the pool does not offer", r.err)
+        self.assertIn("3 records of object classes that the pool does not offer", r.err)
         self.assert_same(cont, here)
         self.bad(1, "put", self.make_other(), oid, data=b"x", says="does not offer object class EC_2P1")
         self.ok("put", here, oid, "--at", "100", "--snapshot", data=os.urandom(MIB))
