@@ -44,6 +44,7 @@ static int ask_begin(struct asked *a, const char *given, struct tiercel_error *e
 {
     char bounded[TIERCEL_PATH_SIZE];
     a->pool = NULL;
+    a->uri[0] = '\0';
     int rc = cli_pool_uri(given, a->uri, err);
     rc = rc == 0 ? cli_path(bounded, err, "%s%s", a->uri, bound(a->uri)) : rc;
     rc = rc == 0 ? tiercel_pool_connect(&a->pool, bounded, TIERCEL_RO, err) : rc;
