@@ -474,8 +474,11 @@ static void who_was_taken_for_dead_adds_nothing(void **state)
         write_one(s, lost ? "lost" : "key", sizeof bytes);
         if (lost) {
             sh(where, "rados -p meta -N $NS rm m.0000000000000007");
-            while (other->ops->claimed(other, 7) == 0) /* until it has taken it anew */
+            int claimed = 0;
+            for (int tries = 0; tries < 600 && (claimed = other->ops->claimed(other, 7)) == 0;
+                 tries++) /* until it has taken it anew */
                 usleep(50000);
+            assert_int_equal(claimed, 1);
         }
         assert_int_equal(other->ops->fence(other, &id), 0);
         assert_int_equal(s->ops->flush(s), lost ? -ESTALE : 0);
