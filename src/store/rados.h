@@ -223,6 +223,9 @@ struct tl_rados_lease {
     bool renewing;       /* a renewal is on its way; with the store's mutex, as: */
     uint64_t renewed_ns; /* when the last renewal began that found it ours */
     _Atomic bool lost;   /* somebody else may have had it */
+    bool turn_known;     /* of a pool that is open; with the store's mutex */
+    size_t turn_len;     /* 0: nobody ever had it alone */
+    char turn[40];
 };
 
 struct tl_rados {
@@ -402,6 +405,8 @@ int tl_rados_erase(struct tl_store *s, const struct tl_store_id *id, const struc
 
 /* Keeps it until tl_rados_lease_end, or dies. 0, -EBUSY: somebody has it, -errno. */
 int tl_rados_lease_begin(struct tl_rados *r, struct tl_rados_lease *l) TL_MUST_CHECK;
+/* Has the pool open, until the keeper stops; exclusive: alone, which whoever had it open before will find out. */
+int tl_rados_open_begin(struct tl_rados *r, bool exclusive) TL_MUST_CHECK;
 void tl_rados_lease_keep(struct tl_rados *r, struct tl_rados_lease *l); /* it was taken in another way */
 void tl_rados_lease_drop(struct tl_rados *r, struct tl_rados_lease *l); /* the same, and it is let go of so, too */
 void tl_rados_lease_end(struct tl_rados *r, struct tl_rados_lease *l);

@@ -208,12 +208,10 @@ static int check_blobs(struct checking *x)
 static int be_alone(struct tl_rados *r, bool alone)
 {
     tl_rados_lease_end(r, &r->open);
-    r->open.exclusive = alone;
-    int rc = tl_rados_lease_begin(r, &r->open);
+    int rc = tl_rados_open_begin(r, alone);
     if (rc == 0 || !alone)
         return rc;
-    r->open.exclusive = false;
-    int back = tl_rados_lease_begin(r, &r->open);
+    int back = tl_rados_open_begin(r, false);
     return back != 0 ? back : rc;
 }
 

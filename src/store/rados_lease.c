@@ -98,20 +98,28 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * TL_NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
+#define TURN "turn" /* of the pool's object: who had the pool alone last */
+
 static bool is_mark(const struct tl_rados_lease *l)
 {
     return l->object.text[0] == 'm';
 }
 
-/* must_renew: only if it was ours all the time. A mark was, even if it ran out, as long as its object is there: who takes its processes for dead
- * takes that away (tl_rados_claimed). */
-static rados_write_op_t make_take(struct tl_rados *r, const struct tl_rados_lease *l, bool must_renew)
+/* anew: it was not ours before. Else only if it still is. A mark is, even if its lease ran out, as long as its object is there: who takes its processes
+ * for dead takes that away (tl_rados_claimed). So is a pool that is open, as long as nobody had it alone since. */
+static rados_write_op_t make_take(struct tl_rados *r, const struct tl_rados_lease *l, bool anew)
 {
-    struct tl_rados_args a = tl_rados_lock_args(l->cookie, l->exclusive, r->where.lease_s, must_renew && !is_mark(l));
+    bool is_open = l == &r->open, same_turn = is_open && !anew && !l->exclusive && l->turn_known;
+    struct tl_rados_args a =
+        tl_rados_lock_args(l->cookie, l->exclusive, r->where.lease_s, !anew && !is_mark(l) && !same_turn);
     rados_write_op_t op = r->lib->create_write_op();
-    if (must_renew)
+    if (!anew || is_open)
         r->lib->write_op_assert_exists(op);
+    if (same_turn)
+        r->lib->write_op_cmpxattr(op, TURN, LIBRADOS_CMPXATTR_OP_EQ, l->turn, l->turn_len);
     r->lib->write_op_exec(op, "lock", "lock", (const char *)a.bytes, a.len, NULL);
+    if (is_open && l->exclusive)
+        r->lib->write_op_setxattr(op, TURN, l->turn, l->turn_len);
     return op;
 }
 
@@ -137,7 +145,7 @@ void tl_rados_lease_drop(struct tl_rados *r, struct tl_rados_lease *l)
 int tl_rados_lease_begin(struct tl_rados *r, struct tl_rados_lease *l)
 {
     l->renewed_ns = now_ns();
-    int rc = tl_rados_write_op(r, make_take(r, l, false), l->object.text);
+    int rc = tl_rados_write_op(r, make_take(r, l, true), l->object.text);
     if (rc == 0)
         tl_rados_lease_keep(r, l);
     return rc;
@@ -147,6 +155,28 @@ void tl_rados_lease_end(struct tl_rados *r, struct tl_rados_lease *l)
 {
     tl_rados_lease_drop(r, l);
     (void)r->lib->unlock(r->meta, l->object.text, TL_RADOS_LOCK, l->cookie);
+}
+
+/* What the turn is while we have the pool open is known from the moment on that we have. If it cannot be read, the lease is as any other. */
+int tl_rados_open_begin(struct tl_rados *r, bool exclusive)
+{
+    struct tl_rados_lease *l = &r->open;
+    char turn[sizeof l->turn];
+    l->exclusive = exclusive;
+    l->turn_known = false;
+    if (exclusive)
+        l->turn_len = (size_t)snprintf(l->turn, sizeof l->turn, "%s.%llx", l->cookie,
+                                       (unsigned long long)atomic_fetch_add(&r->cookies, 1));
+    int rc = tl_rados_lease_begin(r, l);
+    if (rc != 0 || exclusive)
+        return rc;
+    int len = tl_rados_getxattr(r, l->object.text, TURN, turn, sizeof turn);
+    pthread_mutex_lock(&r->mutex);
+    l->turn_known = len >= 0 || len == -ENOENT;
+    l->turn_len = len > 0 ? (size_t)len : 0;
+    memcpy(l->turn, turn, l->turn_len);
+    pthread_mutex_unlock(&r->mutex);
+    return 0;
 }
 
 /* ---- the thread that renews ---- */
@@ -166,7 +196,8 @@ static void send_renewal(struct tl_rados *r, struct tl_rados_lease *l, bool anew
 /* What the cluster says of a lease that is still wanted. */
 static void renewed(struct tl_rados *r, struct tl_rados_lease *l, const struct renewal *n, int rc)
 {
-    bool gone = rc == -ENOENT || rc == -EBUSY || rc == -EEXIST; /* else it could not be asked: it may still be there */
+    bool gone = rc == -ENOENT || rc == -EBUSY || rc == -EEXIST ||
+                rc == -ECANCELED; /* else it could not be asked: it may still be there */
     l->renewing = false;
     if (n->anew)
         atomic_fetch_add(&r->interrupts, 1); /* now that it is ours again: see tl_rados_lease_unbroken */
@@ -174,8 +205,10 @@ static void renewed(struct tl_rados *r, struct tl_rados_lease *l, const struct r
         l->renewed_ns = n->began_ns;
     else if (gone && !l->again)
         atomic_store(&l->lost, true);
-    else if (gone)
+    else if (gone) {
+        l->turn_known = false;
         send_renewal(r, l, true);
+    }
 }
 
 static void on_renewed(rados_completion_t done, void *arg)
@@ -208,7 +241,7 @@ static void send_renewal(struct tl_rados *r, struct tl_rados_lease *l, bool anew
         free(n);
         return;
     }
-    rados_write_op_t op = make_take(r, l, !anew);
+    rados_write_op_t op = make_take(r, l, anew);
     l->renewing = true;
     r->renewing++;
     if (r->lib->aio_write_op_operate(op, r->meta, done, l->object.text, NULL, 0) != 0) {
@@ -227,25 +260,29 @@ static void renew_all(struct tl_rados *r)
             send_renewal(r, l, false);
 }
 
-/* A mark that was lost, and is ours again, was lost for longer than this; and as long as a renewal goes on, the counter may not tell of it yet. */
-static bool are_fresh(const struct tl_rados *r)
+/* Nobody can have taken them for dead before `since`: a renewal that was sent later found them, or their leases have not run out since one did. And as
+ * long as a renewal goes on, the counter may not tell of a mark that was lost. */
+static bool are_fresh(const struct tl_rados *r, uint64_t since_ns)
 {
     uint64_t now = now_ns(), most = r->where.lease_s * TL_NS_PER_S * 2 / 3;
     for (const struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
-        if (l->again && now - l->renewed_ns >= most)
+        if (l->again && l->renewed_ns < since_ns && now - l->renewed_ns >= most)
             return false;
     return true;
 }
 
+/* Twice: a renewal that is on its way may have been sent long ago, to a placement group that was not there. */
 int tl_rados_lease_unbroken(struct tl_rados *r, uint64_t interrupts)
 {
     struct timespec end = tl_time_to_timespec((int64_t)(tl_time_mono_ns() + r->where.timeout_s * TL_NS_PER_S));
+    uint64_t since = now_ns();
     pthread_mutex_lock(&r->mutex);
-    if (!are_fresh(r))
+    for (unsigned tries = 0; tries < 2 && !are_fresh(r, since); tries++) {
         renew_all(r);
-    while (!are_fresh(r) && r->renewing > 0 && pthread_cond_timedwait(&r->changed, &r->mutex, &end) == 0)
-        ;
-    int rc = atomic_load(&r->interrupts) != interrupts ? -ESTALE : are_fresh(r) ? 0 : -ETIMEDOUT;
+        while (!are_fresh(r, since) && r->renewing > 0 && pthread_cond_timedwait(&r->changed, &r->mutex, &end) == 0)
+            ;
+    }
+    int rc = atomic_load(&r->interrupts) != interrupts ? -ESTALE : are_fresh(r, since) ? 0 : -ETIMEDOUT;
     pthread_mutex_unlock(&r->mutex);
     return rc;
 }

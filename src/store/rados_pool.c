@@ -115,9 +115,9 @@ static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
 
 static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
 {
-    r->open = (struct tl_rados_lease){.object = {POOL}, .exclusive = exclusive, .again = true};
+    r->open = (struct tl_rados_lease){.object = {POOL}, .again = true};
     snprintf(r->open.cookie, sizeof r->open.cookie, "%016llx", (unsigned long long)r->writer);
-    int rc = tl_rados_lease_begin(r, &r->open);
+    int rc = tl_rados_open_begin(r, exclusive);
     if (r->read_only && (rc == -EPERM || rc == -EACCES))
         return 0;
     rc = rc == 0 ? tl_rados_keeper_start(r) : rc;

@@ -324,7 +324,9 @@ class Scene(unittest.TestCase):
 
     def sound(self):
         trouble = [line for s in self.sides for line in s.trouble()] + (self.job.trouble() if self.job else [])
-        self.assertEqual(trouble, [])
+        if trouble:
+            print(f"{now() - self.begin:6.1f} s  " + "\n          ".join(trouble), flush=True)
+        self.assertEqual(len(trouble), 0, trouble[:1])
 
     def going_on(self, since, sides=None, more=5):
         """Until every writer has committed some epochs, and every consumer seen them."""

@@ -382,7 +382,36 @@ static void everything_ends_within_the_timeout(void **state)
     destroy(where);
 }
 
-/* A process that lives goes on; one that lost a mark since it looked, and perhaps without knowing it, is refused. */
+/* Its first records ask what others have said of it, while renewals of its mark are on their way that are older than a lease allows. */
+static void *write_the_first(void *arg)
+{
+    struct tl_store *s = arg;
+    const struct tl_record r = {.key = {"key", 3}, .meta = none, .payload = {bytes, sizeof bytes}};
+    int rc = s->ops->write(s, &id, &r);
+    return (void *)(intptr_t)(rc == 0 ? s->ops->flush(s) : rc);
+}
+
+static void who_begins_to_write_while_nobody_answers_goes_on(void **state)
+{
+    (void)state;
+    char where[256];
+    pthread_t writer;
+    void *rc;
+    make(where, sizeof where);
+    struct tl_store *s = open_pool(where);
+    assert_int_equal(s->ops->change(s, &id, put_one, "v"), 0);
+    assert_int_equal(s->ops->claim(s, 7, true), 0);
+    sh(where, "for i in 0 1 2; do $RADOS_TOOL stall $RADOS_DEV osd.$i; done");
+    assert_int_equal(pthread_create(&writer, NULL, write_the_first, s), 0);
+    usleep(LEASE_S * 1000000 + 200000); /* how long nobody answers: shorter than what OSDs are taken for dead after */
+    sh(where, "for i in 0 1 2; do $RADOS_TOOL cont $RADOS_DEV osd.$i; done");
+    assert_int_equal(pthread_join(writer, &rc), 0);
+    assert_int_equal((intptr_t)rc, 0);
+    assert_int_equal(read_one(s), 0);
+    s->ops->close(s);
+    destroy(where);
+}
+
 enum { BEGINNERS = 4, BEGUN = 60 };
 
 struct beginner {
@@ -461,27 +490,61 @@ static void several_begin_a_container_at_once(void **state)
     destroy(where);
 }
 
+/* As if all leases of the pool had ended. */
+static void break_leases(const char *where)
+{
+    sh(where,
+       "rados -p meta -N $NS lock info pool tiercel | jq -r '.lockers[] | .name + \" \" + .cookie' | "
+       "while read -r name cookie; do rados -p meta -N $NS lock break pool tiercel $name --lock-cookie $cookie; done");
+}
+
+static void lose_the_mark(struct tl_store *other, const char *where)
+{
+    int claimed = 0;
+    sh(where, "rados -p meta -N $NS rm m.0000000000000007");
+    for (int tries = 0; tries < 600 && (claimed = other->ops->claimed(other, 7)) == 0; tries++)
+        usleep(50000); /* until it has taken it anew */
+    assert_int_equal(claimed, 1);
+}
+
+static void ignore_finding(void *ctx, const char *finding)
+{
+    (void)ctx, (void)finding;
+}
+
+static void have_it_alone(struct tl_store *other, const char *where)
+{
+    int rc = -EBUSY;
+    for (int tries = 0; tries < 60 && rc == -EBUSY; tries++) { /* until nobody renews in between */
+        break_leases(where);
+        rc = (other->ops->check)(other, true, ignore_finding, NULL); /* `check` is a macro */
+    }
+    assert_true(rc >= 0);
+}
+
+/* A process that lives goes on, even if a lease of it ended unnoticed. One that lost a mark since it looked, or whose pool somebody had alone, is
+ * refused, perhaps without knowing why. */
 static void who_was_taken_for_dead_adds_nothing(void **state)
 {
     (void)state;
+    enum { LIVES, EXPIRED, MARK_LOST, POOL_LOST, CASES };
+    const char *keys[CASES] = {"key", "expired", "mark lost", "pool lost"};
     char where[256];
     uint32_t n;
     make(where, sizeof where);
     struct tl_store *s = open_pool(where), *other = open_pool(where);
     assert_int_equal(s->ops->claim(s, 7, false), 0);
-    for (int lost = 0; lost < 2; lost++) {
+    for (int i = 0; i < CASES; i++) {
         assert_int_equal(s->ops->changes(s, &id, &n), 0);
-        write_one(s, lost ? "lost" : "key", sizeof bytes);
-        if (lost) {
-            sh(where, "rados -p meta -N $NS rm m.0000000000000007");
-            int claimed = 0;
-            for (int tries = 0; tries < 600 && (claimed = other->ops->claimed(other, 7)) == 0;
-                 tries++) /* until it has taken it anew */
-                usleep(50000);
-            assert_int_equal(claimed, 1);
-        }
+        write_one(s, keys[i], sizeof bytes);
+        if (i == EXPIRED)
+            break_leases(where);
+        else if (i == MARK_LOST)
+            lose_the_mark(other, where);
+        else if (i == POOL_LOST)
+            have_it_alone(other, where);
         assert_int_equal(other->ops->fence(other, &id), 0);
-        assert_int_equal(s->ops->flush(s), lost ? -ESTALE : 0);
+        assert_int_equal(s->ops->flush(s), i >= MARK_LOST ? -ESTALE : 0);
     }
     assert_int_equal(read_one(s), 0);
     assert_int_equal(s->ops->changes(s, &id, &n), 0);
@@ -489,7 +552,7 @@ static void who_was_taken_for_dead_adds_nothing(void **state)
     assert_int_equal(s->ops->flush(s), 0);
     int found = 0;
     assert_int_equal(s->ops->scan(s, &id, none, none, count_found, &found), 0);
-    assert_int_equal(found, 2);
+    assert_int_equal(found, 3);
     other->ops->close(other);
     s->ops->close(s);
     destroy(where);
@@ -535,6 +598,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_lost_a_lock_writes_no_value),
         cmocka_unit_test(a_full_cluster_refuses_at_once),
         cmocka_unit_test(everything_ends_within_the_timeout),
+        cmocka_unit_test(who_begins_to_write_while_nobody_answers_goes_on),
         cmocka_unit_test(who_was_taken_for_dead_adds_nothing),
     };
     if (getenv("CEPH_CONF") == NULL) {
