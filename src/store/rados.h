@@ -213,6 +213,10 @@ struct tl_rados_cont {
     struct tl_rados_fence *fences; /* of the shards, as far as they are known; the owner's */
 };
 
+/* An xattr that changes whenever somebody begins to have the object alone. */
+#define TL_RADOS_TURN       "turn"
+#define TL_RADOS_TURN_BYTES 48u
+
 /* Something that a process has to say again and again that it still has: a lock of cls_lock with a duration. */
 struct tl_rados_lease {
     struct tl_rados_lease *next;
@@ -223,9 +227,9 @@ struct tl_rados_lease {
     bool renewing;       /* a renewal is on its way; with the store's mutex, as: */
     uint64_t renewed_ns; /* when the last renewal began that found it ours */
     _Atomic bool lost;   /* somebody else may have had it */
-    bool turn_known;     /* of a pool that is open; with the store's mutex */
+    bool turn_known;     /* with the store's mutex, as: */
     size_t turn_len;     /* 0: nobody ever had it alone */
-    char turn[40];
+    char turn[TL_RADOS_TURN_BYTES];
 };
 
 struct tl_rados {

@@ -2,8 +2,9 @@
 /* Leases: locks of the object class `lock` with a duration, which a thread renews at a third of it. A process that ends, or hangs for longer, has them no more.
  * Marks of processes are leases, so is having a pool open, and so are the locks of rados_locks.c.
  *
- * Two ways to fail a renewal: who may take it anew does so; who may not is told that it is lost, and what he does under it is
- * refused by the cluster, which compares (rados_locks.c) or counts generations (rados_state.c). */
+ * A lease that merely ran out is renewed as if it had not: its placement group may have stood still. Two ways to fail a renewal: who may take it anew does
+ * so; who may not is told that it is lost, and what he does under it is refused by the cluster, which compares (rados_locks.c) or
+ * counts generations (rados_state.c). */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -98,28 +99,26 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * TL_NS_PER_S + (uint64_t)t.tv_nsec;
 }
 
-#define TURN "turn" /* of the pool's object: who had the pool alone last */
-
 static bool is_mark(const struct tl_rados_lease *l)
 {
     return l->object.text[0] == 'm';
 }
 
 /* anew: it was not ours before. Else only if it still is. A mark is, even if its lease ran out, as long as its object is there: who takes its processes
- * for dead takes that away (tl_rados_claimed). So is a pool that is open, as long as nobody had it alone since. */
+ * for dead takes that away (tl_rados_claimed). What has a turn is ours as long as that is the same: nobody had it alone since. */
 static rados_write_op_t make_take(struct tl_rados *r, const struct tl_rados_lease *l, bool anew)
 {
-    bool is_open = l == &r->open, same_turn = is_open && !anew && !l->exclusive && l->turn_known;
+    bool compares = !anew && l->turn_known;
     struct tl_rados_args a =
-        tl_rados_lock_args(l->cookie, l->exclusive, r->where.lease_s, !anew && !is_mark(l) && !same_turn);
+        tl_rados_lock_args(l->cookie, l->exclusive, r->where.lease_s, !anew && !is_mark(l) && !compares);
     rados_write_op_t op = r->lib->create_write_op();
-    if (!anew || is_open)
+    if (!anew || l == &r->open)
         r->lib->write_op_assert_exists(op);
-    if (same_turn)
-        r->lib->write_op_cmpxattr(op, TURN, LIBRADOS_CMPXATTR_OP_EQ, l->turn, l->turn_len);
+    if (compares)
+        r->lib->write_op_cmpxattr(op, TL_RADOS_TURN, LIBRADOS_CMPXATTR_OP_EQ, l->turn, l->turn_len);
     r->lib->write_op_exec(op, "lock", "lock", (const char *)a.bytes, a.len, NULL);
-    if (is_open && l->exclusive)
-        r->lib->write_op_setxattr(op, TURN, l->turn, l->turn_len);
+    if (l == &r->open && l->exclusive)
+        r->lib->write_op_setxattr(op, TL_RADOS_TURN, l->turn, l->turn_len);
     return op;
 }
 
@@ -157,7 +156,8 @@ void tl_rados_lease_end(struct tl_rados *r, struct tl_rados_lease *l)
     (void)r->lib->unlock(r->meta, l->object.text, TL_RADOS_LOCK, l->cookie);
 }
 
-/* What the turn is while we have the pool open is known from the moment on that we have. If it cannot be read, the lease is as any other. */
+/* What the turn is while we have the pool open is known from the moment on that we have. If it cannot be read, or nobody else may have had it open meanwhile
+ * either, what ran out is lost. */
 int tl_rados_open_begin(struct tl_rados *r, bool exclusive)
 {
     struct tl_rados_lease *l = &r->open;
@@ -170,7 +170,7 @@ int tl_rados_open_begin(struct tl_rados *r, bool exclusive)
     int rc = tl_rados_lease_begin(r, l);
     if (rc != 0 || exclusive)
         return rc;
-    int len = tl_rados_getxattr(r, l->object.text, TURN, turn, sizeof turn);
+    int len = tl_rados_getxattr(r, l->object.text, TL_RADOS_TURN, turn, sizeof turn);
     pthread_mutex_lock(&r->mutex);
     l->turn_known = len >= 0 || len == -ENOENT;
     l->turn_len = len > 0 ? (size_t)len : 0;

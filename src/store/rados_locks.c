@@ -6,7 +6,7 @@
  *
  * Taking: read turn and value; then one operation takes the lock, compares the turn with what was read, and writes D. Letting go: one operation
  * asserts that the lock is still ours, writes turn and value, and unlocks. So whoever gets the lock and reads D knows that somebody died, and
- * a holder whose lease has ended writes nothing any more.
+ * a holder whose lease has ended, and whom another one has followed, writes nothing any more: renewals compare the turn, too.
  *
  * Waiters watch the object; who lets go tells them. They look again each second, since who dies tells nobody. */
 #include <errno.h>
@@ -28,7 +28,7 @@ struct tl_store_lock {
 };
 
 struct about { /* what the object says */
-    char turn[48];
+    char turn[TL_RADOS_TURN_BYTES];
     size_t turn_len;
     uint8_t value[VALUE_BYTES];
     size_t value_len;
@@ -41,7 +41,7 @@ static int take_about(struct tl_rados *r, rados_xattrs_iter_t iter, struct about
     const char *name, *bytes;
     size_t len;
     while (r->lib->getxattrs_next(iter, &name, &bytes, &len) == 0 && name != NULL) {
-        if (strcmp(name, "turn") == 0 && len > 0 && len <= sizeof a->turn) {
+        if (strcmp(name, TL_RADOS_TURN) == 0 && len > 0 && len <= sizeof a->turn) {
             memcpy(a->turn, bytes, len);
             a->turn_len = len;
         } else if (strcmp(name, "value") == 0 && len == VALUE_BYTES) {
@@ -67,19 +67,19 @@ static int look(struct tl_rados *r, const char *object, struct about *a)
     return rc;
 }
 
-static size_t make_turn(const struct tl_store_lock *l, char state, char out[48])
+static size_t make_turn(const struct tl_store_lock *l, char state, char out[TL_RADOS_TURN_BYTES])
 {
-    return (size_t)snprintf(out, 48, "%c%s", state, l->lease.cookie);
+    return (size_t)snprintf(out, TL_RADOS_TURN_BYTES, "%c%s", state, l->lease.cookie);
 }
 
 /* The object has a turn from its beginning on. */
 static int make(struct tl_rados *r, const struct tl_store_lock *l)
 {
-    char turn[48];
+    char turn[TL_RADOS_TURN_BYTES];
     size_t len = make_turn(l, 'N', turn);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
-    r->lib->write_op_setxattr(op, "turn", turn, len);
+    r->lib->write_op_setxattr(op, TL_RADOS_TURN, turn, len);
     int rc = tl_rados_write_op(r, op, l->lease.object.text);
     return rc == -EEXIST ? 0 : rc;
 }
@@ -91,25 +91,27 @@ static void exec_lock(struct tl_rados *r, rados_write_op_t op, const struct tl_s
 }
 
 /* 0; -EBUSY: somebody has it; -ECANCELED: somebody had it since we looked. */
-static int take_exclusive(struct tl_rados *r, const struct tl_store_lock *l, const struct about *seen)
+static int take_exclusive(struct tl_rados *r, struct tl_store_lock *l, const struct about *seen)
 {
-    char turn[48];
-    size_t len = make_turn(l, 'D', turn);
+    l->lease.turn_len = make_turn(l, 'D', l->lease.turn);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_assert_exists(op);
     exec_lock(r, op, l);
-    r->lib->write_op_cmpxattr(op, "turn", LIBRADOS_CMPXATTR_OP_EQ, seen->turn, seen->turn_len);
-    r->lib->write_op_setxattr(op, "turn", turn, len);
+    r->lib->write_op_cmpxattr(op, TL_RADOS_TURN, LIBRADOS_CMPXATTR_OP_EQ, seen->turn, seen->turn_len);
+    r->lib->write_op_setxattr(op, TL_RADOS_TURN, l->lease.turn, l->lease.turn_len);
     return tl_rados_write_op(r, op, l->lease.object.text);
 }
 
-static int take_shared(struct tl_rados *r, const struct tl_store_lock *l, struct about *about)
+static int take_shared(struct tl_rados *r, struct tl_store_lock *l, struct about *about)
 {
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_assert_exists(op);
     exec_lock(r, op, l);
     int rc = tl_rados_write_op(r, op, l->lease.object.text);
-    return rc == 0 ? look(r, l->lease.object.text, about) : rc;
+    rc = rc == 0 ? look(r, l->lease.object.text, about) : rc;
+    l->lease.turn_len = about->turn_len;
+    memcpy(l->lease.turn, about->turn, about->turn_len);
+    return rc;
 }
 
 /* ---- taking ---- */
@@ -128,6 +130,7 @@ static int try(struct tl_rados *r, struct tl_store_lock *l, struct tl_store_lock
     }
     if (rc != 0)
         return rc == -EBUSY || rc == -ECANCELED ? -EAGAIN : rc;
+    l->lease.turn_known = true;
     l->was_valid = a.turn[0] == 'V';
     *value = (struct tl_store_lock_value){.valid = l->was_valid};
     if (value->valid) {
@@ -209,12 +212,12 @@ static int leave(struct tl_rados *r, const struct tl_store_lock *l, const struct
 {
     struct tl_rados_args ours = tl_rados_assert_args(l->lease.cookie, true),
                          unlock = tl_rados_unlock_args(l->lease.cookie);
-    char turn[48];
+    char turn[TL_RADOS_TURN_BYTES];
     uint8_t bytes[VALUE_BYTES];
     size_t len = make_turn(l, (value != NULL ? value->valid : l->was_valid) ? 'V' : 'N', turn);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_exec(op, "lock", "assert_locked", (const char *)ours.bytes, ours.len, NULL);
-    r->lib->write_op_setxattr(op, "turn", turn, len);
+    r->lib->write_op_setxattr(op, TL_RADOS_TURN, turn, len);
     if (value != NULL) {
         tl_put_u64(bytes, value->epoch);
         memcpy(bytes + 8, value->user, sizeof value->user);

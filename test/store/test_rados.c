@@ -520,6 +520,9 @@ static void have_it_alone(struct tl_store *other, const char *where)
         rc = (other->ops->check)(other, true, ignore_finding, NULL); /* `check` is a macro */
     }
     assert_true(rc >= 0);
+    sh(where, "for try in $(seq 100); do rados -p meta -N $NS lock info pool tiercel | jq -e '.lockers[1]' >/dev/null "
+              "&& exit; done; "
+              "exit 1"); /* until the other one has it anew */
 }
 
 /* A process that lives goes on, even if a lease of it ended unnoticed. One that lost a mark since it looked, or whose pool somebody had alone, is
@@ -558,29 +561,44 @@ static void who_was_taken_for_dead_adds_nothing(void **state)
     destroy(where);
 }
 
-/* As if its lease had ended: it is told so, and its value is not taken. */
+/* As if its lease had ended. */
+#define LOCK_INFO "o=$(rados -p meta -N $NS ls | grep ^l); i=$(rados -p meta -N $NS lock info $o tiercel); "
+#define LOCK_BREAK                                                                                                     \
+    LOCK_INFO "rados -p meta -N $NS lock break $o tiercel $(echo \"$i\" | jq -r .lockers[0].name)"                     \
+              " --lock-cookie $(echo \"$i\" | jq -r .lockers[0].cookie)"
+
+/* Whose lease ended unnoticed has it still; whom another one has followed is told so, and his value is not taken. */
 static void who_lost_a_lock_writes_no_value(void **state)
 {
     (void)state;
     char where[256];
     struct tl_store_lock *l, *m;
-    struct tl_store_lock_value v, w = {.valid = true, .epoch = 7};
+    struct tl_store_lock_value v, w = {.valid = true, .epoch = 7}, late = {.valid = true, .epoch = 6};
     const struct tl_slice name = {"l", 1};
     make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
+    struct tl_store *s = open_pool(where), *other = open_pool(where);
     assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
     assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), 0);
-    sh(where, "o=$(rados -p meta -N $NS ls | grep ^l); i=$(rados -p meta -N $NS lock info $o tiercel);"
-              "rados -p meta -N $NS lock break $o tiercel $(echo \"$i\" | jq -r .lockers[0].name)"
-              " --lock-cookie $(echo \"$i\" | jq -r .lockers[0].cookie)");
-    assert_int_equal(s->ops->unlock(s, l, &w), -ESTALE);
+    sh(where, LOCK_BREAK);
+    sh(where,
+       "for try in $(seq 100); do " LOCK_INFO "echo \"$i\" | jq -e '.lockers[0]' >/dev/null && exit; done; exit 1");
+    assert_int_equal(s->ops->unlock(s, l, NULL), 0);
+
     assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), 0);
+    int rc = -EAGAIN;
+    for (int tries = 0; tries < 60 && rc == -EAGAIN; tries++) { /* until it is not renewed in between */
+        sh(where, LOCK_BREAK);
+        rc = other->ops->lock(other, &id, name, true, 0, NULL, &m, &v);
+    }
+    assert_int_equal(rc, 0);
     assert_false(v.valid);
-    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &m, &v), -EAGAIN);
-    assert_int_equal(s->ops->unlock(s, l, &w), 0);
+    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), -EAGAIN);
+    assert_int_equal(other->ops->unlock(other, m, &w), 0);
+    assert_int_equal(s->ops->unlock(s, l, &late), -ESTALE);
     assert_int_equal(s->ops->lock(s, &id, name, false, 0, NULL, &l, &v), 0);
     assert_true(v.valid && v.epoch == 7);
     assert_int_equal(s->ops->unlock(s, l, NULL), 0);
+    other->ops->close(other);
     s->ops->close(s);
     destroy(where);
 }
