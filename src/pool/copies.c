@@ -5,7 +5,6 @@
  * Who copies has a mark. On storage where a mark is a lease, he may have been taken for dead, and another may have gone on, or come to the end: so each has a token of
  * his own, too, which the two transactions at the end compare. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -27,15 +26,16 @@ static struct tl_slice key_of(struct entry_key *k, const struct tl_store_id *id)
     return (struct tl_slice){k->bytes, sizeof k->bytes};
 }
 
-static int parse(struct tl_slice key, struct tl_slice value, struct tl_unfinished *out)
+static int parse(void *out, struct tl_slice key, struct tl_slice value)
 {
+    struct tl_unfinished *u = out;
     const uint8_t *v = value.at;
     if (key.len != 1 + ID || value.len <= HEAD || value.len > HEAD + TIERCEL_LABEL_MAX)
         return -EBADMSG;
-    *out = (struct tl_unfinished){.begun_ns = tl_get_u64(v + ID), .token = tl_get_u64(v + ID + 8)};
-    memcpy(out->id.bytes, (const uint8_t *)key.at + 1, ID);
-    memcpy(out->source.bytes, v, ID);
-    memcpy(out->label, v + HEAD, value.len - HEAD);
+    *u = (struct tl_unfinished){.begun_ns = tl_get_u64(v + ID), .token = tl_get_u64(v + ID + 8)};
+    memcpy(u->id.bytes, (const uint8_t *)key.at + 1, ID);
+    memcpy(u->source.bytes, v, ID);
+    memcpy(u->label, v + HEAD, value.len - HEAD);
     return 0;
 }
 
@@ -68,7 +68,7 @@ static int match(void *ctx, struct tl_slice key, struct tl_slice value)
 {
     const struct looking *l = ctx;
     struct tl_unfinished u;
-    int rc = parse(key, value, &u);
+    int rc = parse(&u, key, value);
     if (rc != 0)
         return rc;
     if (l->id != NULL ? memcmp(l->id->bytes, u.id.bytes, ID) != 0 : strcmp(l->label, u.label) != 0)
@@ -97,42 +97,13 @@ int tl_unfinished_there(struct tl_pool *p, const struct tl_unfinished *u)
     return rc == 0 && now.token != u->token ? -ENOENT : rc;
 }
 
-struct listing {
-    struct tl_unfinished *list;
-    unsigned count, room;
-};
-
-static int list_one(void *ctx, struct tl_slice key, struct tl_slice value)
-{
-    struct listing *l = ctx;
-    if (l->count == l->room) {
-        unsigned room = l->room * 2 + 4;
-        struct tl_unfinished *grown = reallocarray(l->list, room, sizeof *grown);
-        if (grown == NULL)
-            return -ENOMEM;
-        l->list = grown;
-        l->room = room;
-    }
-    return parse(key, value, &l->list[l->count++]);
-}
-
-static int list_all(void *ctx, struct tl_store_tx *tx)
-{
-    ((struct listing *)ctx)->count = 0; /* it may run more than once */
-    return tx->ops->each(tx, (struct tl_slice){"y", 1}, list_one, ctx);
-}
-
 int tl_unfinished_list(struct tl_pool *p, struct tl_unfinished **out, unsigned *count)
 {
-    struct listing l = {.list = NULL};
-    int rc = p->shared->store->ops->look(p->shared->store, &tl_pool_state, list_all, &l);
-    if (rc != 0) {
-        free(l.list);
-        return rc;
-    }
-    *out = l.list;
-    *count = l.count;
-    return 0;
+    void *list;
+    int rc = tl_registry_entries(p, 'y', sizeof **out, parse, &list, count);
+    if (rc == 0)
+        *out = list;
+    return rc;
 }
 
 /* ---- beginning ---- */

@@ -76,6 +76,11 @@ struct tl_listed {
 };
 /* By label or UUID. 0, -ENOENT, -errno. */
 int tl_registry_find(struct tl_pool *pool, const char *name, struct tl_listed *out) TL_MUST_CHECK;
+/* One entry of the pool's state, as a struct. 0, -EBADMSG. */
+typedef int (*tl_entry_parse)(void *out, struct tl_slice key, struct tl_slice value);
+/* What `parse` makes of each entry whose key begins with `kind`, `size` bytes each; the array is the caller's to free. */
+int tl_registry_entries(struct tl_pool *pool, char kind, size_t size, tl_entry_parse parse, void **out,
+                        unsigned *count) TL_MUST_CHECK;
 /* All of them; the array is the caller's to free. */
 int tl_registry_list(struct tl_pool *pool, struct tl_listed **out, unsigned *count) TL_MUST_CHECK;
 /* Another label, or none (""). 0, -EEXIST, -EINVAL. */

@@ -117,37 +117,47 @@ int tl_registry_find(struct tl_pool *p, const char *name, struct tl_listed *out)
     return p->shared->store->ops->look(p->shared->store, &tl_pool_state, find, &f);
 }
 
+static int parse_listed(void *out, struct tl_slice key, struct tl_slice value)
+{
+    struct tl_listed *l = out;
+    if (key.len != 1 + ID)
+        return -EBADMSG;
+    memcpy(l->id.bytes, (const uint8_t *)key.at + 1, ID);
+    return read_listed(value, l);
+}
+
 struct listing {
-    struct tl_listed *list;
+    char kind;
+    size_t size; /* of what parse makes of an entry */
+    tl_entry_parse parse;
+    uint8_t *list;
     unsigned count, room;
 };
 
 static int list_one(void *ctx, struct tl_slice key, struct tl_slice value)
 {
     struct listing *l = ctx;
-    if (key.len != 1 + ID)
-        return -EBADMSG;
     if (l->count == l->room) {
         unsigned room = l->room * 2 + 16;
-        struct tl_listed *grown = reallocarray(l->list, room, sizeof *grown);
+        uint8_t *grown = reallocarray(l->list, room, l->size);
         if (grown == NULL)
             return -ENOMEM;
         l->list = grown;
         l->room = room;
     }
-    memcpy(l->list[l->count].id.bytes, (const uint8_t *)key.at + 1, ID);
-    return read_listed(value, &l->list[l->count++]);
+    return l->parse(l->list + l->size * l->count++, key, value);
 }
 
 static int list_all(void *ctx, struct tl_store_tx *tx)
 {
-    ((struct listing *)ctx)->count = 0; /* it may run more than once */
-    return tx->ops->each(tx, (struct tl_slice){"c", 1}, list_one, ctx);
+    struct listing *l = ctx;
+    l->count = 0; /* it may run more than once */
+    return tx->ops->each(tx, (struct tl_slice){&l->kind, 1}, list_one, l);
 }
 
-int tl_registry_list(struct tl_pool *p, struct tl_listed **out, unsigned *count)
+int tl_registry_entries(struct tl_pool *p, char kind, size_t size, tl_entry_parse parse, void **out, unsigned *count)
 {
-    struct listing l = {.list = NULL};
+    struct listing l = {.kind = kind, .size = size, .parse = parse};
     int rc = p->shared->store->ops->look(p->shared->store, &tl_pool_state, list_all, &l);
     if (rc != 0) {
         free(l.list);
@@ -156,6 +166,15 @@ int tl_registry_list(struct tl_pool *p, struct tl_listed **out, unsigned *count)
     *out = l.list;
     *count = l.count;
     return 0;
+}
+
+int tl_registry_list(struct tl_pool *p, struct tl_listed **out, unsigned *count)
+{
+    void *list;
+    int rc = tl_registry_entries(p, 'c', sizeof **out, parse_listed, &list, count);
+    if (rc == 0)
+        *out = list;
+    return rc;
 }
 
 /* ---- taking away ---- */
