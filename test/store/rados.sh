@@ -14,6 +14,8 @@ trap 'rm -rf "$out"' EXIT
 store=$!
 "$build/test/store/test_store_rados_sound" >"$out/sound" 2>&1 &
 sound=$!
+"$build/test/store/test_store_rados_keys" >"$out/keys" 2>&1 &
+keys=$!
 # What has to do with payloads, once more with an erasure code.
 (for part in '*payloads*' '*records*' 'who_is_killed*'; do
     TIERCEL_TEST_DATA=ec21 "$build/test/store/test_store_rados" suite "$part" || exit
@@ -28,8 +30,8 @@ for suite in epochs objects waits processes; do
     "$build/test/client/test_client_$suite" >"$out/$suite" 2>&1 || failed=1
     cat "$out/$suite"
 done
-for pid in "$store" "$sound" "$coded" "$third"; do wait "$pid" || failed=1; done
-cat "$out/store" "$out/sound" "$out/coded" "$out/classes"
+for pid in "$store" "$sound" "$keys" "$coded" "$third"; do wait "$pid" || failed=1; done
+cat "$out/store" "$out/sound" "$out/keys" "$out/coded" "$out/classes"
 # Alone: the cluster is full, or stalled, for a while.
 "$build/test/store/test_store_rados" own || failed=1
 # Last: the cluster has an OSD less from here on.

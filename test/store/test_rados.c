@@ -1,84 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The RADOS store: what every store must do, and what only a cluster can suffer. Runs inside `tools/rados-dev run`, which starts one. */
 #include <errno.h>
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "base/class.h"
 #include "base/prng.h"
 #include "base/time.h"
+#include "store/cluster.h"
 #include "store/suite.h"
-
-#define LEASE_S 3
-
-static unsigned pools;
-
-static void make_in(char *where, size_t size, const char *data)
-{
-    const struct tl_store_config config = {.create = true};
-    struct tl_store *s;
-    struct tl_error err = {.code = 0};
-    snprintf(where, size, "rados:///test-%d-%u?pool=meta&data=%s&timeout=30&lease=%d", (int)getpid(), pools++, data,
-             LEASE_S);
-    if (tl_store_rados_open(&s, where, &config, &err) != 0)
-        fail_msg("%s", err.msg);
-    s->ops->close(s);
-}
 
 static void make(char *where, size_t size)
 {
     const char *data = getenv("TIERCEL_TEST_DATA");
-    make_in(where, size, data != NULL ? data : "data");
-}
-
-static struct tl_store *open_pool(const char *where)
-{
-    const struct tl_store_config config = {.create = false};
-    struct tl_store *s = NULL;
-    struct tl_error err = {.code = 0};
-    if (tl_store_rados_open(&s, where, &config, &err) != 0)
-        fprintf(stderr, "%s\n", err.msg);
-    return s;
-}
-
-/* Processes that were killed have it open until their leases end. */
-static void destroy(const char *where)
-{
-    struct tl_error err = {.code = 0};
-    uint64_t end = tl_time_mono_ns() + 10 * LEASE_S * TL_NS_PER_S;
-    int rc;
-    while ((rc = tl_store_rados_destroy(where, &err)) == -EBUSY && tl_time_mono_ns() < end)
-        usleep(100000);
-    if (rc != 0)
-        fail_msg("%s", err.msg);
-    assert_null(open_pool(where));
+    cluster_make(where, size, data != NULL ? data : "data");
 }
 
 /* ---- what only a cluster can suffer ---- */
 
-static const struct tl_store_id id = {{1}};
 static const struct tl_slice none = {"", 0};
-
-/* A command of the shell, in which $NS is the pool's namespace. */
-static void sh(const char *where, const char *command)
-{
-    char space[64], text[1024];
-    snprintf(space, sizeof space, "%.*s", (int)strcspn(where + strlen("rados:///"), "?"), where + strlen("rados:///"));
-    snprintf(text, sizeof text, "NS=%s; set -e; %s", space, command);
-    int status = system(text); // NOLINT: a test's own words
-    if (status != 0)
-        fail_msg("%s: %d", text, status);
-}
 
 static int nothing(void *ctx, struct tl_store_tx *tx)
 {
@@ -116,13 +59,13 @@ static uint8_t bytes[200000], back[200000];
 static void write_one(struct tl_store *s, const char *key, size_t len)
 {
     const struct tl_record r = {.key = {key, strlen(key)}, .meta = none, .payload = {bytes, len}};
-    assert_int_equal(s->ops->write(s, &id, &r), 0);
+    assert_int_equal(s->ops->write(s, &cluster_id, &r), 0);
 }
 
 static int read_one(struct tl_store *s)
 {
     struct place p = {.len = 0};
-    assert_int_equal(s->ops->scan(s, &id, none, none, keep_place, &p), 0);
+    assert_int_equal(s->ops->scan(s, &cluster_id, none, none, keep_place, &p), 0);
     return s->ops->read(s, (struct tl_slice){p.bytes, p.len}, 0, back, sizeof back);
 }
 
@@ -145,7 +88,7 @@ static void a_cluster_that_cannot_be_used_is_named_in_time(void **state)
              "{ grep -v '^keyring' $CEPH_CONF; echo '[global]'; echo 'keyring = %s/keyring'; } >%s;"
              "ceph-authtool -C %s/keyring -g -n client.admin >/dev/null",
              keyless, dead, dir, other, dir);
-    sh("rados:///x", text);
+    cluster_sh("rados:///x", text);
     const struct {
         const char *options, *conf;
         int rc;
@@ -187,7 +130,7 @@ static void a_cluster_that_cannot_be_used_is_named_in_time(void **state)
             tl_store_rados_open(&s, i == 0 ? "rados:///bad?pool=meta" : "rados:///bad?pool=ec21", &config, &err),
             -ENOENT);
     snprintf(text, sizeof text, "rm -r %s", dir);
-    sh("rados:///x", text);
+    cluster_sh("rados:///x", text);
 }
 
 static void what_is_damaged_lost_or_left_is_found(void **state)
@@ -195,35 +138,36 @@ static void what_is_damaged_lost_or_left_is_found(void **state)
     (void)state;
     char where[256];
     int said = 0;
-    make_in(where, sizeof where, "ec21");
-    struct tl_store *s = open_pool(where);
+    cluster_make(where, sizeof where, "ec21");
+    struct tl_store *s = cluster_open(where);
     write_one(s, "key", sizeof bytes);
     assert_int_equal(s->ops->flush(s), 0);
     assert_int_equal(read_one(s), 0);
     assert_int_equal((s->ops->check)(s, false, count_findings, &said), 0);
     assert_int_equal(said, 0);
-    sh(where, "o=$(rados -p ec21 -N $NS ls); head -c 200000 /dev/urandom | rados -p ec21 -N $NS put $o -");
+    cluster_sh(where, "o=$(rados -p ec21 -N $NS ls); head -c 200000 /dev/urandom | rados -p ec21 -N $NS put $o -");
     assert_int_equal(read_one(s), -EBADMSG);
     assert_int_equal((s->ops->check)(s, false, count_findings, &said), 1);
-    sh(where, "o=$(rados -p ec21 -N $NS ls); rados -p ec21 -N $NS rm $o; echo x | rados -p ec21 -N $NS put d.left -");
+    cluster_sh(where,
+               "o=$(rados -p ec21 -N $NS ls); rados -p ec21 -N $NS rm $o; echo x | rados -p ec21 -N $NS put d.left -");
     assert_int_equal(read_one(s), -ENOENT);
     said = 0;
     assert_int_equal((s->ops->check)(s, false, count_findings, &said), 1);
     assert_int_equal(said, 2);
-    struct tl_store *other = open_pool(where);
+    struct tl_store *other = cluster_open(where);
     assert_int_equal((s->ops->check)(s, true, count_findings, &said), -EBUSY);
     other->ops->close(other);
     assert_int_equal((s->ops->check)(s, true, count_findings, &said), 1);
-    sh(where, "[ -z \"$(rados -p ec21 -N $NS ls)\" ]");
+    cluster_sh(where, "[ -z \"$(rados -p ec21 -N $NS ls)\" ]");
     s->ops->close(s);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 static void write_in(struct tl_store *s, const char *key, uint16_t class, int rc)
 {
     const struct tl_record r = {
         .key = {key, strlen(key)}, .meta = none, .payload = {bytes, sizeof bytes}, .class = class};
-    assert_int_equal(s->ops->write(s, &id, &r), rc);
+    assert_int_equal(s->ops->write(s, &cluster_id, &r), rc);
 }
 
 static int read_found(void *ctx, const struct tl_found *f)
@@ -243,8 +187,8 @@ static void payloads_lie_where_their_class_says(void **state)
     char where[256];
     int said = 0;
     (void)state;
-    make_in(where, sizeof where, "ec21,data");
-    struct tl_store *s = open_pool(where);
+    cluster_make(where, sizeof where, "ec21,data");
+    struct tl_store *s = cluster_open(where);
     const struct tl_store_classes *c = s->ops->classes(s);
     assert_true(c->count == 2 && c->list[0] == ec21 && c->list[1] == rp3 && c->index == rp3);
     write_in(s, "coded", 0, 0);
@@ -252,21 +196,21 @@ static void payloads_lie_where_their_class_says(void **state)
     write_in(s, "other", tl_class_replicated(2), -EINVAL); /* which is no reason to lose the others */
     write_in(s, "more", ec21, 0);
     assert_int_equal(s->ops->flush(s), 0);
-    sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 2 ] && [ $(rados -p data -N $NS ls | wc -l) = 1 ]");
-    assert_int_equal(s->ops->scan(s, &id, none, none, read_found, s), 0);
+    cluster_sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 2 ] && [ $(rados -p data -N $NS ls | wc -l) = 1 ]");
+    assert_int_equal(s->ops->scan(s, &cluster_id, none, none, read_found, s), 0);
     assert_int_equal((s->ops->check)(s, false, count_findings, &said), 0);
     /* Of one name, but in the other RADOS pool: no record means this one. */
-    sh(where, "o=$(rados -p data -N $NS ls); rados -p data -N $NS get $o - | rados -p ec21 -N $NS put $o -");
+    cluster_sh(where, "o=$(rados -p data -N $NS ls); rados -p data -N $NS get $o - | rados -p ec21 -N $NS put $o -");
     assert_int_equal((s->ops->check)(s, true, count_findings, &said), 0);
     assert_int_equal(said, 1);
-    sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 2 ] && [ $(rados -p data -N $NS ls | wc -l) = 1 ]");
-    assert_int_equal(s->ops->erase(s, &id, keys, 2), 0);
-    sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 1 ] && [ $(rados -p data -N $NS ls | wc -l) = 0 ]");
+    cluster_sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 2 ] && [ $(rados -p data -N $NS ls | wc -l) = 1 ]");
+    assert_int_equal(s->ops->erase(s, &cluster_id, keys, 2), 0);
+    cluster_sh(where, "[ $(rados -p ec21 -N $NS ls | wc -l) = 1 ] && [ $(rados -p data -N $NS ls | wc -l) = 0 ]");
     write_in(s, "last", rp3, 0);
     assert_int_equal(s->ops->flush(s), 0);
     s->ops->close(s);
-    destroy(where);
-    sh(where, "for p in meta data ec21; do [ -z \"$(rados -p $p -N $NS ls)\" ]; done");
+    cluster_destroy(where);
+    cluster_sh(where, "for p in meta data ec21; do [ -z \"$(rados -p $p -N $NS ls)\" ]; done");
 }
 
 /* What the pool's object says of its RADOS pools is what counts when it is opened. */
@@ -278,22 +222,22 @@ static void a_pool_knows_its_rados_pools(void **state)
     struct tl_store *s;
     struct tl_error err;
     (void)state;
-    make_in(where, sizeof where, "data,ec21");
+    cluster_make(where, sizeof where, "data,ec21");
     const int base = (int)(strstr(where, "&data=") - where);
-    snprintf(text, sizeof text, "%.*s&lease=%d", base, where, LEASE_S);
-    s = open_pool(text);
+    snprintf(text, sizeof text, "%.*s&lease=%d", base, where, CLUSTER_LEASE_S);
+    s = cluster_open(text);
     assert_non_null(s);
     assert_int_equal(s->ops->classes(s)->count, 2);
     s->ops->close(s);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        snprintf(text, sizeof text, "%.*s&lease=%d&data=%s", base, where, LEASE_S, others[i]);
+        snprintf(text, sizeof text, "%.*s&lease=%d&data=%s", base, where, CLUSTER_LEASE_S, others[i]);
         assert_int_equal(tl_store_rados_open(&s, text, &config, &err), -EINVAL);
         assert_non_null(strstr(err.msg, "'data,ec21'"));
     }
-    sh(where, "rados -p meta -N $NS setxattr pool data 'RP_3 meta,XX_3 data'");
+    cluster_sh(where, "rados -p meta -N $NS setxattr pool data 'RP_3 meta,XX_3 data'");
     assert_int_equal(tl_store_rados_open(&s, where, &config, &err), -EBADMSG);
-    sh(where, "rados -p meta -N $NS setxattr pool data 'RP_3 meta,RP_3 data,EC_2P1 ec21'");
-    destroy(where);
+    cluster_sh(where, "rados -p meta -N $NS setxattr pool data 'RP_3 meta,RP_3 data,EC_2P1 ec21'");
+    cluster_destroy(where);
 }
 
 static void a_full_cluster_refuses_at_once(void **state)
@@ -301,35 +245,38 @@ static void a_full_cluster_refuses_at_once(void **state)
     (void)state;
     char where[256];
     make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
+    struct tl_store *s = cluster_open(where);
     struct tl_slice key = {"one", 3};
     write_one(s, "one", sizeof bytes);
     assert_int_equal(s->ops->flush(s), 0);
-    sh(where, "printf 'osd set-nearfull-ratio 1e-6\nosd set-backfillfull-ratio 2e-6\nosd set-full-ratio 1e-5\n' | ceph "
-              ">/dev/null 2>&1");
+    cluster_sh(
+        where,
+        "printf 'osd set-nearfull-ratio 1e-6\nosd set-backfillfull-ratio 2e-6\nosd set-full-ratio 1e-5\n' | ceph "
+        ">/dev/null 2>&1");
     uint64_t begin = tl_time_mono_ns();
     const struct tl_record r = {.key = {"two", 3}, .meta = none, .payload = {bytes, sizeof bytes}};
     int rc = 0;
     for (int i = 0; rc == 0 && i < 400; i++) { /* until OSDs and this client have noticed */
-        rc = s->ops->write(s, &id, &r);
+        rc = s->ops->write(s, &cluster_id, &r);
         rc = rc == 0 ? s->ops->flush(s) : rc;
         if (rc == 0)
             usleep(50000);
     }
     assert_int_equal(rc, -ENOSPC);
     (void)s->ops->flush(s);
-    assert_int_equal(s->ops->change(s, &id, put_one, "v"), -ENOSPC);
-    assert_int_equal(s->ops->erase(s, &id, &key, 1), 0); /* giving back goes */
+    assert_int_equal(s->ops->change(s, &cluster_id, put_one, "v"), -ENOSPC);
+    assert_int_equal(s->ops->erase(s, &cluster_id, &key, 1), 0); /* giving back goes */
     assert_true(tl_time_mono_ns() - begin < 40 * TL_NS_PER_S);
-    sh(where, "printf 'osd set-full-ratio .95\nosd set-backfillfull-ratio .9\nosd set-nearfull-ratio .85\n' | ceph "
-              ">/dev/null 2>&1");
-    for (int i = 0; i < 400 && (rc = s->ops->change(s, &id, put_one, "v")) == -ENOSPC; i++)
+    cluster_sh(where,
+               "printf 'osd set-full-ratio .95\nosd set-backfillfull-ratio .9\nosd set-nearfull-ratio .85\n' | ceph "
+               ">/dev/null 2>&1");
+    for (int i = 0; i < 400 && (rc = s->ops->change(s, &cluster_id, put_one, "v")) == -ENOSPC; i++)
         usleep(50000);
     assert_int_equal(rc, 0);
     write_one(s, "three", sizeof bytes);
     assert_int_equal(s->ops->flush(s), 0);
     s->ops->close(s);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 /* While no OSD answers; librados itself would wait for ever for a watch, and for watchers to be told. */
@@ -338,11 +285,11 @@ static void sleep_lock_and_close(struct tl_store *s)
     uint64_t begin = tl_time_mono_ns();
     struct tl_store_lock *l;
     struct tl_store_lock_value v;
-    assert_int_equal(s->ops->wait(s, &id, 0, 500), -ETIMEDOUT);
+    assert_int_equal(s->ops->wait(s, &cluster_id, 0, 500), -ETIMEDOUT);
     assert_true(tl_time_mono_ns() - begin < 2 * TL_NS_PER_S);
-    assert_int_equal(s->ops->lock(s, &id, (struct tl_slice){"l", 1}, true, 500, NULL, &l, &v), -ETIMEDOUT);
-    s->ops->wake(s, &id);
-    assert_int_equal(s->ops->wait(s, &id, 0, 500), 0);
+    assert_int_equal(s->ops->lock(s, &cluster_id, (struct tl_slice){"l", 1}, true, 500, NULL, &l, &v), -ETIMEDOUT);
+    s->ops->wake(s, &cluster_id);
+    assert_int_equal(s->ops->wait(s, &cluster_id, 0, 500), 0);
     s->ops->close(s);
     assert_true(tl_time_mono_ns() - begin < 20 * TL_NS_PER_S);
 }
@@ -353,33 +300,34 @@ static void everything_ends_within_the_timeout(void **state)
     char where[256], quick[300];
     uint32_t n;
     make(where, sizeof where);
-    snprintf(quick, sizeof quick, "%.*stimeout=2&lease=%d", (int)(strstr(where, "timeout") - where), where, LEASE_S);
-    struct tl_store *s = open_pool(quick), *other = open_pool(quick);
-    assert_int_equal(s->ops->change(s, &id, put_one, "before"), 0);
-    sh(where, "for i in 0 1 2; do $RADOS_TOOL stall $RADOS_DEV osd.$i; done");
+    snprintf(quick, sizeof quick, "%.*stimeout=2&lease=%d", (int)(strstr(where, "timeout") - where), where,
+             CLUSTER_LEASE_S);
+    struct tl_store *s = cluster_open(quick), *other = cluster_open(quick);
+    assert_int_equal(s->ops->change(s, &cluster_id, put_one, "before"), 0);
+    cluster_sh(where, "for i in 0 1 2; do $RADOS_TOOL stall $RADOS_DEV osd.$i; done");
     uint64_t begin = tl_time_mono_ns();
     write_one(s, "key", sizeof bytes);
     assert_int_equal(s->ops->flush(s), -ETIMEDOUT);
-    assert_int_equal(s->ops->change(s, &id, put_one, "during"), -ETIMEDOUT);
-    assert_int_equal(s->ops->changes(s, &id, &n), -ETIMEDOUT);
-    assert_int_equal(s->ops->scan(s, &id, none, none, keep_place, NULL), -ETIMEDOUT);
+    assert_int_equal(s->ops->change(s, &cluster_id, put_one, "during"), -ETIMEDOUT);
+    assert_int_equal(s->ops->changes(s, &cluster_id, &n), -ETIMEDOUT);
+    assert_int_equal(s->ops->scan(s, &cluster_id, none, none, keep_place, NULL), -ETIMEDOUT);
     assert_true(tl_time_mono_ns() - begin < 20 * TL_NS_PER_S);
     sleep_lock_and_close(other);
-    sh(where, "for i in 0 1 2; do $RADOS_TOOL cont $RADOS_DEV osd.$i; done");
+    cluster_sh(where, "for i in 0 1 2; do $RADOS_TOOL cont $RADOS_DEV osd.$i; done");
     int rc = -ETIMEDOUT;
     for (int i = 0; i < 20 && rc == -ETIMEDOUT; i++)
-        rc = s->ops->change(s, &id, put_one, "after");
+        rc = s->ops->change(s, &cluster_id, put_one, "after");
     assert_int_equal(rc, 0);
     rc = -ESTALE; /* its leases have ended meanwhile, and it may find that out only now */
     for (int i = 0; i < 20 && rc == -ESTALE; i++) {
-        assert_int_equal(s->ops->changes(s, &id, &n), 0);
+        assert_int_equal(s->ops->changes(s, &cluster_id, &n), 0);
         write_one(s, "key", sizeof bytes);
         rc = s->ops->flush(s);
     }
     assert_int_equal(rc, 0);
     assert_int_equal(read_one(s), 0);
     s->ops->close(s);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 /* Its first records ask what others have said of it, while renewals of its mark are on their way that are older than a lease allows. */
@@ -387,7 +335,7 @@ static void *write_the_first(void *arg)
 {
     struct tl_store *s = arg;
     const struct tl_record r = {.key = {"key", 3}, .meta = none, .payload = {bytes, sizeof bytes}};
-    int rc = s->ops->write(s, &id, &r);
+    int rc = s->ops->write(s, &cluster_id, &r);
     return (void *)(intptr_t)(rc == 0 ? s->ops->flush(s) : rc);
 }
 
@@ -398,18 +346,19 @@ static void who_begins_to_write_while_nobody_answers_goes_on(void **state)
     pthread_t writer;
     void *rc;
     make(where, sizeof where);
-    struct tl_store *s = open_pool(where);
-    assert_int_equal(s->ops->change(s, &id, put_one, "v"), 0);
+    struct tl_store *s = cluster_open(where);
+    assert_int_equal(s->ops->change(s, &cluster_id, put_one, "v"), 0);
     assert_int_equal(s->ops->claim(s, 7, true), 0);
-    sh(where, "for i in 0 1 2; do $RADOS_TOOL stall $RADOS_DEV osd.$i; done");
+    cluster_sh(where, "for i in 0 1 2; do $RADOS_TOOL stall $RADOS_DEV osd.$i; done");
     assert_int_equal(pthread_create(&writer, NULL, write_the_first, s), 0);
-    usleep(LEASE_S * 1000000 + 200000); /* how long nobody answers: shorter than what OSDs are taken for dead after */
-    sh(where, "for i in 0 1 2; do $RADOS_TOOL cont $RADOS_DEV osd.$i; done");
+    usleep(CLUSTER_LEASE_S * 1000000 +
+           200000); /* how long nobody answers: shorter than what OSDs are taken for dead after */
+    cluster_sh(where, "for i in 0 1 2; do $RADOS_TOOL cont $RADOS_DEV osd.$i; done");
     assert_int_equal(pthread_join(writer, &rc), 0);
     assert_int_equal((intptr_t)rc, 0);
     assert_int_equal(read_one(s), 0);
     s->ops->close(s);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 enum { BEGINNERS = 4, BEGUN = 60 };
@@ -466,7 +415,7 @@ static void several_begin_a_container_at_once(void **state)
     make(where, sizeof where);
     assert_int_equal(pthread_barrier_init(&together, NULL, BEGINNERS), 0);
     for (unsigned i = 0; i < BEGINNERS; i++) {
-        b[i] = (struct beginner){open_pool(where), &together, i, 0};
+        b[i] = (struct beginner){cluster_open(where), &together, i, 0};
         assert_non_null(b[i].s);
     }
     for (unsigned i = 0; i < BEGINNERS; i++)
@@ -487,21 +436,22 @@ static void several_begin_a_container_at_once(void **state)
         b[i].s->ops->close(b[i].s);
     }
     pthread_barrier_destroy(&together);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 /* As if all leases of the pool had ended. */
 static void break_leases(const char *where)
 {
-    sh(where,
-       "rados -p meta -N $NS lock info pool tiercel | jq -r '.lockers[] | .name + \" \" + .cookie' | "
-       "while read -r name cookie; do rados -p meta -N $NS lock break pool tiercel $name --lock-cookie $cookie; done");
+    cluster_sh(
+        where,
+        "rados -p meta -N $NS lock info pool tiercel | jq -r '.lockers[] | .name + \" \" + .cookie' | "
+        "while read -r name cookie; do rados -p meta -N $NS lock break pool tiercel $name --lock-cookie $cookie; done");
 }
 
 static void lose_the_mark(struct tl_store *other, const char *where)
 {
     int claimed = 0;
-    sh(where, "rados -p meta -N $NS rm m.0000000000000007");
+    cluster_sh(where, "rados -p meta -N $NS rm m.0000000000000007");
     for (int tries = 0; tries < 600 && (claimed = other->ops->claimed(other, 7)) == 0; tries++)
         usleep(50000); /* until it has taken it anew */
     assert_int_equal(claimed, 1);
@@ -520,9 +470,10 @@ static void have_it_alone(struct tl_store *other, const char *where)
         rc = (other->ops->check)(other, true, ignore_finding, NULL); /* `check` is a macro */
     }
     assert_true(rc >= 0);
-    sh(where, "for try in $(seq 100); do rados -p meta -N $NS lock info pool tiercel | jq -e '.lockers[1]' >/dev/null "
-              "&& exit; done; "
-              "exit 1"); /* until the other one has it anew */
+    cluster_sh(where,
+               "for try in $(seq 100); do rados -p meta -N $NS lock info pool tiercel | jq -e '.lockers[1]' >/dev/null "
+               "&& exit; done; "
+               "exit 1"); /* until the other one has it anew */
 }
 
 /* A process that lives goes on, even if a lease of it ended unnoticed. One that lost a mark since it looked, or whose pool somebody had alone, is
@@ -535,10 +486,10 @@ static void who_was_taken_for_dead_adds_nothing(void **state)
     char where[256];
     uint32_t n;
     make(where, sizeof where);
-    struct tl_store *s = open_pool(where), *other = open_pool(where);
+    struct tl_store *s = cluster_open(where), *other = cluster_open(where);
     assert_int_equal(s->ops->claim(s, 7, false), 0);
     for (int i = 0; i < CASES; i++) {
-        assert_int_equal(s->ops->changes(s, &id, &n), 0);
+        assert_int_equal(s->ops->changes(s, &cluster_id, &n), 0);
         write_one(s, keys[i], sizeof bytes);
         if (i == EXPIRED)
             break_leases(where);
@@ -546,19 +497,19 @@ static void who_was_taken_for_dead_adds_nothing(void **state)
             lose_the_mark(other, where);
         else if (i == POOL_LOST)
             have_it_alone(other, where);
-        assert_int_equal(other->ops->fence(other, &id), 0);
+        assert_int_equal(other->ops->fence(other, &cluster_id), 0);
         assert_int_equal(s->ops->flush(s), i >= MARK_LOST ? -ESTALE : 0);
     }
     assert_int_equal(read_one(s), 0);
-    assert_int_equal(s->ops->changes(s, &id, &n), 0);
+    assert_int_equal(s->ops->changes(s, &cluster_id, &n), 0);
     write_one(s, "later", sizeof bytes);
     assert_int_equal(s->ops->flush(s), 0);
     int found = 0;
-    assert_int_equal(s->ops->scan(s, &id, none, none, count_found, &found), 0);
+    assert_int_equal(s->ops->scan(s, &cluster_id, none, none, count_found, &found), 0);
     assert_int_equal(found, 3);
     other->ops->close(other);
     s->ops->close(s);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 /* As if its lease had ended. */
@@ -576,37 +527,37 @@ static void who_lost_a_lock_writes_no_value(void **state)
     struct tl_store_lock_value v, w = {.valid = true, .epoch = 7}, late = {.valid = true, .epoch = 6};
     const struct tl_slice name = {"l", 1};
     make(where, sizeof where);
-    struct tl_store *s = open_pool(where), *other = open_pool(where);
-    assert_int_equal(s->ops->change(s, &id, nothing, NULL), 0);
-    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), 0);
-    sh(where, LOCK_BREAK);
-    sh(where,
-       "for try in $(seq 100); do " LOCK_INFO "echo \"$i\" | jq -e '.lockers[0]' >/dev/null && exit; done; exit 1");
+    struct tl_store *s = cluster_open(where), *other = cluster_open(where);
+    assert_int_equal(s->ops->change(s, &cluster_id, nothing, NULL), 0);
+    assert_int_equal(s->ops->lock(s, &cluster_id, name, true, 0, NULL, &l, &v), 0);
+    cluster_sh(where, LOCK_BREAK);
+    cluster_sh(where, "for try in $(seq 100); do " LOCK_INFO
+                      "echo \"$i\" | jq -e '.lockers[0]' >/dev/null && exit; done; exit 1");
     assert_int_equal(s->ops->unlock(s, l, NULL), 0);
 
-    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), 0);
+    assert_int_equal(s->ops->lock(s, &cluster_id, name, true, 0, NULL, &l, &v), 0);
     int rc = -EAGAIN;
     for (int tries = 0; tries < 60 && rc == -EAGAIN; tries++) { /* until it is not renewed in between */
-        sh(where, LOCK_BREAK);
-        rc = other->ops->lock(other, &id, name, true, 0, NULL, &m, &v);
+        cluster_sh(where, LOCK_BREAK);
+        rc = other->ops->lock(other, &cluster_id, name, true, 0, NULL, &m, &v);
     }
     assert_int_equal(rc, 0);
     assert_false(v.valid);
-    assert_int_equal(s->ops->lock(s, &id, name, true, 0, NULL, &l, &v), -EAGAIN);
+    assert_int_equal(s->ops->lock(s, &cluster_id, name, true, 0, NULL, &l, &v), -EAGAIN);
     assert_int_equal(other->ops->unlock(other, m, &w), 0);
     assert_int_equal(s->ops->unlock(s, l, &late), -ESTALE);
-    assert_int_equal(s->ops->lock(s, &id, name, false, 0, NULL, &l, &v), 0);
+    assert_int_equal(s->ops->lock(s, &cluster_id, name, false, 0, NULL, &l, &v), 0);
     assert_true(v.valid && v.epoch == 7);
     assert_int_equal(s->ops->unlock(s, l, NULL), 0);
     other->ops->close(other);
     s->ops->close(s);
-    destroy(where);
+    cluster_destroy(where);
 }
 
 /* `test_store_rados suite`: what every store must do; `test_store_rados own`: the rest; without: all. A second word names a test. */
 int main(int argc, char **argv)
 {
-    const struct suite_store rados = {"rados", make, open_pool, destroy};
+    const struct suite_store rados = {"rados", make, cluster_open, cluster_destroy};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_cluster_that_cannot_be_used_is_named_in_time),
         cmocka_unit_test(what_is_damaged_lost_or_left_is_found),
@@ -619,10 +570,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(who_begins_to_write_while_nobody_answers_goes_on),
         cmocka_unit_test(who_was_taken_for_dead_adds_nothing),
     };
-    if (getenv("CEPH_CONF") == NULL) {
-        puts("no cluster: run by tools/rados-dev");
+    if (!cluster_is_there())
         return 77;
-    }
     if (argc > 2)
         cmocka_set_test_filter(argv[2]);
     int failed = argc < 2 || strcmp(argv[1], "own") != 0 ? suite_run(&rados) : 0;
