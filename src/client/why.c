@@ -153,6 +153,9 @@ static const struct row {
     {TL_DO_ANY, ENOENT, "{doing}: it does not exist; look for its name"},
     {TL_DO_ANY, ETIMEDOUT,
      "{doing}: those who store it did not answer in time; see what is down with `tiercel pool query`, and try again"},
+    {TL_DO_ANY, ESHUTDOWN,
+     "{doing}: the cluster has this process, or all of its host, on its blocklist; what is not committed is lost: "
+     "start it anew, or have it taken off (see `ceph osd blocklist ls`)"},
     {TL_DO_ANY, EIO, "{doing}: the storage gave an error; look into the system's log, and check the pool"},
     {TL_DO_ANY, ENOMEM, "{doing}: out of memory; free some and try again"},
     {TL_DO_ANY, ENAMETOOLONG,

@@ -80,7 +80,8 @@ int tl_cont_evict(struct tl_pool *p, const char *name, struct tl_error *err)
         return tl_error_set(err, rc, "there is no container %s in pool %s; see: tiercel cont list %s", name,
                             p->shared->path, p->shared->path);
     return rc >= 0 ? rc
-                   : tl_error_set(err, rc, "container %s: not all handles could be closed: %s", name, strerror(-rc));
+                   : tl_error_set(err, rc, "container %s: not all handles could be closed: %s", name,
+                                  tl_store_strerror(rc));
 }
 
 /* ---- opening ---- */
@@ -149,7 +150,8 @@ static int open_failed(struct tl_error *err, int rc, const struct tl_pool *p, co
                             name, path);
     case -EBADF:
         return tl_error_set(err, rc, "container %s: pool %s is not connected any more; connect anew", name, path);
-    default: return tl_error_set(err, rc, "container %s in pool %s cannot be opened: %s", name, path, strerror(-rc));
+    default:
+        return tl_error_set(err, rc, "container %s in pool %s cannot be opened: %s", name, path, tl_store_strerror(rc));
     }
 }
 

@@ -90,7 +90,7 @@ int tl_pool_look(const char *uri, struct tiercel_pool_info *out,
                      "pool %s: no monitor of the cluster has answered in time; are they up, and reachable from here?",
                      uri);
     else if (rc < 0)
-        tl_error_set(err, rc, "pool %s: its targets cannot be listed: %s", uri, strerror(-rc));
+        tl_error_set(err, rc, "pool %s: its targets cannot be listed: %s", uri, tl_store_strerror(rc));
     s->ops->close(s);
     return rc;
 }

@@ -80,7 +80,7 @@ static int load_about(struct tl_shared *s, struct about *a, struct tl_error *err
     if (rc == -EPROTO)
         return tl_error_set(err, rc, "pool %s was made by a newer release, which is needed to use it", s->path);
     if (rc != 0)
-        return tl_error_set(err, rc, "pool %s cannot be read: %s", s->path, strerror(-rc));
+        return tl_error_set(err, rc, "pool %s cannot be read: %s", s->path, tl_store_strerror(rc));
     return 0;
 }
 
@@ -125,7 +125,7 @@ int tl_pool_create(const char *uri, const struct tiercel_pool_options *options, 
     memcpy(path, s->path, sizeof path);
     rc = s->store->ops->change(s->store, &tl_pool_state, init_about, &a);
     if (rc != 0)
-        tl_error_set(err, rc, "pool %s cannot be made: %s", uri, strerror(-rc));
+        tl_error_set(err, rc, "pool %s cannot be made: %s", uri, tl_store_strerror(rc));
     tl_shared_release(s);
     if (rc != 0)
         (void)!tl_shared_destroy(path, NULL);
@@ -152,7 +152,7 @@ static int claim_connection(struct tl_pool *p, struct tl_error *err)
                             "pool %s: %s; wait until it has disconnected, or evict it with: tiercel pool evict %s",
                             s->path, exclusive ? "others are connected" : "somebody is connected exclusively", s->path);
     if (rc != 0)
-        return tl_error_set(err, rc, "pool %s: cannot be claimed: %s", s->path, strerror(-rc));
+        return tl_error_set(err, rc, "pool %s: cannot be claimed: %s", s->path, tl_store_strerror(rc));
     s->connections++;
     s->exclusive += exclusive;
     return 0;
@@ -326,7 +326,7 @@ int tl_pool_evict(const char *uri, struct tl_error *err)
         return rc;
     rc = load_about(s, &a, err);
     if (rc == 0 && (rc = evict_all(s)) != 0)
-        tl_error_set(err, rc, "pool %s: not all could be evicted: %s", uri, strerror(-rc));
+        tl_error_set(err, rc, "pool %s: not all could be evicted: %s", uri, tl_store_strerror(rc));
     tl_shared_release(s);
     return rc;
 }
@@ -362,12 +362,12 @@ int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
     if (rc == 0 && s->read_only)
         rc = tl_error_set(err, -EROFS, "pool %s cannot be destroyed: %s", uri, no_rights(s));
     if (rc == 0 && (flags & TIERCEL_FORCE) != 0 && (rc = evict_all(s)) != 0)
-        tl_error_set(err, rc, "pool %s: not all could be evicted: %s", uri, strerror(-rc));
+        tl_error_set(err, rc, "pool %s: not all could be evicted: %s", uri, tl_store_strerror(rc));
     int claimed =
         rc == 0 && (flags & TIERCEL_FORCE) == 0 ? s->store->ops->claimed(s->store, connection_mark(a.generation)) : 0;
     if (claimed < 0)
         rc = tl_error_set(err, claimed, "pool %s cannot be destroyed: who is connected is not known: %s", uri,
-                          strerror(-claimed));
+                          tl_store_strerror(claimed));
     else if (claimed > 0)
         rc = tl_error_set(err, -EBUSY, "pool %s: somebody is connected to it; evict them with --force", uri);
     tl_shared_release(s);

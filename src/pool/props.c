@@ -84,7 +84,7 @@ int tl_cont_get_prop(struct tl_pool *p, const char *name, const char *prop, char
     if (rc == 0 && (strcmp(prop, "class") == 0 || strcmp(prop, "redundancy") == 0))
         rc = look_class(p, &l, class, &survives);
     if (rc != 0)
-        return tl_error_set(err, rc, "container %s: property %s cannot be read: %s", name, prop, strerror(-rc));
+        return tl_error_set(err, rc, "container %s: property %s cannot be read: %s", name, prop, tl_store_strerror(rc));
     if (strcmp(prop, "label") == 0)
         n = snprintf(out, room, "%s", l.label);
     else if (strcmp(prop, "class") == 0)
@@ -117,7 +117,8 @@ static int change_class(struct tl_pool *p, const struct tl_listed *l, const char
     if (rc != 0)
         return rc;
     rc = s->ops->change(s, &l->id, set_class, &class);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "container %s: its class cannot be set: %s", name, strerror(-rc));
+    return rc == 0 ? 0
+                   : tl_error_set(err, rc, "container %s: its class cannot be set: %s", name, tl_store_strerror(rc));
 }
 
 static int change_max(struct tl_pool *p, const struct tl_listed *l, const char *name, const char *value,
@@ -132,9 +133,9 @@ static int change_max(struct tl_pool *p, const struct tl_listed *l, const char *
                             value);
     uint32_t v = (uint32_t)max;
     int rc = s->ops->change(s, &l->id, set_max, &v);
-    return rc == 0
-               ? 0
-               : tl_error_set(err, rc, "container %s: property snapshots-max cannot be set: %s", name, strerror(-rc));
+    return rc == 0 ? 0
+                   : tl_error_set(err, rc, "container %s: property snapshots-max cannot be set: %s", name,
+                                  tl_store_strerror(rc));
 }
 
 /* It follows from the class: what it is may be said, nothing else. */
@@ -145,7 +146,7 @@ static int confirm_redundancy(struct tl_pool *p, const struct tl_listed *l, cons
     unsigned survives = 0;
     int rc = look_class(p, l, class, &survives);
     if (rc != 0)
-        return tl_error_set(err, rc, "container %s: its class cannot be read: %s", name, strerror(-rc));
+        return tl_error_set(err, rc, "container %s: its class cannot be read: %s", name, tl_store_strerror(rc));
     snprintf(is, sizeof is, "%u", survives);
     if (strcmp(is, value) == 0)
         return 0;
@@ -162,7 +163,7 @@ int tl_cont_set_prop(struct tl_pool *p, const char *name, const char *prop, cons
     int rc = tl_pool_alive(p, true);
     rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
     if (rc != 0)
-        return tl_error_set(err, rc, "container %s: property %s cannot be set: %s", name, prop, strerror(-rc));
+        return tl_error_set(err, rc, "container %s: property %s cannot be set: %s", name, prop, tl_store_strerror(rc));
     if (strcmp(prop, "label") == 0)
         return tl_registry_rename(p, &l, value, err);
     if (strcmp(prop, "class") == 0)

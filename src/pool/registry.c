@@ -360,7 +360,7 @@ int tl_cont_create(struct tl_pool *p, const char *label, struct tiercel_uuid *uu
                             p->shared->path);
     if (rc != 0)
         return tl_error_set(err, rc, "container %s cannot be made in pool %s: %s", name, p->shared->path,
-                            strerror(-rc));
+                            tl_store_strerror(rc));
     if (uuid != NULL)
         memcpy(uuid->bytes, m.id.bytes, ID);
     return 0;
@@ -392,7 +392,7 @@ int tl_registry_rename(struct tl_pool *p, const struct tl_listed *l, const char 
     if (rc == -EEXIST)
         return tl_error_set(err, rc, "container %s is there already in pool %s; choose another label", label,
                             p->shared->path);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "container %s cannot be renamed: %s", l->label, strerror(-rc));
+    return rc == 0 ? 0 : tl_error_set(err, rc, "container %s cannot be renamed: %s", l->label, tl_store_strerror(rc));
 }
 
 /* ---- destroying ---- */
@@ -420,7 +420,7 @@ static int give_up(struct tl_pool *p, const char *name, struct tl_error *err)
             err, rc, "container %s is being copied into pool %s right now; end the process that does it", name, path);
     return rc == 0 ? 0
                    : tl_error_set(err, rc, "container %s, which was being copied, cannot be given up in pool %s: %s",
-                                  name, path, strerror(-rc));
+                                  name, path, tl_store_strerror(rc));
 }
 
 int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct tl_error *err)
@@ -447,9 +447,10 @@ int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct 
         rc = s->store->ops->change(s->store, &tl_pool_state, strike, &l);
         rc = rc == 0 ? tl_registry_clean(s) : rc;
         if (rc != 0)
-            tl_error_set(err, rc, "container %s in pool %s cannot be destroyed: %s", name, s->path, strerror(-rc));
+            tl_error_set(err, rc, "container %s in pool %s cannot be destroyed: %s", name, s->path,
+                         tl_store_strerror(rc));
     } else {
-        tl_error_set(err, rc, "container %s in pool %s cannot be read: %s", name, s->path, strerror(-rc));
+        tl_error_set(err, rc, "container %s in pool %s cannot be read: %s", name, s->path, tl_store_strerror(rc));
     }
     tl_state_fini(&state);
     return rc;

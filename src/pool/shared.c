@@ -109,7 +109,7 @@ static int open_new(struct tl_shared **out, const char *path, bool create, struc
         rc = open_store(&s->store, path, &config, err);
     }
     if (rc == 0 && (rc = identify(s, path)) != 0)
-        tl_error_set(err, rc, "pool %s: %s", path, strerror(-rc));
+        tl_error_set(err, rc, "pool %s: %s", path, tl_store_strerror(rc));
     if (rc != 0) {
         if (s->store != NULL)
             s->store->ops->close(s->store);

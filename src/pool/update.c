@@ -52,7 +52,7 @@ static int begin(struct writing *w, struct tl_cont *c, uint64_t epoch, struct ti
         return tl_error_set(err, rc, "container %s: epoch %llu cannot be written, only %llu and above are held",
                             c->name, e, (unsigned long long)n.lhe);
     }
-    default: return tl_error_set(err, rc, "container %s cannot be read: %s", c->name, strerror(-rc));
+    default: return tl_error_set(err, rc, "container %s cannot be read: %s", c->name, tl_store_strerror(rc));
     }
     struct tl_shared *s = c->pool->shared;
     w->version = (struct tl_version){
@@ -77,7 +77,7 @@ static int failed(const struct writing *w, int rc)
                             name, TIERCEL_KEY_MAX);
     case -EEXIST: return tl_error_set(w->err, rc, "container %s: there is something under this key already", name);
     case -ENOENT: return tl_error_set(w->err, rc, "container %s: there is nothing under this key", name);
-    default: return tl_error_set(w->err, rc, "container %s: a write failed: %s", name, strerror(-rc));
+    default: return tl_error_set(w->err, rc, "container %s: a write failed: %s", name, tl_store_strerror(rc));
     }
 }
 
@@ -205,7 +205,7 @@ static int check_io(const struct writing *w, const struct tiercel_io *io)
             return tl_error_set(w->err, rc, "container %s: %s", name,
                                 rc == -EINVAL      ? "extents of one call overlap, or are empty"
                                 : rc == -EOVERFLOW ? "an extent ends behind what 64 bits can count"
-                                                   : strerror(-rc));
+                                                   : tl_store_strerror(rc));
     }
     if (bytes != io->buffer_len || (bytes > 0 && io->buffer == NULL))
         return tl_error_set(w->err, -EINVAL,

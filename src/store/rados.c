@@ -17,7 +17,6 @@ int tl_rados_error(int rc)
     switch (rc) {
     case -EDQUOT: return -ENOSPC; /* the RADOS pool has a quota */
     case -ENODATA: return -ENOENT;
-    case -ESHUTDOWN: return -EIO; /* an administrator has shut this client out */
     default: return rc;
     }
 }
@@ -186,7 +185,8 @@ int tl_rados_open_io(struct tl_rados *r, const char *name, rados_ioctx_t *out, s
     if (rc == -ENOENT)
         return tl_error_set(err, -ENODEV, "pool %s: the cluster has no RADOS pool '%s'", r->where.uri, name);
     if (rc != 0)
-        return tl_error_set(err, rc, "pool %s: RADOS pool '%s' cannot be used: %s", r->where.uri, name, strerror(-rc));
+        return tl_error_set(err, rc, "pool %s: RADOS pool '%s' cannot be used: %s", r->where.uri, name,
+                            tl_store_strerror(rc));
     r->lib->ioctx_set_namespace(*out, r->where.space);
     r->lib->set_pool_full_try(*out); /* a full cluster refuses, instead of keeping us waiting for ever */
     return 0;

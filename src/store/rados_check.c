@@ -136,7 +136,7 @@ static int check_record(void *ctx, const struct tl_found *f)
           failed == -ENOENT      ? "are lost"
           : failed == -EBADMSG   ? "are damaged"
           : failed == -ETIMEDOUT ? "cannot be read now"
-                                 : strerror(-failed),
+                                 : tl_store_strerror(failed),
           tl_rados_damage(s));
     return rc;
 }

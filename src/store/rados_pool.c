@@ -72,7 +72,7 @@ static int make_pool(struct tl_rados *r, const char *own, struct tl_error *err)
                             "pool %s cannot be made: RADOS pool '%s' is erasure-coded, and cannot hold an index; "
                             "name a replicated one with pool=, and this one with data=",
                             w->uri, w->meta);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s cannot be made: %s", w->uri, strerror(-rc));
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s cannot be made: %s", w->uri, tl_store_strerror(rc));
 }
 
 static int get_text(struct tl_rados *r, const char *name, char *out, size_t size)
@@ -101,12 +101,14 @@ static int load_pool(struct tl_rados *r, bool to_destroy, struct tl_error *err)
     rc = rc == 0 ? get_text(r, "data", data, sizeof data) : rc;
     if (rc == -ETIMEDOUT) {
         pthread_mutex_lock(&r->mutex);
-        tl_error_set(err, rc, "pool %s cannot be read now: %s", w->uri, r->why);
+        tl_error_set(err, rc,
+                     "pool %s cannot be read now: object %s; see what is down with `tiercel pool query`, and try again",
+                     w->uri, r->why);
         pthread_mutex_unlock(&r->mutex);
         return rc;
     }
     if (rc != 0)
-        return tl_error_set(err, rc, "pool %s cannot be read: %s", w->uri, strerror(-rc));
+        return tl_error_set(err, rc, "pool %s cannot be read: %s", w->uri, tl_store_strerror(rc));
     r->shards = (uint32_t)strtoul(shards, NULL, 10);
     if (r->shards == 0 || r->shards > 1024)
         return tl_error_set(err, -EBADMSG, "pool %s says that its index has %.8s shards", w->uri, shards);
@@ -128,7 +130,7 @@ static int have_open(struct tl_rados *r, bool exclusive, struct tl_error *err)
     if (rc == -EPERM || rc == -EACCES)
         return tl_error_set(err, -EROFS, "pool %s: client.%s may not write to RADOS pool '%s'", r->where.uri,
                             r->where.user, r->where.meta);
-    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s: %s", r->where.uri, strerror(-rc));
+    return rc == 0 ? 0 : tl_error_set(err, rc, "pool %s: %s", r->where.uri, tl_store_strerror(rc));
 }
 
 static int open_pool(struct tl_rados *r, bool create, struct tl_error *err)
@@ -290,7 +292,7 @@ static int destroy_pool(struct tl_rados *r, char *own, struct tl_error *err)
     rc = has == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, POOL)) : has;
     if (rc != 0)
         tl_error_set(err, rc, "pool %s was not destroyed to its end: %s; destroy it again", r->where.uri,
-                     strerror(-rc));
+                     tl_store_strerror(rc));
     return rc;
 }
 

@@ -238,4 +238,8 @@ int tl_store_rados_make(const char *uri, const struct tl_store_wish *wish, struc
 /* -EPERM: its contents are gone, but the cluster forbids deleting its RADOS pools. */
 int tl_store_rados_destroy(const char *uri, struct tl_error *err) TL_MUST_CHECK;
 
+/* What a code that any call may give means, for the end of a sentence. Of a cluster: -ETIMEDOUT; -ESHUTDOWN: an administrator, or a program of his, has
+ * put this process on the blocklist, and nothing that it sends is taken any more. */
+const char *tl_store_strerror(int rc);
+
 #endif

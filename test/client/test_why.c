@@ -42,6 +42,10 @@ static void sentences_name_the_thing_the_cause_and_the_remedy(void **state)
         {{.verb = TL_DO_LOCK, .kind = "container", .name = "c", .thing = "x"},
          -EAGAIN,
          "container c: lock 'x' cannot be had: somebody holds it; try again, or with a timeout"},
+        {{.verb = TL_DO_COMMIT, .kind = "container", .name = "c", .epoch = 3},
+         -ESHUTDOWN,
+         "container c: epoch 3 cannot be committed: the cluster has this process, or all of its host, on its "
+         "blocklist; what is not committed is lost: start it anew, or have it taken off (see `ceph osd blocklist ls`)"},
         {{.verb = TL_DO_POOL_QUERY, .kind = "pool", .name = "/p"},
          -ENODEV,
          "pool /p: it cannot be asked: No such device"},
@@ -56,9 +60,9 @@ static void sentences_name_the_thing_the_cause_and_the_remedy(void **state)
 
 static void every_verb_has_a_sentence_for_every_code(void **state)
 {
-    static const int codes[] = {EBADF,  EACCES, EROFS,        EOVERFLOW, EINVAL, EEXIST,    ENOENT,
-                                EIO,    ENOSPC, ESTALE,       ENOMEM,    EBUSY,  ECANCELED, ETIMEDOUT,
-                                EAGAIN, EFBIG,  ENAMETOOLONG, EPERM,     ENOBUFS};
+    static const int codes[] = {EBADF,  EACCES, EROFS,        EOVERFLOW, EINVAL,  EEXIST,    ENOENT,
+                                EIO,    ENOSPC, ESTALE,       ENOMEM,    EBUSY,   ECANCELED, ETIMEDOUT,
+                                EAGAIN, EFBIG,  ENAMETOOLONG, EPERM,     ENOBUFS, ESHUTDOWN};
     char text[TL_WHY_MAX];
     (void)state;
     for (int v = TL_DO_ANY; v < TL_DO_COUNT; v++)

@@ -554,6 +554,35 @@ static void who_lost_a_lock_writes_no_value(void **state)
     cluster_destroy(where);
 }
 
+/* As an administrator does, or what fences hosts for him. Another process, with a number of its own, is let in. */
+static void who_is_on_the_blocklist_is_told_so(void **state)
+{
+    (void)state;
+    char where[256];
+    int rc = 0, found;
+    make(where, sizeof where);
+    struct tl_store *s = cluster_open(where);
+    cluster_sh(where, "a=$(rados -p meta -N $NS lock info pool tiercel | jq -r .lockers[0].addr); "
+                      "ceph osd blocklist add $a >/dev/null 2>&1");
+    for (int i = 0; i < 400 && rc == 0; i++, usleep(25000)) /* until the OSD has heard of it */
+        rc = s->ops->change(s, &cluster_id, put_one, "v");
+    assert_int_equal(rc, -ESHUTDOWN);
+    assert_non_null(strstr(tl_store_strerror(rc), "ceph osd blocklist ls"));
+    write_one(s, "key", sizeof bytes);
+    assert_int_equal(s->ops->flush(s), -ESHUTDOWN);
+    assert_int_equal(s->ops->scan(s, &cluster_id, none, none, count_found, &found), -ESHUTDOWN);
+    struct tl_store *other = cluster_open(where);
+    assert_non_null(other);
+    assert_int_equal(other->ops->change(other, &cluster_id, put_one, "v"), 0);
+    other->ops->close(other);
+    cluster_sh(where, "ceph osd blocklist clear >/dev/null 2>&1");
+    for (int i = 0; i < 400 && (rc = s->ops->change(s, &cluster_id, put_one, "v")) == -ESHUTDOWN; i++)
+        usleep(25000);
+    assert_int_equal(rc, 0);
+    s->ops->close(s);
+    cluster_destroy(where);
+}
+
 /* `test_store_rados suite`: what every store must do; `test_store_rados own`: the rest; without: all. A second word names a test. */
 int main(int argc, char **argv)
 {
@@ -565,6 +594,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_pool_knows_its_rados_pools),
         cmocka_unit_test(several_begin_a_container_at_once),
         cmocka_unit_test(who_lost_a_lock_writes_no_value),
+        cmocka_unit_test(who_is_on_the_blocklist_is_told_so),
         cmocka_unit_test(a_full_cluster_refuses_at_once),
         cmocka_unit_test(everything_ends_within_the_timeout),
         cmocka_unit_test(who_begins_to_write_while_nobody_answers_goes_on),
