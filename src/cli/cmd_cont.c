@@ -9,15 +9,6 @@
 
 #include "cli/pools.h"
 
-/* Reads options, which every verb has written down itself, and one container. */
-static int parse(const struct cli_verb *self, const struct cli_option *options, size_t count, int argc, char **argv,
-                 const char **given)
-{
-    int go = cli_parse_mixed(self, options, count, &argc, &argv, 1);
-    *given = argc > 0 ? argv[0] : "";
-    return go == CLI_GO && argc == 0 ? cli_usage(self, "name the container, POOL/LABEL") : go;
-}
-
 /* With its class, or not at all. */
 static int create(struct cli_cont *c, const char *object_class, struct tiercel_uuid *uuid, struct tiercel_error *err)
 {
@@ -33,7 +24,7 @@ static int create(struct cli_cont *c, const char *object_class, struct tiercel_u
 static int run_create(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false;
-    const char *given, *object_class = NULL;
+    const char *object_class = NULL;
     char uuid_text[CLI_UUID_SIZE];
     struct cli_cont c;
     struct tiercel_uuid uuid;
@@ -42,10 +33,10 @@ static int run_create(const struct cli_verb *self, int argc, char **argv)
         {"class", 0, CLI_TEXT, &object_class, "CLASS", "of objects that name none; else the pool's first"},
         CLI_OPTION_JSON(&json),
     };
-    int go = parse(self, options, 2, argc, argv, &given);
+    int go = cli_cont_parse(self, options, 2, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    int rc = cli_cont_connect(&c, given, TIERCEL_RW, &err);
+    int rc = cli_cont_connect(&c, argv[0], TIERCEL_RW, &err);
     if (rc == 0)
         rc = create(&c, object_class, &uuid, &err);
     cli_cont_close(&c);
@@ -54,7 +45,7 @@ static int run_create(const struct cli_verb *self, int argc, char **argv)
     cli_uuid(uuid_text, uuid);
     if (json)
         return cli_print_json(json_pack("{s:s, s:s, s:s}", "pool", c.uri, "label", c.label, "uuid", uuid_text));
-    printf("container %s is made; its UUID is %s\n", given, uuid_text);
+    printf("container %s is made; its UUID is %s\n", argv[0], uuid_text);
     return cli_finish();
 }
 
@@ -139,9 +130,7 @@ static int run_list(const struct cli_verb *self, int argc, char **argv)
     int go = cli_parse_mixed(self, options, 1, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    int rc = cli_pool_uri(argc > 0 ? argv[0] : NULL, uri, &err);
-    if (rc == 0)
-        rc = tiercel_pool_connect(&pool, uri, TIERCEL_RO, &err);
+    int rc = cli_pool_connect(&pool, argc > 0 ? argv[0] : NULL, TIERCEL_RO, uri, &err);
     if (rc == 0) {
         rc = tiercel_cont_list(pool, add_info, &infos);
         rc = rc < 0 ? cli_why(&err, rc, "%s: its containers cannot be listed", uri) : 0;
@@ -172,21 +161,20 @@ static int show(const char *given, const struct tiercel_cont_info *c)
 static int run_query(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false;
-    const char *given;
     struct cli_cont c;
     struct tiercel_cont_info info;
     struct tiercel_error err = {0};
     const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = parse(self, options, 1, argc, argv, &given);
+    int go = cli_cont_parse(self, options, 1, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    int rc = cli_cont_connect(&c, given, TIERCEL_RO, &err);
+    int rc = cli_cont_connect(&c, argv[0], TIERCEL_RO, &err);
     if (rc == 0)
         rc = cli_cont_info(&c, &info, &err);
     cli_cont_close(&c);
     if (rc < 0)
         return cli_report(&err, json);
-    return json ? cli_print_json(info_json(&info)) : show(given, &info);
+    return json ? cli_print_json(info_json(&info)) : show(argv[0], &info);
 }
 
 /* ---- evict, aggregate, destroy ---- */
@@ -194,22 +182,21 @@ static int run_query(const struct cli_verb *self, int argc, char **argv)
 static int run_evict(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false;
-    const char *given;
     struct cli_cont c;
     struct tiercel_error err = {0};
     const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = parse(self, options, 1, argc, argv, &given);
+    int go = cli_cont_parse(self, options, 1, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    int rc = cli_cont_connect(&c, given, TIERCEL_RW, &err);
+    int rc = cli_cont_connect(&c, argv[0], TIERCEL_RW, &err);
     if (rc == 0)
         rc = tiercel_cont_evict(c.pool, c.label, &err);
     cli_cont_close(&c);
     if (rc < 0)
         return cli_report(&err, json);
     if (json)
-        return cli_print_json(json_pack("{s:s, s:i}", "container", given, "evicted", rc));
-    printf("container %s: %d handle%s closed%s\n", given, rc, rc == 1 ? "" : "s",
+        return cli_print_json(json_pack("{s:s, s:i}", "container", argv[0], "evicted", rc));
+    printf("container %s: %d handle%s closed%s\n", argv[0], rc, rc == 1 ? "" : "s",
            rc > 0 ? "; what they had not committed is discarded" : "");
     return cli_finish();
 }
@@ -217,29 +204,29 @@ static int run_evict(const struct cli_verb *self, int argc, char **argv)
 static int run_aggregate(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false;
-    const char *given;
     struct cli_cont c;
     struct tiercel_aggregated done;
     struct tiercel_error err = {0};
     char records[CLI_UNIT_SIZE], bytes[CLI_UNIT_SIZE];
     const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = parse(self, options, 1, argc, argv, &given);
+    int go = cli_cont_parse(self, options, 1, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    int rc = cli_cont_open(&c, given, TIERCEL_RW, &err);
+    int rc = cli_cont_open(&c, argv[0], TIERCEL_RW, &err);
     if (rc == 0) {
         cli_progress("erasing what nobody can read any more");
         rc = tiercel_cont_aggregate(c.cont, &done, NULL);
         cli_progress_end();
-        rc = rc < 0 ? cli_why(&err, rc, "%s: cannot be aggregated", given) : 0;
+        rc = rc < 0 ? cli_why(&err, rc, "%s: cannot be aggregated", argv[0]) : 0;
     }
     cli_cont_close(&c);
     if (rc < 0)
         return cli_report(&err, json);
     if (json)
-        return cli_print_json(json_pack("{s:s, s:o, s:I, s:I}", "container", given, "below", cli_json_epoch(done.below),
-                                        "records", (json_int_t)done.records, "bytes", (json_int_t)done.bytes));
-    printf("container %s: %s records with %s erased; readable from epoch %" PRIu64 ", and at the snapshots\n", given,
+        return cli_print_json(json_pack("{s:s, s:o, s:I, s:I}", "container", argv[0], "below",
+                                        cli_json_epoch(done.below), "records", (json_int_t)done.records, "bytes",
+                                        (json_int_t)done.bytes));
+    printf("container %s: %s records with %s erased; readable from epoch %" PRIu64 ", and at the snapshots\n", argv[0],
            cli_count(records, done.records), cli_bytes(bytes, done.bytes), done.below);
     return cli_finish();
 }
@@ -247,25 +234,24 @@ static int run_aggregate(const struct cli_verb *self, int argc, char **argv)
 static int run_destroy(const struct cli_verb *self, int argc, char **argv)
 {
     bool json = false, force = false;
-    const char *given;
     struct cli_cont c;
     struct tiercel_error err = {0};
     const struct cli_option options[] = {
         {"force", 0, CLI_FLAG, &force, NULL, "also when somebody has it open; they are evicted"},
         CLI_OPTION_JSON(&json),
     };
-    int go = parse(self, options, 2, argc, argv, &given);
+    int go = cli_cont_parse(self, options, 2, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    int rc = cli_cont_connect(&c, given, TIERCEL_RW, &err);
+    int rc = cli_cont_connect(&c, argv[0], TIERCEL_RW, &err);
     if (rc == 0)
         rc = tiercel_cont_destroy(c.pool, c.label, force ? TIERCEL_FORCE : 0, &err);
     cli_cont_close(&c);
     if (rc < 0)
         return cli_report(&err, json);
     if (json)
-        return cli_print_json(json_pack("{s:s}", "destroyed", given));
-    printf("container %s is gone\n", given);
+        return cli_print_json(json_pack("{s:s}", "destroyed", argv[0]));
+    printf("container %s is gone\n", argv[0]);
     return cli_finish();
 }
 

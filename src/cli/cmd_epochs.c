@@ -46,11 +46,9 @@ int cmd_cont_epochs(const struct cli_verb *self, int argc, char **argv)
     struct tiercel_cont_info info;
     struct tiercel_error err = {0};
     const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 1);
+    int go = cli_cont_parse(self, options, 1, &argc, &argv, 1);
     if (go != CLI_GO)
         return go;
-    if (argc == 0)
-        return cli_usage(self, "name the container, POOL/LABEL");
     struct handles h = {.list = json ? json_array() : NULL,
                         .table = json ? NULL : cli_table_new("handle|mode|>HCE|>LHE|>LRE|")};
     int rc = cli_cont_connect(&c, argv[0], TIERCEL_RO, &err);
@@ -261,11 +259,9 @@ int cmd_cont_prop(const struct cli_verb *self, int argc, char **argv)
     struct cli_cont c;
     struct tiercel_error err = {0};
     const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 3);
+    int go = cli_cont_parse(self, options, 1, &argc, &argv, 3);
     if (go != CLI_GO)
         return go;
-    if (argc == 0)
-        return cli_usage(self, "name the container, POOL/LABEL");
     json_t *object = json ? json_object() : NULL;
     int rc = cli_cont_connect(&c, argv[0], argc == 3 ? TIERCEL_RW : TIERCEL_RO, &err);
     if (rc == 0 && argc == 3)
@@ -358,11 +354,11 @@ int cmd_cont_attr(const struct cli_verb *self, int argc, char **argv)
         {"remove", 0, CLI_FLAG, &gone, NULL, "take the attribute NAME away"},
         CLI_OPTION_JSON(&json),
     };
-    int go = cli_parse_mixed(self, options, 2, &argc, &argv, 3);
+    int go = cli_cont_parse(self, options, 2, &argc, &argv, 3);
     if (go != CLI_GO)
         return go;
-    if (argc == 0 || (gone && argc != 2))
-        return cli_usage(self, gone ? "--remove wants a container and a name" : "name the container, POOL/LABEL");
+    if (gone && argc != 2)
+        return cli_usage(self, "--remove wants a container and a name");
     bool change = argc == 3 || gone;
     int rc = cli_cont_open(&c, argv[0], change ? TIERCEL_RW : TIERCEL_RO, &err);
     if (rc < 0)

@@ -19,7 +19,7 @@ static json_t *number_or_null(bool known, uint64_t n)
 /* ---- connecting for a question ---- */
 
 struct asked {
-    const char *given;
+    bool json;
     char uri[TIERCEL_PATH_SIZE];
     struct tiercel_pool *pool; /* NULL: it cannot be connected to now, since its storage does not answer */
 };
@@ -40,17 +40,27 @@ static void take_out(char *message, const char *bound)
         memmove(at, at + strlen(bound), strlen(at + strlen(bound)) + 1);
 }
 
-static int ask_begin(struct asked *a, const char *given, struct tiercel_error *err)
+static int connect_to(struct asked *a, const char *given, struct tiercel_error *err)
 {
     char bounded[TIERCEL_PATH_SIZE];
-    a->pool = NULL;
-    a->uri[0] = '\0';
     int rc = cli_pool_uri(given, a->uri, err);
     rc = rc == 0 ? cli_path(bounded, err, "%s%s", a->uri, bound(a->uri)) : rc;
     rc = rc == 0 ? tiercel_pool_connect(&a->pool, bounded, TIERCEL_RO, err) : rc;
     if (rc < 0)
         take_out(err->message, bound(a->uri));
     return rc == -ETIMEDOUT && strncmp(a->uri, "rados:", 6) == 0 ? 0 : rc;
+}
+
+/* What query and targets begin with. CLI_GO, and *rc: 0, or -errno with a sentence; else the exit code. */
+static int ask_begin(const struct cli_verb *self, int argc, char **argv, struct asked *a, int *rc,
+                     struct tiercel_error *err)
+{
+    *a = (struct asked){.pool = NULL};
+    const struct cli_option options[] = {CLI_OPTION_JSON(&a->json)};
+    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 1);
+    if (go == CLI_GO)
+        *rc = connect_to(a, argc > 0 ? argv[0] : NULL, err);
+    return go;
 }
 
 /* ---- query ---- */
@@ -204,22 +214,19 @@ static int query(struct asked *a, struct tiercel_pool_info *info, struct disable
 
 int cmd_pool_query(const struct cli_verb *self, int argc, char **argv)
 {
-    bool json = false;
     struct tiercel_error err = {0};
     struct tiercel_pool_info info;
     struct asked a;
-    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 1);
+    int rc = 0, go = ask_begin(self, argc, argv, &a, &rc, &err);
     if (go != CLI_GO)
         return go;
     struct disabled d = {.list = json_array()};
-    int rc = ask_begin(&a, argc > 0 ? argv[0] : NULL, &err);
     if (rc == 0) {
         rc = query(&a, &info, &d, &err);
         tiercel_pool_disconnect(a.pool);
     }
     const char *uri = a.pool != NULL && strncmp(a.uri, "rados:", 6) != 0 ? info.uri : a.uri;
-    int code = rc < 0 ? cli_report(&err, json) : json ? print_json(uri, &info, &d) : print_text(uri, &info, &d);
+    int code = rc < 0 ? cli_report(&err, a.json) : a.json ? print_json(uri, &info, &d) : print_text(uri, &info, &d);
     json_decref(d.list);
     json_decref(d.classes);
     return code;
@@ -253,18 +260,15 @@ static int add_target(void *ctx, const struct tiercel_pool_target *t)
 
 int cmd_pool_targets(const struct cli_verb *self, int argc, char **argv)
 {
-    bool json = false;
     struct tiercel_error err = {0};
     struct tiercel_pool_info info;
     struct asked a;
-    const struct cli_option options[] = {CLI_OPTION_JSON(&json)};
-    int go = cli_parse_mixed(self, options, 1, &argc, &argv, 1);
+    int rc = 0, go = ask_begin(self, argc, argv, &a, &rc, &err);
     if (go != CLI_GO)
         return go;
-    int rc = ask_begin(&a, argc > 0 ? argv[0] : NULL, &err);
-    struct listing l = {.list = json ? json_array() : NULL};
+    struct listing l = {.list = a.json ? json_array() : NULL};
     l.prefix = strncmp(a.uri, "rados:", 6) == 0 ? "osd." : "";
-    l.table = json ? NULL : cli_table_new("target|host|up|in|>used|>total");
+    l.table = a.json ? NULL : cli_table_new("target|host|up|in|>used|>total");
     if (rc == 0 && a.pool == NULL)
         rc = tiercel_pool_look(a.uri, &info, add_target, &l, &err);
     else if (rc == 0 && (rc = tiercel_pool_targets(a.pool, add_target, &l)) < 0)
@@ -273,9 +277,9 @@ int cmd_pool_targets(const struct cli_verb *self, int argc, char **argv)
     if (rc < 0) {
         json_decref(l.list);
         cli_table_free(l.table);
-        return cli_report(&err, json);
+        return cli_report(&err, a.json);
     }
-    if (json)
+    if (a.json)
         return cli_print_json(json_pack("{s:s, s:o}", "pool", a.uri, "targets", l.list));
     cli_table_print(l.table);
     return cli_finish();
@@ -410,8 +414,7 @@ int cmd_pool_watch(const struct cli_verb *self, int argc, char **argv)
         return go;
     if (w.until != NULL && strcmp(w.until, "healthy") != 0 && strcmp(w.until, "degraded") != 0)
         return cli_usage(self, "--until is healthy or degraded, not '%s'", w.until);
-    int rc = cli_pool_uri(argc > 0 ? argv[0] : NULL, uri, &err);
-    rc = rc == 0 ? tiercel_pool_connect(&w.pool, uri, TIERCEL_RO, &err) : rc;
+    int rc = cli_pool_connect(&w.pool, argc > 0 ? argv[0] : NULL, TIERCEL_RO, uri, &err);
     rc = rc == 0 ? watch(&w, &err) : rc;
     tiercel_pool_disconnect(w.pool);
     return rc < 0 ? cli_report(&err, w.json) : cli_finish();

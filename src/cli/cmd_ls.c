@@ -120,11 +120,9 @@ int cmd_ls(const struct cli_verb *self, int argc, char **argv)
         {"epoch", 0, CLI_EPOCH, &l.epoch, "E", "as it was at epoch E (default: the last that is final for all)"},
         CLI_OPTION_JSON(&json),
     };
-    int go = cli_parse_mixed(self, options, 2, &argc, &argv, 2);
+    int go = cli_cont_parse(self, options, 2, &argc, &argv, 2);
     if (go != CLI_GO)
         return go;
-    if (argc == 0)
-        return cli_usage(self, "name the container, POOL/LABEL");
     l.rows = argc == 2;
     if (l.rows && !cli_oid_parse(argv[1], &l.oid))
         return cli_usage(self,

@@ -126,9 +126,7 @@ static int run_check(const struct cli_verb *self, int argc, char **argv)
     if (go != CLI_GO)
         return go;
     json_t *list = json ? json_array() : NULL;
-    int rc = cli_pool_uri(given, uri, &err);
-    if (rc == 0)
-        rc = tiercel_pool_connect(&pool, uri, repair ? TIERCEL_EX : TIERCEL_RO, &err);
+    int rc = cli_pool_connect(&pool, given, repair ? TIERCEL_EX : TIERCEL_RO, uri, &err);
     if (rc == 0) {
         if (tiercel_pool_query(pool, &info) == 0)
             cli_progress("reading %s of payloads", cli_bytes(used, info.used_bytes));

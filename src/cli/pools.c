@@ -24,6 +24,20 @@ int cli_pool_uri(const char *given, char out[TIERCEL_PATH_SIZE], struct tiercel_
     return cli_path(out, err, "%s", uri);
 }
 
+int cli_pool_connect(struct tiercel_pool **out, const char *given, unsigned flags, char uri[TIERCEL_PATH_SIZE],
+                     struct tiercel_error *err)
+{
+    int rc = cli_pool_uri(given, uri, err);
+    return rc == 0 ? tiercel_pool_connect(out, uri, flags, err) : rc;
+}
+
+int cli_cont_parse(const struct cli_verb *self, const struct cli_option *options, size_t count, int *argc, char ***argv,
+                   int operands_max)
+{
+    int go = cli_parse_mixed(self, options, count, argc, argv, operands_max);
+    return go == CLI_GO && *argc == 0 ? cli_usage(self, "name the container, POOL/LABEL") : go;
+}
+
 /* The slash before a label that stands before the options of its pool: rados:///POOL/LABEL?OPTIONS. NULL: none does. */
 static const char *slash_before_options(const char *given)
 {

@@ -19,8 +19,14 @@ struct cli_cont {
 
 /* given: a path, file:///path, or NULL for $TIERCEL_POOL. 0, -EINVAL with a sentence. */
 int cli_pool_uri(const char *given, char out[TIERCEL_PATH_SIZE], struct tiercel_error *err);
+/* Connects to it; uri: as above. */
+int cli_pool_connect(struct tiercel_pool **out, const char *given, unsigned flags, char uri[TIERCEL_PATH_SIZE],
+                     struct tiercel_error *err);
 /* Whether there is one that can be connected to. */
 bool cli_is_pool(const char *uri);
+/* cli_parse_mixed for verbs whose first operand is a container. */
+int cli_cont_parse(const struct cli_verb *self, const struct cli_option *options, size_t count, int *argc, char ***argv,
+                   int operands_max);
 /* Fills uri, label and given: POOL/LABEL, rados:///POOL/LABEL?OPTIONS, or LABEL in $TIERCEL_POOL. */
 int cli_cont_name(struct cli_cont *c, const char *given, struct tiercel_error *err);
 /* How a container of this pool is written. */
