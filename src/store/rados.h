@@ -430,6 +430,9 @@ struct tl_rados_args tl_rados_lock_args(const char *cookie, bool exclusive, unsi
 struct tl_rados_args tl_rados_assert_args(const char *cookie, bool exclusive);
 struct tl_rados_args tl_rados_unlock_args(const char *cookie);
 
+/* Whether somebody has a lease of this object, as far as can be said: 1, also if it ran out, but perhaps only since nobody could renew it; 0: who had it is dead,
+ * or has let go of it; -errno, -ENOENT if there is no such object. */
+int tl_rados_lease_taken(struct tl_rados *r, const char *object) TL_MUST_CHECK;
 /* Since *interrupts was that, all marks have been ours without interruption, and are now. 0; -ESTALE; -errno: it cannot be said. */
 int tl_rados_lease_unbroken(struct tl_rados *r, uint64_t interrupts) TL_MUST_CHECK;
 

@@ -193,6 +193,11 @@ struct renewal {
 
 static void send_renewal(struct tl_rados *r, struct tl_rados_lease *l, bool anew);
 
+static uint64_t third_ns(const struct tl_rados *r)
+{
+    return r->where.lease_s * TL_NS_PER_S / 3;
+}
+
 /* What the cluster says of a lease that is still wanted. */
 static void renewed(struct tl_rados *r, struct tl_rados_lease *l, const struct renewal *n, int rc)
 {
@@ -201,9 +206,11 @@ static void renewed(struct tl_rados *r, struct tl_rados_lease *l, const struct r
     l->renewing = false;
     if (n->anew)
         atomic_fetch_add(&r->interrupts, 1); /* now that it is ours again: see tl_rados_lease_unbroken */
-    else if (rc == 0)
+    else if (rc == 0) {
         l->renewed_ns = n->began_ns;
-    else if (gone && !l->again)
+        if (now_ns() - n->began_ns > third_ns(r)) /* the next one should have been sent long ago */
+            send_renewal(r, l, false);
+    } else if (gone && !l->again)
         atomic_store(&l->lost, true);
     else if (gone) {
         l->turn_known = false;
@@ -264,7 +271,7 @@ static void renew_all(struct tl_rados *r)
  * long as a renewal goes on, the counter may not tell of a mark that was lost. */
 static bool are_fresh(const struct tl_rados *r, uint64_t since_ns)
 {
-    uint64_t now = now_ns(), most = r->where.lease_s * TL_NS_PER_S * 2 / 3;
+    uint64_t now = now_ns(), most = 2 * third_ns(r);
     for (const struct tl_rados_lease *l = r->leases; l != NULL; l = l->next)
         if (l->again && l->renewed_ns < since_ns && now - l->renewed_ns >= most)
             return false;
@@ -292,7 +299,7 @@ static void *keeper(void *arg)
     struct tl_rados *r = arg;
     pthread_mutex_lock(&r->mutex);
     while (!r->closing) {
-        uint64_t next = tl_time_mono_ns() + r->where.lease_s * TL_NS_PER_S / 3;
+        uint64_t next = tl_time_mono_ns() + third_ns(r);
         struct timespec t = tl_time_to_timespec((int64_t)next);
         while (!r->closing && pthread_cond_timedwait(&r->changed, &r->mutex, &t) == 0)
             ;
@@ -379,26 +386,36 @@ void tl_rados_unclaim(struct tl_store *s, uint64_t mark)
     free(mine);
 }
 
-/* Who is taken for dead has no mark any more: its object goes, in one operation that fails if it was renewed meanwhile.
- *
- * If the placement group was not there for a while, leases ran out that could not be renewed, and what their owners have sent to renew them
+/* Whether somebody's lease has not run out. 1, 0, -ENOENT: there is no such object, -errno. */
+static int is_locked(struct tl_rados *r, const char *object)
+{
+    char tag[64], clients[4096], cookies[4096], addrs[8192];
+    size_t tag_len = sizeof tag, clients_len = sizeof clients, cookies_len = sizeof cookies, addrs_len = sizeof addrs;
+    int exclusive;
+    ssize_t n = r->lib->list_lockers(r->meta, object, TL_RADOS_LOCK, &exclusive, tag, &tag_len, clients, &clients_len,
+                                     cookies, &cookies_len, addrs, &addrs_len);
+    if (n == -ERANGE) /* so many that they do not fit */
+        return 1;
+    return n < 0 ? tl_rados_error((int)n) : n > 0;
+}
+
+/* If the placement group was not there for a while, leases ran out that could not be renewed, and what their owners have sent to renew them
  * arrives in a moment. So nobody is dead before two leases have passed since it was there again. */
+int tl_rados_lease_taken(struct tl_rados *r, const char *object)
+{
+    int rc = is_locked(r, object);
+    return rc == 0 && !tl_rados_pg_steady(r, object, 2 * r->where.lease_s) ? 1 : rc;
+}
+
+/* Who is taken for dead has no mark any more: its object goes, in one operation that fails if it was renewed meanwhile. */
 int tl_rados_claimed(struct tl_store *s, uint64_t mark)
 {
     struct tl_rados *r = (struct tl_rados *)s;
     struct tl_rados_lease l = mark_lease(r, mark, false);
-    char tag[16], clients[4096], cookies[4096], addrs[8192];
-    size_t tag_len = sizeof tag, clients_len = sizeof clients, cookies_len = sizeof cookies, addrs_len = sizeof addrs;
-    int exclusive;
-    ssize_t n = r->lib->list_lockers(r->meta, l.object.text, TL_RADOS_LOCK, &exclusive, tag, &tag_len, clients,
-                                     &clients_len, cookies, &cookies_len, addrs, &addrs_len);
-    if (n == -ERANGE) /* so many that they do not fit */
-        return 1;
-    if (n != 0)
-        return n == -ENOENT ? 0 : n < 0 ? tl_rados_error((int)n) : 1;
-    if (!tl_rados_pg_steady(r, l.object.text, 2 * r->where.lease_s))
-        return 1;
-    int rc = r->read_only ? 0 : tl_rados_write_op(r, make_sweep(r), l.object.text);
+    int rc = tl_rados_lease_taken(r, l.object.text);
+    if (rc != 0)
+        return rc == -ENOENT ? 0 : rc;
+    rc = r->read_only ? 0 : tl_rados_write_op(r, make_sweep(r), l.object.text);
     return rc == -EBUSY || rc == -EEXIST ? 1 : rc == -ENOENT ? 0 : rc; /* somebody was faster */
 }
 

@@ -6,7 +6,8 @@
  *
  * Taking: read turn and value; then one operation takes the lock, compares the turn with what was read, and writes D. Letting go: one operation
  * asserts that the lock is still ours, writes turn and value, and unlocks. So whoever gets the lock and reads D knows that somebody died, and
- * a holder whose lease has ended, and whom another one has followed, writes nothing any more: renewals compare the turn, too.
+ * a holder whose lease has ended, and whom another one has followed, writes nothing any more: renewals compare the turn, too. Who reads D follows only
+ * if the holder can be taken for dead (rados_lease.c).
  *
  * Waiters watch the object; who lets go tells them. They look again each second, since who dies tells nobody. */
 #include <errno.h>
@@ -120,11 +121,14 @@ static int take_shared(struct tl_rados *r, struct tl_store_lock *l, struct about
 static int try(struct tl_rados *r, struct tl_store_lock *l, struct tl_store_lock_value *value)
 {
     struct about a;
+    const char *object = l->lease.object.text;
     int rc = -ECANCELED;
     for (unsigned i = 0; i < TRIES && (rc == -ECANCELED || rc == -ENOENT); i++) {
-        rc = look(r, l->lease.object.text, &a);
+        rc = look(r, object, &a);
         if (rc == -ENOENT && (rc = make(r, l)) == 0)
-            rc = look(r, l->lease.object.text, &a);
+            rc = look(r, object, &a);
+        if (rc == 0 && a.turn[0] == 'D' && (rc = tl_rados_lease_taken(r, object)) == 1)
+            return -EAGAIN;
         if (rc == 0)
             rc = l->lease.exclusive ? take_exclusive(r, l, &a) : take_shared(r, l, &a);
     }

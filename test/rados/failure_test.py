@@ -144,6 +144,21 @@ class Planted(unittest.TestCase):
     def test_a_byte_is_another_one(self):
         self.assertRegex("\n".join(self.trouble(writer=["byte"])), r"array 2, byte 35000: \d+ instead of \d+")
 
+    def count(self, *plant):
+        names = ["x", "y"]
+        counters = [Load("count", self.pool, "c", name, *plant).ready() for name in names]
+        wait_for(lambda: all(len(x.commits) >= 12 or x.done is not None or x.trouble for x in counters), 30, "both have counted to 12")
+        counted = [x.stop() for x in counters]
+        total = Load("sum", self.pool, "c", *names)
+        return counted, total.end(), [line for x in (*counters, total) for line in x.trouble]
+
+    def test_all_that_is_counted_is_there(self):
+        counted, total, trouble = self.count()
+        self.assertEqual((trouble, total), ([], sum(counted)))
+
+    def test_an_update_is_lost(self):
+        self.assertRegex("\n".join(self.count("unlocked")[2]), r"[xy] has counted to|all together have counted")
+
     def test_a_reader_is_shown_what_is_not_committed(self):
         self.assertRegex("\n".join(self.trouble(reader=["uncommitted"])), r"this is shown, while committed was")
 
@@ -241,19 +256,21 @@ class Job:
 
 
 class Side:
-    """A pool, and the processes that use it."""
+    """A pool, and the processes that use it: of each container a writer, a reader and a consumer, and two who count together in one of their own."""
 
     def __init__(self, pool, conts):
         self.pool, self.conts, self.checked = pool, conts, dict.fromkeys(conts, 0)
-        make(pool, *conts)
+        make(pool, *conts, "count")
         self.anchor = Load("anchor", pool, *conts).ready()
+        patient = pool.replace(f"lease={LEASE_S}", "lease=20")  # whoever is too slow for a lease loses his lock
+        self.counters = [Load("count", patient, "count", name).ready() for name in ("x", "y")]
         self.writers = {c: Load("write", pool, c, i).ready() for i, c in enumerate(conts)}
         self.watcher = Load("watch", pool, conts[0]).ready()
         self.others = [self.watcher] + [Load(mode, pool, c, 100 + i).ready() for i, c in enumerate(conts) for mode in ("read", "wait")]
         self.past = {c: [] for c in conts}  # writers that ended
 
     def all(self):
-        return [self.anchor, *self.writers.values(), *self.others, *(w for past in self.past.values() for w in past)]
+        return [self.anchor, *self.counters, *self.writers.values(), *self.others, *(w for past in self.past.values() for w in past)]
 
     def trouble(self):
         return [line for x in self.all() for line in x.trouble]
@@ -295,7 +312,9 @@ class Side:
         """In the order in which nobody waits for who has ended."""
         for x in (*self.others, *self.writers.values()):
             x.stop()
-        return self.trouble()
+        counted, total = sum(x.stop() or 0 for x in self.counters), Load("sum", self.pool, "count", "x", "y")
+        wrong = [] if total.end() == counted else [f"{counted} is the sum of what was acknowledged, {total.done} what there is"]
+        return self.trouble() + total.trouble + wrong
 
 
 class Scene(unittest.TestCase):
@@ -335,9 +354,10 @@ class Scene(unittest.TestCase):
         def all_have():
             self.sound()
             return all(sum(t > since for _, t in s.commits(c)) >= more for s in sides for c in s.conts) and \
-                all(sum(t > since for _, t in x.saw) >= more for s in sides for x in s.others if x.name.startswith("wait"))
+                all(sum(t > since for _, t in x.saw) >= more for s in sides for x in s.others if x.name.startswith("wait")) and \
+                all(sum(t > since for _, t in x.commits) >= more for s in sides for x in s.counters)
 
-        wait_for(all_have, 90, "all writers and consumers go on")
+        wait_for(all_have, 90, "all writers, consumers and counters go on")
 
     def checked(self, what, since, sides=None, everything=False):
         """Of what was acknowledged, nothing is lost and all is equal, now."""

@@ -7,16 +7,19 @@
  *   load write  POOL CONT SEED [PLANT]     commits one epoch after the other, and says so
  *   load read   POOL CONT SEED [PLANT]     reads committed epochs and snapshots, compares every byte
  *   load wait   POOL CONT                  waits for one epoch after the other, and reads it
+ *   load count  POOL CONT NAME [PLANT]     adds one to a number, and to its own, under a lock, again and again
+ *   load sum    POOL CONT NAME...          the number is the sum of what these have counted
  *   load watch  POOL CONT                  tells how the pool is, each time that changes
  *   load verify POOL CONT SEED FROM HIGHEST SNAP...
  *                                          all epochs from FROM up to GHCE, which is HIGHEST at least, and the snapshots
  *   load survey POOL CONT SEED FROM TO     what these epochs have written, one after the other, whatever cannot be read
  *
  * Lines on stdout: `state NAME MS`; `good EPOCH MS`, `lost EPOCH MS CODE SENTENCE` of a survey; `ready`; `commit EPOCH MS`, `snap EPOCH`, `saw EPOCH MS`; at the end `done COUNT`. `wrong SENTENCE`: what was read is not
- * what it should be; `failed SENTENCE`: a call gave an error. All but make and verify go on until stdin ends.
+ * what it should be; `failed SENTENCE`: a call gave an error. All but make, verify, survey and sum go on until stdin ends.
  *
  * PLANT, to see that this is noticed: a writer that tells of a commit without one (ack), leaves one object of an epoch out (object), or
- * has one byte wrong (byte), or discards nothing (calm); a reader that is shown what nobody has committed (uncommitted). */
+ * has one byte wrong (byte), or discards nothing (calm); a reader that is shown what nobody has committed (uncommitted); a counter that does without the lock
+ * (unlocked). */
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -305,6 +308,72 @@ static void write_all(struct load *l)
     }
 }
 
+/* ---- counting, as examples/counter.c does ---- */
+
+static uint64_t count_at(struct load *l, uint64_t epoch, const char *name)
+{
+    uint64_t count = 0, len = sizeof count;
+    int rc = tiercel_kv_get(l->cont, epoch, table, word(name), &count, &len, 0, NULL);
+    if (rc != -ENOENT)
+        must("reading a count", rc);
+    return count;
+}
+
+/* The last epoch that was committed under the lock. */
+static uint64_t last_count(struct load *l, const struct tiercel_lock_value *value)
+{
+    return value->valid ? value->epoch : epochs_of(l).ghpce;
+}
+
+static void count_one(struct load *l, const char *name, bool locked)
+{
+    struct tiercel_lock *lock = NULL;
+    struct tiercel_lock_value value = {.valid = 0};
+    if (locked)
+        must("locking", tiercel_lock(l->cont, "count", TIERCEL_LOCK_EXCLUSIVE, TIERCEL_FOREVER, &lock, &value, NULL));
+    uint64_t last = last_count(l, &value), lhe = epochs_of(l).lhe, epoch = last + 1 > lhe ? last + 1 : lhe;
+    uint64_t all = count_at(l, last, "all") + 1, mine = count_at(l, last, name) + 1;
+    if (mine != l->count + 1)
+        wrong(l, last, "%s has counted to %" PRIu64 " here, and %" PRIu64 " was acknowledged", name, mine - 1,
+              l->count);
+    if (!locked)
+        (void)goes_on((int)draw(l, 30)); /* for the others */
+    must("writing a count", tiercel_kv_put(l->cont, epoch, table, word("all"), &all, sizeof all, 0, NULL));
+    must("writing a count", tiercel_kv_put(l->cont, epoch, table, word(name), &mine, sizeof mine, 0, NULL));
+    must("flushing", tiercel_epoch_flush(l->cont, epoch, NULL, NULL));
+    must("committing", tiercel_epoch_commit(l->cont, epoch, NULL, NULL));
+    value = (struct tiercel_lock_value){.valid = 1, .epoch = epoch};
+    if (locked)
+        must("unlocking", tiercel_unlock(lock, &value));
+    l->count++;
+    say("commit %" PRIu64 " %" PRIu64, epoch, now_ms());
+}
+
+static void count_all(struct load *l, const char *name)
+{
+    uint64_t epoch = 0;
+    bool locked = l->plant == NULL;
+    must("holding", tiercel_epoch_hold(l->cont, &epoch, NULL, NULL));
+    l->state = mix(strlen(name) + (uint8_t)name[0]);
+    say("ready");
+    while (goes_on((int)draw(l, PAUSE_MS / 4)))
+        count_one(l, name, locked);
+}
+
+static void sum_all(struct load *l, char **names, int count)
+{
+    struct tiercel_lock *lock;
+    struct tiercel_lock_value value;
+    must("locking", tiercel_lock(l->cont, "count", TIERCEL_LOCK_SHARED, TIERCEL_FOREVER, &lock, &value, NULL));
+    uint64_t last = last_count(l, &value), sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += count_at(l, last, names[i]);
+    l->count = count_at(l, last, "all");
+    must("unlocking", tiercel_unlock(lock, NULL));
+    if (l->count != sum)
+        wrong(l, last, "the number is %" PRIu64 ", and all together have counted to %" PRIu64, l->count, sum);
+}
+
 /* ---- reading ---- */
 
 static void read_all(struct load *l)
@@ -431,13 +500,17 @@ static void anchor(struct load *l, char **names, int count)
 
 static int run(struct load *l, const char *mode, char **args, int count)
 {
-    bool writes = strcmp(mode, "write") == 0;
+    bool counts = strcmp(mode, "count") == 0, writes = strcmp(mode, "write") == 0;
     if (count > 1)
         l->state = mix(strtoull(args[1], NULL, 10));
     l->plant = count == 3 ? args[2] : NULL;
-    open_cont(l, args[0], writes ? TIERCEL_RW | TIERCEL_NOSLIP : TIERCEL_RO);
+    open_cont(l, args[0], writes ? TIERCEL_RW | TIERCEL_NOSLIP : counts ? TIERCEL_RW : TIERCEL_RO);
     if (writes)
         write_all(l);
+    else if (counts && count > 1)
+        count_all(l, args[1]);
+    else if (strcmp(mode, "sum") == 0)
+        sum_all(l, args + 1, count - 1);
     else if (strcmp(mode, "read") == 0)
         read_all(l);
     else if (strcmp(mode, "wait") == 0)
@@ -459,7 +532,7 @@ int main(int argc, char **argv)
     static struct load l;
     int rc = 0;
     if (argc < 4) {
-        fputs("load make|anchor|write|read|wait|watch|verify|survey POOL CONT...\n", stderr);
+        fputs("load make|anchor|write|read|wait|count|sum|watch|verify|survey POOL CONT...\n", stderr);
         return 64;
     }
     if (strcmp(argv[1], "make") == 0) {
