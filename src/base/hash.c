@@ -2,6 +2,9 @@
 #include "base/hash.h"
 
 #include <xxhash.h>
+#ifdef TL_HAVE_XXH_DISPATCH
+#include <xxh_x86dispatch.h> /* takes the place of the functions below: the same hashes, with the widest vectors that this processor has */
+#endif
 
 #include "base/check.h"
 
