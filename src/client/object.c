@@ -270,23 +270,6 @@ int tiercel_kv_list(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oi
 
 /* ---- byte arrays ---- */
 
-/* What TIERCEL_EPOCH_NOW means is asked for once, so that a call looks at one epoch. */
-static int resolve(const struct tl_call *call, uint64_t *epoch)
-{
-    struct tiercel_epochs now;
-    *epoch = call->epoch;
-    if (*epoch != TIERCEL_EPOCH_NOW)
-        return 0;
-    int rc = tl_cont_epochs(call->cont->inner, &now);
-    *epoch = rc == 0 ? now.ghce : 0;
-    return rc;
-}
-
-static int array_end(const struct tl_call *call, uint64_t epoch, uint64_t *end)
-{
-    return tl_cont_array_end(call->cont->inner, epoch, call->oid, no_key, no_key, end);
-}
-
 static int run_array_write(struct tl_call *call, struct tl_error *err)
 {
     const struct tiercel_extent extent = {.first = call->args.array.offset, .count = call->args.array.len};
@@ -314,24 +297,8 @@ int tiercel_array_write(struct tiercel_cont *cont, uint64_t epoch, struct tierce
 
 static int run_array_read(struct tl_call *call, struct tl_error *err)
 {
-    const uint64_t offset = call->args.array.offset;
-    struct tiercel_extent extent = {.first = offset};
-    struct tiercel_io io = {.akey = no_key, .extents = &extent, .extent_count = 1, .record_size = 1};
-    uint64_t epoch = 0, end = 0, wanted = *call->args.array.result;
-    int rc = resolve(call, &epoch);
-    if (rc == 0)
-        rc = array_end(call, epoch, &end);
-    if (rc != 0)
-        return rc;
-    uint64_t there = end > offset ? end - offset : 0;
-    extent.count = wanted < there ? wanted : there;
-    io.buffer = call->args.array.to;
-    io.buffer_len = extent.count;
-    if (extent.count > 0)
-        rc = tl_cont_fetch(call->cont->inner, epoch, call->oid, no_key, 0, &io, 1, err);
-    if (rc == 0)
-        *call->args.array.result = extent.count;
-    return rc;
+    return tl_cont_array_read(call->cont->inner, call->epoch, call->oid, no_key, no_key, call->args.array.offset,
+                              call->args.array.to, call->args.array.result, err);
 }
 
 int tiercel_array_read(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid, uint64_t offset, void *bytes,
@@ -345,16 +312,15 @@ int tiercel_array_read(struct tiercel_cont *cont, uint64_t epoch, struct tiercel
     return make(&call, cont, len != NULL && (bytes != NULL || *len == 0), ev);
 }
 
+static int array_end(const struct tl_call *call, uint64_t *end)
+{
+    return tl_cont_array_end(call->cont->inner, call->epoch, call->oid, no_key, no_key, end);
+}
+
 static int run_array_size(struct tl_call *call, struct tl_error *err)
 {
-    uint64_t epoch = 0, end = 0;
     (void)err;
-    int rc = resolve(call, &epoch);
-    if (rc == 0)
-        rc = array_end(call, epoch, &end);
-    if (rc == 0)
-        *call->args.array.result = end;
-    return rc;
+    return array_end(call, call->args.array.result);
 }
 
 int tiercel_array_size(struct tiercel_cont *cont, uint64_t epoch, struct tiercel_oid oid, uint64_t *size,
@@ -395,7 +361,7 @@ static int run_array_set_size(struct tl_call *call, struct tl_error *err)
     uint64_t end = 0;
     uint8_t byte = 0;
     int rc = clear(call, 0, 0, err); /* nothing, if that may be written */
-    rc = rc == 0 ? array_end(call, call->epoch, &end) : rc;
+    rc = rc == 0 ? array_end(call, &end) : rc;
     if (rc != 0 || size == end)
         return rc;
     if (size < end && size > 0)
@@ -418,7 +384,7 @@ static int run_array_punch(struct tl_call *call, struct tl_error *err)
     const uint64_t offset = call->args.array.offset;
     uint64_t end = 0, len = call->args.array.len;
     int rc = clear(call, 0, 0, err); /* nothing, if that may be written */
-    rc = rc == 0 ? array_end(call, call->epoch, &end) : rc;
+    rc = rc == 0 ? array_end(call, &end) : rc;
     if (rc != 0 || offset >= end)
         return rc;
     if (len < end - offset)

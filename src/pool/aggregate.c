@@ -169,7 +169,7 @@ static int need_at(struct thing *t, uint64_t epoch)
         t->list[first].needed = true;
         return 0;
     }
-    int rc = tl_clears_gather(t->c, epoch, t->at.oid, bytes_of(&t->at.dkey), bytes_of(&t->at.akey), &clears);
+    int rc = tl_clears_gather(t->c, epoch, t->at.oid, bytes_of(&t->at.dkey), bytes_of(&t->at.akey), 1, &clears);
     if (rc == 0 && t->at.tag == TL_TAG_VALUE)
         rc = need_of_value(t, epoch, &clears);
     for (unsigned i = 0; rc == 0 && t->at.tag == TL_TAG_RANGE && i < clears.count; i++)

@@ -217,10 +217,12 @@ static void settled(struct tl_cont *c)
 
 int tl_cont_read_epoch(struct tl_cont *c, uint64_t epoch, unsigned flags, uint64_t *out)
 {
-    int rc = tl_cont_refresh(c);
+    const struct tl_epochs *e = &c->state.epochs;
+    /* What is committed never changes: what is known is all there is to know of it, but whether it may still be read, which is asked at the end. */
+    bool known = c->loaded && !c->closed && !c->gone && epoch <= e->ghce && epoch != TIERCEL_EPOCH_NOW;
+    int rc = known ? 0 : tl_cont_refresh(c);
     if (rc != 0)
         return rc;
-    const struct tl_epochs *e = &c->state.epochs;
     if (epoch == TIERCEL_EPOCH_NOW)
         epoch = c->at != 0 ? c->at : e->ghce;
     if ((flags & TIERCEL_COMMITTED) != 0 && epoch > e->ghce)

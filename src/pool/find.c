@@ -9,13 +9,12 @@
 #include "pool/internal.h"
 
 /* Scans what begins with k, from the versions of an epoch on downwards: newest first, if k names one thing. */
-static int scan_versions(struct tl_cont *c, const struct tl_key *k, uint64_t epoch,
+static int scan_versions(struct tl_cont *c, const struct tl_met *met, const struct tl_key *k, uint64_t epoch,
                          int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
 {
-    struct tl_store *s = c->pool->shared->store;
     struct tl_key from = *k;
     tl_key_add_chunk(&from, ~epoch); /* as a version begins */
-    return s->ops->scan(s, &c->id, tl_key_slice(k), tl_key_slice(&from), fn, ctx);
+    return tl_met_scan(c, met, tl_key_slice(k), tl_key_slice(&from), fn, ctx);
 }
 
 /* ---- what was cleared ---- */
@@ -23,7 +22,8 @@ static int scan_versions(struct tl_cont *c, const struct tl_key *k, uint64_t epo
 void tl_clears_free(struct tl_clears *x)
 {
     free(x->list);
-    *x = (struct tl_clears){.list = NULL};
+    x->list = NULL;
+    x->count = x->room = 0;
 }
 
 static int add_clear(struct tl_clears *x, const struct tl_clear *one)
@@ -77,17 +77,18 @@ static int see_range(void *ctx, const struct tl_found *f)
     return rc != 0 ? rc : one.count == UINT64_MAX;
 }
 
-static int see_first(void *ctx, const struct tl_found *f)
+struct meeting {
+    struct tl_met *met;
+    struct tl_slice wanted; /* what will be looked for begins so */
+    unsigned most;
+};
+
+static int meet(void *ctx, const struct tl_found *f)
 {
-    struct tl_first *first = ctx;
-    if (f->key.len <= 16 || f->key.len > sizeof first->key || f->meta.len > sizeof first->meta)
+    struct meeting *m = ctx;
+    if (f->key.len <= 16)
         return -EBADMSG;
-    first->any = true;
-    first->key_len = f->key.len;
-    first->meta_len = f->meta.len;
-    memcpy(first->key, f->key.at, f->key.len);
-    memcpy(first->meta, f->meta.at, f->meta.len);
-    return 1;
+    return !tl_met_add(m->met, f) || m->met->count == m->most || !tl_begins_with(f->key, m->wanted);
 }
 
 static size_t quiet_slot(struct tiercel_oid oid)
@@ -96,14 +97,19 @@ static size_t quiet_slot(struct tiercel_oid oid)
 }
 
 /* Nothing was ever punched in the object, as far as scans find. 1, 0, -errno. That is remembered for what is committed only: above GHCE
- * a punch may be found from one moment to the next, without any change of the container's state. *first: what was met then. */
-static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tl_first *first)
+ * a punch may be found from one moment to the next, without any change of the container's state. *met: what was met then, up to `most` records that
+ * begin with `wanted`, and the first one that does not. */
+static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tl_slice wanted, unsigned most,
+                    struct tl_met *met)
 {
     size_t slot = quiet_slot(oid);
     bool committed = epoch <= c->state.epochs.ghce;
     struct tl_store *s = c->pool->shared->store;
+    struct meeting m = {met, wanted, most};
     struct tl_key from;
-    first->known = first->any = false;
+    met->known = false;
+    met->count = 0;
+    met->len = 0;
     if (c->quiet_seen != c->seen) {
         memset(c->quiet_set, 0, sizeof c->quiet_set);
         c->quiet_seen = c->seen;
@@ -111,10 +117,11 @@ static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, s
     if (committed && c->quiet_set[slot] && c->quiet[slot].hi == oid.hi && c->quiet[slot].lo == oid.lo)
         return 1;
     tl_key_begin(&from, oid, TL_TAG_OBJECT);
-    int rc = s->ops->scan(s, &c->id, (struct tl_slice){from.bytes, 16}, tl_key_slice(&from), see_first, first);
-    if (rc < 0 || (first->any && first->key[16] < TL_TAG_VALUE))
+    int rc = s->ops->scan(s, &c->id, (struct tl_slice){from.bytes, 16}, tl_key_slice(&from), meet, &m);
+    if (rc < 0 || (met->count > 0 && met->bytes[16] < TL_TAG_VALUE))
         return rc < 0 ? rc : 0;
-    first->known = true;
+    met->known = true;
+    met->all = rc == 0;
     if (committed) {
         c->quiet[slot] = oid;
         c->quiet_set[slot] = true;
@@ -122,24 +129,36 @@ static int is_quiet(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, s
     return 1;
 }
 
-int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
-                     struct tiercel_bytes akey, struct tl_clears *out)
+/* What was punched, in an object in which something was. */
+static int gather(struct looking *l, struct tiercel_oid oid, struct tiercel_bytes dkey, struct tiercel_bytes akey)
 {
-    struct looking l = {.c = c, .epoch = epoch, .clears = out};
+    const struct tl_met *none = &l->clears->met; /* nothing that is known */
     struct tl_key k;
-    *out = (struct tl_clears){.list = NULL};
-    int rc = is_quiet(c, epoch, oid, &out->first);
-    if (rc != 0)
-        return rc > 0 ? 0 : rc;
     tl_key_begin(&k, oid, TL_TAG_OBJECT);
-    rc = scan_versions(c, &k, epoch, see_punch, &l);
+    int rc = scan_versions(l->c, none, &k, l->epoch, see_punch, l);
     tl_key_begin(&k, oid, TL_TAG_DKEY);
     rc = rc >= 0 ? tl_key_add_name(&k, dkey) : rc;
-    rc = rc == 0 ? scan_versions(c, &k, epoch, see_punch, &l) : rc;
+    rc = rc == 0 ? scan_versions(l->c, none, &k, l->epoch, see_punch, l) : rc;
     tl_key_begin(&k, oid, TL_TAG_RANGE);
     rc = rc >= 0 ? tl_key_add_name(&k, dkey) : rc;
     rc = rc == 0 ? tl_key_add_name(&k, akey) : rc;
-    rc = rc == 0 ? scan_versions(c, &k, epoch, see_range, &l) : rc;
+    return rc == 0 ? scan_versions(l->c, none, &k, l->epoch, see_range, l) : rc;
+}
+
+int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                     struct tiercel_bytes akey, unsigned meet_most, struct tl_clears *out)
+{
+    struct looking l = {.c = c, .epoch = epoch, .clears = out};
+    struct tl_key k;
+    out->list = NULL;
+    out->count = out->room = 0;
+    tl_key_begin(&k, oid, TL_TAG_VALUE);
+    int rc = tl_key_add_name(&k, dkey);
+    rc = rc == 0 ? tl_key_add_name(&k, akey) : rc;
+    rc = rc == 0 ? is_quiet(c, epoch, oid, tl_key_slice(&k), meet_most, &out->met) : rc;
+    if (rc != 0)
+        return rc > 0 ? 0 : rc;
+    rc = gather(&l, oid, dkey, akey);
     if (rc >= 0 && l.punch.version.epoch != 0 && (out->count == 0 || out->list[out->count - 1].count != UINT64_MAX))
         rc = add_clear(out, &l.punch);
     if (rc < 0)
@@ -277,7 +296,7 @@ int tl_chunk_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
     int rc = tl_key_add_name(&k, dkey);
     rc = rc == 0 ? tl_key_add_name(&k, akey) : rc;
     tl_key_add_chunk(&k, chunk);
-    rc = rc == 0 ? scan_versions(c, &k, epoch, see_extent, &l) : rc;
+    rc = rc == 0 ? scan_versions(c, &clears->met, &k, epoch, see_extent, &l) : rc;
     free(l.wanted);
     return rc > 0 ? 0 : rc;
 }
@@ -329,7 +348,6 @@ int tl_array_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
                   struct tiercel_bytes akey, const struct tl_clears *clears, uint32_t record_size, uint64_t first,
                   uint64_t count, int (*fn)(void *ctx, const struct tl_piece *piece), void *ctx)
 {
-    struct tl_store *s = c->pool->shared->store;
     uint64_t per = tl_chunk_records(record_size);
     struct array_look l = {
         .of = {.c = c, .clears = clears, .record_size = record_size, .room = 4, .fn = fn, .ctx = ctx},
@@ -351,7 +369,7 @@ int tl_array_look(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
         tl_key_add_chunk(&from, l.next);
         tl_key_add_chunk(&from, ~epoch); /* as a version begins */
         l.passed = 0;
-        rc = s->ops->scan(s, &c->id, tl_key_slice(&k), tl_key_slice(&from), see_in_array, &l);
+        rc = tl_met_scan(c, &clears->met, tl_key_slice(&k), tl_key_slice(&from), see_in_array, &l);
     }
     free(l.of.wanted);
     return rc > 0 ? 0 : rc;
@@ -395,7 +413,7 @@ int tl_single_find(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, st
     int rc = tl_key_add_name(&k, dkey);
     rc = rc == 0 ? tl_key_add_name(&k, akey) : rc;
     tl_key_add_chunk(&k, 0);
-    rc = rc == 0 ? scan_versions(c, &k, epoch, see_single, &l) : rc;
+    rc = rc == 0 ? scan_versions(c, &clears->met, &k, epoch, see_single, &l) : rc;
     return rc > 0 ? 0 : rc == 0 ? -ENOENT : rc;
 }
 
@@ -428,20 +446,6 @@ static int see_candidate(void *ctx, const struct tl_found *f)
     return !is_dead(l->clears, &l->at.version);
 }
 
-/* The scan for a candidate, if what was met by the way answers it. 1: it is one; 0: there is none; -EAGAIN: scan. */
-static int try_first(const struct tl_first *first, const struct tl_key *prefix, struct name_look *l)
-{
-    struct tl_slice p = tl_key_slice(prefix);
-    const struct tl_found f = {.key = {first->key, first->key_len}, .meta = {first->meta, first->meta_len}};
-    if (!first->known || !first->any)
-        return first->known ? 0 : -EAGAIN;
-    int order = memcmp(first->key, p.at, first->key_len < p.len ? first->key_len : p.len);
-    if (order != 0 || first->key_len < p.len)
-        return order > 0 ? 0 : -EAGAIN;
-    int rc = see_candidate(l, &f);
-    return rc == 0 ? -EAGAIN : rc;
-}
-
 static int see_one(void *ctx, const struct tl_piece *piece)
 {
     (void)piece;
@@ -452,7 +456,6 @@ static int see_one(void *ctx, const struct tl_piece *piece)
 int tl_next_chunk(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                   struct tiercel_bytes akey, const struct tl_clears *clears, uint64_t *chunk, uint32_t *record_size)
 {
-    struct tl_store *s = c->pool->shared->store;
     struct name_look l = {.c = c, .epoch = epoch, .clears = clears};
     struct tl_key prefix;
     tl_key_begin(&prefix, oid, TL_TAG_VALUE);
@@ -462,9 +465,7 @@ int tl_next_chunk(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
         struct tl_key from = prefix;
         bool any = false;
         tl_key_add_chunk(&from, next);
-        rc = next == 0 ? try_first(&clears->first, &prefix, &l) : -EAGAIN;
-        if (rc == -EAGAIN)
-            rc = s->ops->scan(s, &c->id, tl_key_slice(&prefix), tl_key_slice(&from), see_candidate, &l);
+        rc = tl_met_scan(c, &clears->met, tl_key_slice(&prefix), tl_key_slice(&from), see_candidate, &l);
         if (rc <= 0)
             return rc == 0 ? -ENOENT : rc;
         any = l.meta.kind == TL_KIND_SINGLE || clears->count == 0; /* what counts, and nothing has cleared */
@@ -489,7 +490,7 @@ int tl_akey_there(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, str
     struct tl_clears clears;
     uint64_t chunk = 0;
     uint32_t record_size;
-    int rc = tl_clears_gather(c, epoch, oid, dkey, akey, &clears);
+    int rc = tl_clears_gather(c, epoch, oid, dkey, akey, 1, &clears);
     if (rc != 0)
         return rc;
     rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &chunk, &record_size);
@@ -507,8 +508,8 @@ static int name_there(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
                       const struct tl_name *name)
 {
     struct tl_name akey;
-    struct tl_first first;
-    int rc = is_quiet(c, epoch, oid, &first);
+    struct tl_met met;
+    int rc = is_quiet(c, epoch, oid, (struct tl_slice){"", 0}, 1, &met);
     if (rc != 0)
         return rc;
     if (dkey != NULL)

@@ -172,7 +172,8 @@ uint64_t tl_writer_mark(const struct tl_cont *c, uint32_t handle);
 /* Sees to it that c->state is what other processes have made of it. 0; -EBADF: closed, evicted; -ENOENT: destroyed; -errno. */
 int tl_cont_refresh(struct tl_cont *c) TL_MUST_CHECK;
 int tl_cont_apply(struct tl_cont *c, struct tl_epoch_op *op) TL_MUST_CHECK;
-/* What is to be read at `epoch`: 0 for now, clamped for TIERCEL_COMMITTED. 0, -ESTALE, and those of tl_cont_refresh. */
+/* What is to be read at `epoch`: 0 for now, clamped for TIERCEL_COMMITTED. Behind it comes tl_cont_still_readable. 0, -ESTALE, and those of
+ * tl_cont_refresh. */
 int tl_cont_read_epoch(struct tl_cont *c, uint64_t epoch, unsigned flags, uint64_t *out) TL_MUST_CHECK;
 /* After reading there: 0; -ESTALE: the epoch was aggregated meanwhile, by another process, and some of it may have been missed. */
 int tl_cont_still_readable(struct tl_cont *c, uint64_t epoch) TL_MUST_CHECK;
@@ -214,6 +215,29 @@ uint16_t tl_class_of_copy(const struct tl_shared *s, struct tiercel_oid oid, uin
 /* How many lost places data of a class survives, with the index that it needs; 0: the default class. */
 unsigned tl_class_survives(const struct tl_shared *s, uint16_t class);
 
+/* ---- met.c ---- */
+
+/* The first records of an object, if a scan met them by the way. */
+#define TL_MET_MAX 16u
+struct tl_met {
+    bool known; /* else there may be others before them */
+    bool all;   /* there are no others behind them */
+    unsigned count;
+    struct tl_met_record {
+        size_t at; /* key, meta, place: one behind the other */
+        uint32_t payload_len;
+        uint16_t key_len, meta_len, place_len;
+    } list[TL_MET_MAX];
+    size_t len;
+    uint8_t bytes[8192];
+};
+
+/* false: it takes no more. */
+bool tl_met_add(struct tl_met *met, const struct tl_found *f);
+/* The store's scan inside that object, of what was not met. */
+int tl_met_scan(struct tl_cont *c, const struct tl_met *met, struct tl_slice prefix, struct tl_slice from,
+                int (*fn)(void *ctx, const struct tl_found *f), void *ctx) TL_MUST_CHECK;
+
 /* ---- find.c: what is seen at an epoch ---- */
 
 /* What was punched or cleared, newest first. */
@@ -224,15 +248,12 @@ struct tl_clear {
 struct tl_clears {
     struct tl_clear *list;
     unsigned count, room;
-    struct tl_first { /* the first record of an object in which nothing was ever punched, if it was met by the way */
-        bool known, any;
-        uint8_t key[TL_STORE_KEY_MAX], meta[TL_META_BYTES];
-        size_t key_len, meta_len;
-    } first;
+    struct tl_met met;
 };
-/* Those that count at `epoch` for an akey. What clears all is the last: what is older does not matter. */
+/* Those that count at `epoch` for an akey. What clears all is the last: what is older does not matter. meet: so many records of the akey
+ * are remembered, if they are the object's first ones and nothing was ever punched in it; 1 to TL_MET_MAX. */
 int tl_clears_gather(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
-                     struct tiercel_bytes akey, struct tl_clears *out) TL_MUST_CHECK;
+                     struct tiercel_bytes akey, unsigned meet, struct tl_clears *out) TL_MUST_CHECK;
 void tl_clears_free(struct tl_clears *x);
 
 /* A part of an array as it is seen: its bytes are those of `found`, from record `skip` of that payload on. */
@@ -265,6 +286,9 @@ int tl_single_find(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, st
 int tl_next_chunk(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                   struct tiercel_bytes akey, const struct tl_clears *clears, uint64_t *chunk,
                   uint32_t *record_size) TL_MUST_CHECK;
+/* Behind the last record of an array that is seen; 0: there is none. 0, -EINVAL: a single value. */
+int tl_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                 struct tiercel_bytes akey, const struct tl_clears *clears, uint64_t *end) TL_MUST_CHECK;
 /* Whether anything is seen under an akey. 1, 0, -errno. */
 int tl_akey_there(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                   struct tiercel_bytes akey) TL_MUST_CHECK;

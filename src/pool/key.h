@@ -11,6 +11,8 @@
 #ifndef TL_POOL_KEY_H
 #define TL_POOL_KEY_H
 
+#include <string.h>
+
 #include "base/check.h"
 #include "store/store.h"
 #include "tiercel/pool.h"
@@ -57,6 +59,11 @@ void tl_key_behind(struct tl_key *k);
 static inline struct tl_slice tl_key_slice(const struct tl_key *k)
 {
     return (struct tl_slice){k->bytes, k->len};
+}
+
+static inline bool tl_begins_with(struct tl_slice key, struct tl_slice prefix)
+{
+    return key.len >= prefix.len && (prefix.len == 0 || memcmp(key.at, prefix.at, prefix.len) == 0);
 }
 
 struct tl_name {

@@ -206,7 +206,7 @@ int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid o
         return -EINVAL;
     int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);
     rc = rc == 0 ? tl_cont_settle_for(c, epoch, tl_thing_hash(oid, &dkey)) : rc;
-    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, &clears) : rc;
+    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, TL_MET_MAX, &clears) : rc;
     if (rc != 0)
         return rc;
     rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &chunk, &size); /* for the size of records */
@@ -243,19 +243,13 @@ int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid o
 }
 
 /* Whether there is anything in the chunks from `chunk` on is true up to the last one and false behind it: so halving finds it. */
-int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
-                      struct tiercel_bytes akey, uint64_t *end)
+int tl_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                 struct tiercel_bytes akey, const struct tl_clears *clears, uint64_t *end)
 {
-    struct tl_clears clears;
     struct extents x = {.only_end = true};
     uint64_t last = 0, found;
     uint32_t size = 0;
-    int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);
-    rc = rc == 0 ? tl_cont_settle_for(c, epoch, tl_thing_hash(oid, &dkey)) : rc;
-    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, &clears) : rc;
-    if (rc != 0)
-        return rc;
-    rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &last, &size);
+    int rc = tl_next_chunk(c, epoch, oid, dkey, akey, clears, &last, &size);
     if (rc == 0 && size == 0)
         rc = -EINVAL;
     uint64_t low = last, high = UINT64_MAX; /* there is something from low on, nothing from high on */
@@ -263,7 +257,7 @@ int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
         uint64_t middle = high == UINT64_MAX && step < high - low ? low + step : low + (high - low) / 2;
         step = step < UINT64_MAX / 4 ? step * 4 : step;
         found = middle;
-        rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &found, &size);
+        rc = tl_next_chunk(c, epoch, oid, dkey, akey, clears, &found, &size);
         if (rc == 0)
             low = found;
         else if (rc == -ENOENT) {
@@ -272,12 +266,27 @@ int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
         }
     }
     if (rc == 0)
-        rc = chunk_extents(c, epoch, oid, dkey, akey, &clears, size, low * tl_chunk_records(size), &x);
+        rc = chunk_extents(c, epoch, oid, dkey, akey, clears, size, low * tl_chunk_records(size), &x);
+    if (rc == 0 || rc == -ENOENT)
+        *end = rc == 0 ? x.end : 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                      struct tiercel_bytes akey, uint64_t *end)
+{
+    struct tl_clears clears;
+    uint64_t found = 0;
+    int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);
+    rc = rc == 0 ? tl_cont_settle_for(c, epoch, tl_thing_hash(oid, &dkey)) : rc;
+    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, TL_MET_MAX, &clears) : rc;
+    if (rc != 0)
+        return rc;
+    rc = tl_array_end(c, epoch, oid, dkey, akey, &clears, &found);
     tl_clears_free(&clears);
-    x.end = rc == 0 ? x.end : 0;
-    rc = rc == 0 || rc == -ENOENT ? tl_cont_still_readable(c, epoch) : rc;
+    rc = rc == 0 ? tl_cont_still_readable(c, epoch) : rc;
     if (rc == 0)
-        *end = x.end;
+        *end = found;
     return rc;
 }
 

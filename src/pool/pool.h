@@ -122,6 +122,10 @@ int tl_cont_list_extents(struct tl_cont *cont, uint64_t epoch, struct tiercel_oi
                          unsigned *count, uint64_t *record_size) TL_MUST_CHECK;
 int tl_cont_diff(struct tl_cont *cont, uint64_t from, uint64_t to,
                  int (*fn)(void *ctx, const struct tiercel_change *change), void *ctx) TL_MUST_CHECK;
+/* Bytes of an array of bytes, holes as zeros; *len: how many there are, which is less at its end. */
+int tl_cont_array_read(struct tl_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
+                       struct tiercel_bytes akey, uint64_t offset, void *bytes, uint64_t *len,
+                       struct tl_error *err) TL_MUST_CHECK;
 /* The first record behind the last one of an array that there is. 0: none. */
 int tl_cont_array_end(struct tl_cont *cont, uint64_t epoch, struct tiercel_oid oid, struct tiercel_bytes dkey,
                       struct tiercel_bytes akey, uint64_t *end) TL_MUST_CHECK;

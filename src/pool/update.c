@@ -220,7 +220,7 @@ static int seen_size(const struct writing *w, const struct tiercel_io *io, uint3
 {
     struct tl_clears clears;
     uint64_t chunk = 0;
-    int rc = tl_clears_gather(w->c, w->version.epoch, w->oid, w->dkey, io->akey, &clears);
+    int rc = tl_clears_gather(w->c, w->version.epoch, w->oid, w->dkey, io->akey, 1, &clears);
     if (rc != 0)
         return rc;
     rc = tl_next_chunk(w->c, w->version.epoch, w->oid, w->dkey, io->akey, &clears, &chunk, size);
