@@ -210,7 +210,8 @@ TIERCEL_API int tiercel_cont_create(struct tiercel_pool *pool, const char *label
 /* name: a label or a UUID. -EBUSY: somebody has it open; flags: TIERCEL_FORCE. -ENOENT, -EACCES. */
 TIERCEL_API int tiercel_cont_destroy(struct tiercel_pool *pool, const char *name, unsigned flags,
                                      struct tiercel_error *err) TIERCEL_MUST_CHECK;
-/* All of them: fn for each, until it returns something else than 0, which is returned. */
+/* All of them: fn for each, until it returns something else than 0, which is returned. -EBADMSG, -ETIMEDOUT: what is known of one is lost, or cannot be
+ * read now; all the others were shown. */
 TIERCEL_API int tiercel_cont_list(struct tiercel_pool *pool, int (*fn)(void *ctx, const struct tiercel_cont_info *info),
                                   void *ctx) TIERCEL_MUST_CHECK;
 

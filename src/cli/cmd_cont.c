@@ -138,6 +138,8 @@ static int run_list(const struct cli_verb *self, int argc, char **argv)
     }
     if (infos.count > 0)
         qsort(infos.list, infos.count, sizeof *infos.list, by_label);
+    if (rc < 0 && infos.count > 0 && !json) /* one cannot be read: all the others were shown */
+        (void)print_table(&infos);
     int code = rc < 0 ? cli_report(&err, json) : json ? print_json(&infos) : print_table(&infos);
     free(infos.list);
     return code;

@@ -111,20 +111,22 @@ static int collect_handle(void *ctx, const struct tiercel_handle_info *info)
 int tiercel_cont_list(struct tiercel_pool *pool, int (*fn)(void *ctx, const struct tiercel_cont_info *info), void *ctx)
 {
     struct collected x = {.list = NULL};
+    struct tl_error inner = {.code = 0};
+    int stopped = 0;
     const struct tl_about about = {.verb = TL_DO_CONT_LIST, .kind = "pool", .name = pool != NULL ? pool->name : NULL};
     if (pool == NULL || fn == NULL)
         return tl_why_failed(NULL, &about, pool == NULL ? -EBADF : -EINVAL, NULL);
     int rc = tl_enter(pool);
     if (rc == 0) {
-        rc = tl_cont_list(pool->inner, collect_info, &x);
+        rc = tl_cont_list(pool->inner, collect_info, &x, &inner);
         tl_leave(pool);
     }
-    if (rc < 0)
-        tl_why_failed(NULL, &about, rc, NULL);
-    for (size_t i = 0; rc == 0 && i < x.count; i++)
-        rc = fn(ctx, &((const struct tiercel_cont_info *)(const void *)x.list)[i]);
+    for (size_t i = 0; stopped == 0 && i < x.count; i++)
+        stopped = fn(ctx, &((const struct tiercel_cont_info *)(const void *)x.list)[i]);
+    if (stopped == 0 && rc < 0)
+        tl_why_failed(NULL, &about, rc, &inner);
     free(x.list);
-    return rc;
+    return stopped != 0 ? stopped : rc;
 }
 
 int tiercel_cont_list_handles(struct tiercel_pool *pool, const char *name,

@@ -49,8 +49,13 @@ static void explain(const struct tl_call *call, int rc, const struct tl_error *e
 {
     struct tiercel_epochs now;
     struct tl_about about;
+    char damage[400] = "";
+    if (rc == -EBADMSG && call->cont != NULL && !call->unlocked &&
+        (err == NULL || err->msg[0] == 0)) /* before the next thing fails */
+        snprintf(damage, sizeof damage, "%s", tl_cont_damage(call->cont->inner));
     const bool known = call->cont != NULL && !call->unlocked && tl_cont_epochs(call->cont->inner, &now) == 0;
     tl_about_call(call, known ? &now : NULL, &about);
+    about.damage = damage[0] != 0 ? damage : NULL;
     tl_why_make(out, &about, rc, err);
 }
 

@@ -258,7 +258,9 @@ void tl_why_make(char out[TL_WHY_MAX], const struct tl_about *a, int code, const
         add_sentence(&t, a, doing[a->verb]);
         rest = row != NULL ? row + 7 : NULL;
     }
-    if (rest != NULL)
+    if (a->damage != NULL && code == -EBADMSG)
+        add(&t, ": damaged: %s; tiercel pool check says what to do", a->damage);
+    else if (rest != NULL)
         add_sentence(&t, a, rest);
     else
         add(&t, ": %s", tiercel_strerror(code));

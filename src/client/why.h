@@ -70,6 +70,7 @@ struct tl_about {
     const char *thing;                    /* of a lock or an attribute: its name; NULL */
     uint64_t epoch, last;                 /* that were asked for; last: of a range */
     const struct tiercel_epochs *numbers; /* how things stand; NULL: unknown */
+    const char *damage;                   /* what is lost or damaged, and where; NULL: unknown */
 };
 
 /* Makes the sentence of an error: the one in `inner` (may be NULL, or empty) if there is one, else one from the table. */

@@ -41,7 +41,7 @@ int tl_cont_set_attr(struct tl_cont *c, const char *name, const void *value, siz
     int rc = tl_cont_refresh(c);
     if (rc == 0)
         rc = (c->flags & TIERCEL_RW) == 0 ? -EACCES : len >= TIERCEL_ATTR_MAX ? -EINVAL : make_key(name, key, &a);
-    return rc == 0 ? s->ops->change(s, &c->id, set, &a) : rc;
+    return rc == 0 ? tl_state_change(s, &c->id, set, &a) : rc;
 }
 
 static int get(void *ctx, struct tl_store_tx *tx)
@@ -65,7 +65,7 @@ int tl_cont_get_attr(struct tl_cont *c, const char *name, void *value, size_t *l
     struct attr a = {.out = value, .len = *len};
     int rc = tl_cont_refresh(c);
     rc = rc == 0 ? make_key(name, key, &a) : rc;
-    rc = rc == 0 ? s->ops->look(s, &c->id, get, &a) : rc;
+    rc = rc == 0 ? tl_state_look(s, &c->id, get, &a) : rc;
     if (rc == 0 || rc == -ENOBUFS)
         *len = a.len;
     return rc;
@@ -92,5 +92,5 @@ int tl_cont_list_attrs(struct tl_cont *c, int (*fn)(void *ctx, const char *name,
     struct tl_store *s = c->pool->shared->store;
     struct attr a = {.fn = fn, .ctx = ctx};
     int rc = tl_cont_refresh(c);
-    return rc == 0 ? s->ops->look(s, &c->id, list, &a) : rc;
+    return rc == 0 ? tl_state_look(s, &c->id, list, &a) : rc;
 }

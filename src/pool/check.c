@@ -110,16 +110,14 @@ static int check_cont(struct checking *k)
 {
     struct tl_store *s = k->shared->store;
     const struct tl_slice none = {"", 0};
-    int rc = tl_state_load(&k->state, s, &k->cont->id);
-    if (rc == -EBADMSG || rc == -ENOENT || rc == -ETIMEDOUT) {
+    struct tl_lost_text why;
+    int rc = tl_lost_load(&k->state, k->shared, &k->cont->id);
+    if (rc == -EBADMSG || rc == -ETIMEDOUT) {
         k->damage++;
-        tell(k, "%s%s",
-             rc == -ENOENT      ? "it is listed, but has no state"
-             : rc == -ETIMEDOUT ? "its state cannot be read now: "
-                                : "its state is damaged",
-             rc == -ETIMEDOUT && s->ops->damage != NULL ? s->ops->damage(s) : "");
-        return 0;
+        tell(k, "%s", tl_lost_why(k->shared, rc, &why));
     }
+    if (rc == -EBADMSG || rc == -ETIMEDOUT || rc == -ENOENT) /* destroyed meanwhile */
+        return 0;
     k->has_last = false;
     rc = rc == 0 ? s->ops->scan(s, &k->cont->id, none, none, check_record, k) : rc;
     if (rc == -ETIMEDOUT || (rc == -EBADMSG && k->damage > 0)) { /* the store has told of it */

@@ -49,7 +49,7 @@ int tl_handle_ended(struct tl_shared *s, const uint64_t *uuid)
 int tl_handles_close(struct tl_shared *s, const struct tl_store_id *id, bool dead)
 {
     struct tl_state now = {.epochs.handles = NULL}, next = {.epochs.handles = NULL};
-    int closed = 0, rc = s->read_only ? -EROFS : tl_state_load(&now, s->store, id);
+    int closed = 0, rc = s->read_only ? -EROFS : tl_lost_load(&now, s, id);
     for (uint32_t i = 0; rc == 0 && i < now.epochs.handle_count; i++) {
         const struct tl_epoch_handle *h = &now.epochs.handles[i];
         int close = dead ? tl_handle_ended(s, h->uuid) : 1;
@@ -75,13 +75,16 @@ int tl_cont_evict(struct tl_pool *p, const char *name, struct tl_error *err)
     struct tl_listed l;
     int rc = tl_pool_alive(p, true);
     rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
+    if (rc == -EBADMSG || rc == -ETIMEDOUT)
+        return tl_lost_pool(p->shared, rc, err);
     rc = rc == 0 ? tl_handles_close(p->shared, &l.id, false) : rc;
     if (rc == -ENOENT)
         return tl_error_set(err, rc, "there is no container %s in pool %s; see: tiercel cont list %s", name,
                             p->shared->path, p->shared->path);
+    struct tl_lost_text why;
     return rc >= 0 ? rc
                    : tl_error_set(err, rc, "container %s: not all handles could be closed: %s", name,
-                                  tl_store_strerror(rc));
+                                  tl_lost_why(p->shared, rc, &why));
 }
 
 /* ---- opening ---- */
@@ -141,6 +144,7 @@ static void free_cont(struct tl_cont *c)
 static int open_failed(struct tl_error *err, int rc, const struct tl_pool *p, const char *name)
 {
     const char *path = p->shared->path;
+    struct tl_lost_text why;
     switch (rc) {
     case -ENOENT:
         return tl_error_set(err, rc, "there is no container %s in pool %s; see: tiercel cont list %s", name, path,
@@ -151,7 +155,8 @@ static int open_failed(struct tl_error *err, int rc, const struct tl_pool *p, co
     case -EBADF:
         return tl_error_set(err, rc, "container %s: pool %s is not connected any more; connect anew", name, path);
     default:
-        return tl_error_set(err, rc, "container %s in pool %s cannot be opened: %s", name, path, tl_store_strerror(rc));
+        return tl_error_set(err, rc, "container %s in pool %s cannot be opened: %s", name, path,
+                            tl_lost_why(p->shared, rc, &why));
     }
 }
 
@@ -166,6 +171,8 @@ static int open_as(struct tl_cont **out, struct tl_pool *p, const char *name, un
         return tl_error_set(err, -EINVAL, "container %s: open it for reading or for writing", name);
     int rc = tl_pool_alive(p, access == TIERCEL_RW);
     rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
+    if (rc == -EBADMSG || rc == -ETIMEDOUT)
+        return tl_lost_pool(p->shared, rc, err);
     if (rc == 0) {
         int reaped = tl_handles_close(p->shared, &l.id, true);
         c = new_cont(p, &l.id, name, flags);
@@ -275,11 +282,26 @@ int tl_cont_refresh(struct tl_cont *c)
     int rc = tl_state_refresh(&c->state, c->pool->shared->store, &c->id, &c->seen, !c->loaded);
     if (rc < 0) {
         c->loaded = false; /* a state that was read in part */
+        rc = rc == -ENOENT ? tl_lost_missing(c->pool->shared, &c->id) : rc;
         c->gone = rc == -ENOENT;
         return rc;
     }
     c->loaded = true;
     return c->handle != 0 && tl_epochs_handle(&c->state.epochs, c->handle) == NULL ? -EBADF : 0;
+}
+
+/* What an operation did not find: the container, or what it was about. */
+static int missing(struct tl_cont *c)
+{
+    struct tl_shared *s = c->pool->shared;
+    struct tl_state now = {.epochs.handles = NULL};
+    int rc = tl_state_load(&now, s->store, &c->id);
+    tl_state_fini(&now);
+    if (rc != -ENOENT)
+        return rc == 0 ? -ENOENT : rc;
+    rc = tl_lost_missing(s, &c->id);
+    c->gone |= rc == -ENOENT;
+    return rc;
 }
 
 int tl_cont_apply(struct tl_cont *c, struct tl_epoch_op *op)
@@ -288,8 +310,7 @@ int tl_cont_apply(struct tl_cont *c, struct tl_epoch_op *op)
     struct tl_epoch_effects effects;
     int rc = tl_state_apply(&c->state, s->store, &c->id, op, &effects);
     c->loaded = false; /* the number of changes that belongs to it is not known */
-    c->gone |= rc == -ENOENT && op->type != TL_EPOCH_SNAP_CREATE && op->type != TL_EPOCH_SNAP_DESTROY;
-    return rc;
+    return rc == -ENOENT ? missing(c) : rc;
 }
 
 int tl_cont_query(struct tl_cont *c, struct tiercel_cont_info *out)

@@ -215,6 +215,23 @@ uint16_t tl_class_of_copy(const struct tl_shared *s, struct tiercel_oid oid, uin
 /* How many lost places data of a class survives, with the index that it needs; 0: the default class. */
 unsigned tl_class_survives(const struct tl_shared *s, uint16_t class);
 
+/* ---- lost.c: what the storage has lost for good ---- */
+
+/* A container has no state: -ENOENT: it was destroyed; -EBADMSG: it is listed, so its state is lost; -errno. */
+int tl_lost_missing(struct tl_shared *s, const struct tl_store_id *id) TL_MUST_CHECK;
+/* tl_state_load of a container that has been listed, with this difference. */
+int tl_lost_load(struct tl_state *state, struct tl_shared *s, const struct tl_store_id *id) TL_MUST_CHECK;
+/* Those of state.h, likewise; fn gives -ENOENT for nothing else. */
+int tl_lost_look(struct tl_shared *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx) TL_MUST_CHECK;
+int tl_lost_change(struct tl_shared *s, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx) TL_MUST_CHECK;
+/* For sentences, right after a container's state could not be read: what is wrong with it, and what to do. Returns out->text. */
+struct tl_lost_text {
+    char text[700];
+};
+const char *tl_lost_why(const struct tl_shared *s, int rc, struct tl_lost_text *out);
+/* The sentence of an error in reading the pool's own state. Returns rc. */
+int tl_lost_pool(const struct tl_shared *s, int rc, struct tl_error *err);
+
 /* ---- met.c ---- */
 
 /* The first records of an object, if a scan met them by the way. */

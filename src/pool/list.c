@@ -318,7 +318,7 @@ int tl_cont_oid_allocate(struct tl_cont *c, uint64_t count, uint64_t *first)
     int rc = tl_cont_refresh(c);
     if (rc == 0 && (c->flags & TIERCEL_RW) == 0)
         rc = -EACCES;
-    rc = rc == 0 ? s->ops->change(s, &c->id, allocate, &a) : rc;
+    rc = rc == 0 ? tl_state_change(s, &c->id, allocate, &a) : rc;
     if (rc == 0)
         *first = a.first;
     return rc;

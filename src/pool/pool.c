@@ -75,13 +75,11 @@ static int next_generation(void *ctx, struct tl_store_tx *tx)
 static int load_about(struct tl_shared *s, struct about *a, struct tl_error *err)
 {
     int rc = s->store->ops->look(s->store, &tl_pool_state, get_about, a);
-    if (rc == -ENOENT)
+    if (rc == -ENOENT) /* a store that has containers would have said that its state is lost */
         return tl_error_set(err, -ENOENT, "pool %s was not made to its end; destroy it, and make it anew", s->path);
     if (rc == -EPROTO)
         return tl_error_set(err, rc, "pool %s was made by a newer release, which is needed to use it", s->path);
-    if (rc != 0)
-        return tl_error_set(err, rc, "pool %s cannot be read: %s", s->path, tl_store_strerror(rc));
-    return 0;
+    return rc == 0 ? 0 : tl_lost_pool(s, rc, err);
 }
 
 /* made: whether there was something to be made before the pool itself. */
@@ -308,13 +306,16 @@ static int evict_all(struct tl_shared *s)
     struct tl_listed *list = NULL;
     struct about a;
     unsigned count = 0;
+    int failed = 0; /* of one container: the others' are closed */
     int rc = s->store->ops->change(s->store, &tl_pool_state, next_generation, &a);
     all.generation = a.generation;
     rc = rc == 0 ? tl_registry_list(&all, &list, &count) : rc;
-    for (unsigned i = 0; rc >= 0 && i < count; i++)
-        rc = tl_handles_close(s, &list[i].id, false);
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        int closed = tl_handles_close(s, &list[i].id, false);
+        failed = failed == 0 && closed < 0 && closed != -ENOENT ? closed : failed;
+    }
     free(list);
-    return rc < 0 ? rc : 0;
+    return rc != 0 ? rc : failed;
 }
 
 int tl_pool_evict(const char *uri, struct tl_error *err)
@@ -361,8 +362,10 @@ int tl_pool_destroy(const char *uri, unsigned flags, struct tl_error *err)
         rc = tl_error_set(err, -EBUSY, "pool %s: this process is connected to it; disconnect first", uri);
     if (rc == 0 && s->read_only)
         rc = tl_error_set(err, -EROFS, "pool %s cannot be destroyed: %s", uri, no_rights(s));
-    if (rc == 0 && (flags & TIERCEL_FORCE) != 0 && (rc = evict_all(s)) != 0)
+    if (rc == 0 && (flags & TIERCEL_FORCE) != 0 && (rc = evict_all(s)) != 0 && rc != -EBADMSG)
         tl_error_set(err, rc, "pool %s: not all could be evicted: %s", uri, tl_store_strerror(rc));
+    if (rc == -EBADMSG && (flags & TIERCEL_FORCE) != 0 && s->connections == 0 && !s->read_only)
+        rc = 0; /* what is lost is given up, too; who has the pool open keeps it from being taken away */
     int claimed =
         rc == 0 && (flags & TIERCEL_FORCE) == 0 ? s->store->ops->claimed(s->store, connection_mark(a.generation)) : 0;
     if (claimed < 0)

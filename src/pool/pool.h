@@ -55,8 +55,9 @@ int tl_pool_check(struct tl_pool *pool, bool repair, void (*tell)(void *ctx, con
 int tl_cont_create(struct tl_pool *pool, const char *label, struct tiercel_uuid *uuid,
                    struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_destroy(struct tl_pool *pool, const char *name, unsigned flags, struct tl_error *err) TL_MUST_CHECK;
-int tl_cont_list(struct tl_pool *pool, int (*fn)(void *ctx, const struct tiercel_cont_info *info),
-                 void *ctx) TL_MUST_CHECK;
+/* -EBADMSG, -ETIMEDOUT: the state of one (err: of which) cannot be read; all others were shown. */
+int tl_cont_list(struct tl_pool *pool, int (*fn)(void *ctx, const struct tiercel_cont_info *info), void *ctx,
+                 struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_open(struct tl_cont **out, struct tl_pool *pool, const char *name, unsigned flags,
                  struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_open_snapshot(struct tl_cont **out, struct tl_pool *pool, const char *name, uint64_t epoch,
@@ -79,7 +80,8 @@ int tl_cont_global2local(struct tl_cont **out, struct tl_pool *pool, const void 
                          struct tl_error *err) TL_MUST_CHECK;
 int tl_cont_oid_allocate(struct tl_cont *cont, uint64_t count, uint64_t *first) TL_MUST_CHECK;
 struct tl_pool *tl_cont_pool(const struct tl_cont *cont); /* any thread, without the lock */
-const char *tl_cont_name(const struct tl_cont *cont);     /* for sentences: the name it was opened by. Likewise */
+const char *tl_cont_damage(struct tl_cont *cont);     /* for sentences, after -EBADMSG: what is damaged, and where */
+const char *tl_cont_name(const struct tl_cont *cont); /* for sentences: the name it was opened by. Likewise */
 
 /* ---- epochs ---- */
 

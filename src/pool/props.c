@@ -32,7 +32,7 @@ static int set_max(void *ctx, struct tl_store_tx *tx)
 int tl_cont_snapshots_max(struct tl_cont *c, uint32_t *out)
 {
     struct tl_store *s = c->pool->shared->store;
-    return s->ops->look(s, &c->id, get_max, out);
+    return tl_state_look(s, &c->id, get_max, out);
 }
 
 static int get_class(void *ctx, struct tl_store_tx *tx)
@@ -61,9 +61,8 @@ static int unknown(struct tl_error *err, const char *prop)
 /* Its class, and how many losses that survives. */
 static int look_class(struct tl_pool *p, const struct tl_listed *l, char name[TL_CLASS_NAME], unsigned *survives)
 {
-    struct tl_store *s = p->shared->store;
     uint16_t class = 0;
-    int rc = s->ops->look(s, &l->id, get_class, &class);
+    int rc = tl_lost_look(p->shared, &l->id, get_class, &class);
     (void)tl_class_name(class, name);
     *survives = tl_class_survives(p->shared, class);
     return rc;
@@ -72,19 +71,20 @@ static int look_class(struct tl_pool *p, const struct tl_listed *l, char name[TL
 int tl_cont_get_prop(struct tl_pool *p, const char *name, const char *prop, char *out, size_t room,
                      struct tl_error *err)
 {
-    struct tl_store *s = p->shared->store;
     struct tl_listed l;
+    struct tl_lost_text why;
     char class[TL_CLASS_NAME];
     uint32_t max = 0;
     unsigned survives = 0;
     int n, rc = tl_pool_alive(p, false);
     rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
     if (rc == 0 && strcmp(prop, "snapshots-max") == 0)
-        rc = s->ops->look(s, &l.id, get_max, &max);
+        rc = tl_lost_look(p->shared, &l.id, get_max, &max);
     if (rc == 0 && (strcmp(prop, "class") == 0 || strcmp(prop, "redundancy") == 0))
         rc = look_class(p, &l, class, &survives);
     if (rc != 0)
-        return tl_error_set(err, rc, "container %s: property %s cannot be read: %s", name, prop, tl_store_strerror(rc));
+        return tl_error_set(err, rc, "container %s: property %s cannot be read: %s", name, prop,
+                            tl_lost_why(p->shared, rc, &why));
     if (strcmp(prop, "label") == 0)
         n = snprintf(out, room, "%s", l.label);
     else if (strcmp(prop, "class") == 0)
@@ -107,7 +107,7 @@ int tl_cont_get_prop(struct tl_pool *p, const char *name, const char *prop, char
 static int change_class(struct tl_pool *p, const struct tl_listed *l, const char *name, const char *value,
                         struct tl_error *err)
 {
-    struct tl_store *s = p->shared->store;
+    struct tl_lost_text why;
     uint16_t class;
     if (tl_class_parse(value, &class) != 0)
         return tl_error_set(err, -EINVAL,
@@ -116,15 +116,16 @@ static int change_class(struct tl_pool *p, const struct tl_listed *l, const char
     int rc = tl_class_offered(p->shared, name, class, err);
     if (rc != 0)
         return rc;
-    rc = s->ops->change(s, &l->id, set_class, &class);
+    rc = tl_lost_change(p->shared, &l->id, set_class, &class);
     return rc == 0 ? 0
-                   : tl_error_set(err, rc, "container %s: its class cannot be set: %s", name, tl_store_strerror(rc));
+                   : tl_error_set(err, rc, "container %s: its class cannot be set: %s", name,
+                                  tl_lost_why(p->shared, rc, &why));
 }
 
 static int change_max(struct tl_pool *p, const struct tl_listed *l, const char *name, const char *value,
                       struct tl_error *err)
 {
-    struct tl_store *s = p->shared->store;
+    struct tl_lost_text why;
     char *end = NULL;
     errno = 0;
     unsigned long long max = strtoull(value, &end, 10);
@@ -132,21 +133,23 @@ static int change_max(struct tl_pool *p, const struct tl_listed *l, const char *
         return tl_error_set(err, -EINVAL, "container %s: snapshots-max is a number, 0 for no limit, not \"%s\"", name,
                             value);
     uint32_t v = (uint32_t)max;
-    int rc = s->ops->change(s, &l->id, set_max, &v);
+    int rc = tl_lost_change(p->shared, &l->id, set_max, &v);
     return rc == 0 ? 0
                    : tl_error_set(err, rc, "container %s: property snapshots-max cannot be set: %s", name,
-                                  tl_store_strerror(rc));
+                                  tl_lost_why(p->shared, rc, &why));
 }
 
 /* It follows from the class: what it is may be said, nothing else. */
 static int confirm_redundancy(struct tl_pool *p, const struct tl_listed *l, const char *name, const char *value,
                               struct tl_error *err)
 {
+    struct tl_lost_text why;
     char class[TL_CLASS_NAME], is[16];
     unsigned survives = 0;
     int rc = look_class(p, l, class, &survives);
     if (rc != 0)
-        return tl_error_set(err, rc, "container %s: its class cannot be read: %s", name, tl_store_strerror(rc));
+        return tl_error_set(err, rc, "container %s: its class cannot be read: %s", name,
+                            tl_lost_why(p->shared, rc, &why));
     snprintf(is, sizeof is, "%u", survives);
     if (strcmp(is, value) == 0)
         return 0;

@@ -225,12 +225,10 @@ static int forget(void *ctx, struct tl_store_tx *tx)
     return rc == -ENOENT ? 0 : rc; /* another has done it with us */
 }
 
-/* What is left of a container that is not listed any more. May be interrupted, and done again by anybody. */
-static int take_away(struct tl_store *s, struct tl_store_id *id)
+static int take_all(struct tl_store *s, struct tl_store_id *id, struct batch *b)
 {
     const struct tl_slice none = {"", 0};
-    struct batch *b = malloc(sizeof *b);
-    int rc = b == NULL ? -ENOMEM : 0;
+    int rc = 0;
     while (rc == 0) { /* the state first: who has it open writes nothing any more */
         rc = s->ops->change(s, id, drop_state, b);
         if (rc == 0 && b->count == 0)
@@ -242,6 +240,18 @@ static int take_away(struct tl_store *s, struct tl_store_id *id)
         rc = rc >= 0 ? s->ops->erase(s, id, b->keys, b->count) : rc;
         if (rc == 0 && b->count == 0)
             break;
+    }
+    return rc;
+}
+
+/* What is left of a container that is not listed any more. May be interrupted, and done again by anybody. */
+static int take_away(struct tl_store *s, struct tl_store_id *id)
+{
+    struct batch *b = malloc(sizeof *b);
+    int rc = b == NULL ? -ENOMEM : take_all(s, id, b);
+    if (rc == -EBADMSG && s->ops->abandon != NULL) { /* nobody will miss what of it is lost */
+        rc = s->ops->abandon(s, id);
+        rc = rc == 0 ? take_all(s, id, b) : rc;
     }
     free(b);
     return rc;
@@ -428,6 +438,7 @@ int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct 
     struct tl_shared *s = p->shared;
     struct tl_listed l;
     struct tl_state state = {.epochs.handles = NULL};
+    struct tl_lost_text why;
     int rc = tl_pool_alive(p, true);
     if (rc != 0)
         return tl_error_set(err, rc, "container %s cannot be destroyed: pool %s %s", name, s->path,
@@ -435,22 +446,25 @@ int tl_cont_destroy(struct tl_pool *p, const char *name, unsigned flags, struct 
     rc = tl_registry_find(p, name, &l);
     if (rc == -ENOENT)
         return give_up(p, name, err);
+    if (rc == -EBADMSG || rc == -ETIMEDOUT)
+        return tl_lost_pool(s, rc, err);
     const bool force =
         (flags & TIERCEL_FORCE) != 0; /* then handles go with the state, so that who waits learns of its end */
     if (rc == 0 && !force)
         rc = tl_handles_close(s, &l.id, true);
-    rc = rc >= 0 ? tl_state_load(&state, s->store, &l.id) : rc;
+    rc = rc >= 0 ? tl_lost_load(&state, s, &l.id) : rc;
     if (rc == 0 && state.epochs.handle_count > 0 && !force)
         rc = tl_error_set(err, -EBUSY, "container %s is open: %u handle%s; close them, or destroy it with --force",
                           name, state.epochs.handle_count, state.epochs.handle_count == 1 ? "" : "s");
-    else if (rc == 0 || rc == -ENOENT) { /* ENOENT: it was begun before */
+    else if (rc == 0 || rc == -ENOENT || (rc == -EBADMSG && force)) { /* ENOENT: another has done it */
         rc = s->store->ops->change(s->store, &tl_pool_state, strike, &l);
         rc = rc == 0 ? tl_registry_clean(s) : rc;
         if (rc != 0)
             tl_error_set(err, rc, "container %s in pool %s cannot be destroyed: %s", name, s->path,
                          tl_store_strerror(rc));
     } else {
-        tl_error_set(err, rc, "container %s in pool %s cannot be read: %s", name, s->path, tl_store_strerror(rc));
+        tl_error_set(err, rc, "container %s in pool %s cannot be destroyed: %s", name, s->path,
+                     tl_lost_why(s, rc, &why));
     }
     tl_state_fini(&state);
     return rc;
@@ -473,26 +487,46 @@ void tl_cont_info_of(const struct tl_listed *l, const struct tl_epochs *e, struc
     memcpy(out->label, l->label, sizeof out->label);
 }
 
-int tl_cont_list(struct tl_pool *p, int (*fn)(void *ctx, const struct tiercel_cont_info *info), void *ctx)
+/* One whose state cannot be read hides none of the others. */
+static bool is_hurt(int rc)
+{
+    return rc == -EBADMSG || rc == -ETIMEDOUT;
+}
+
+static int name_hurt(const struct tl_shared *s, const struct tl_listed *l, int rc, struct tl_error *err)
+{
+    struct tl_lost_text why;
+    char uuid[37];
+    tl_uuid_text(l->id.bytes, uuid);
+    return tl_error_set(err, rc, "container %s: %s", l->label[0] != 0 ? l->label : uuid, tl_lost_why(s, rc, &why));
+}
+
+int tl_cont_list(struct tl_pool *p, int (*fn)(void *ctx, const struct tiercel_cont_info *info), void *ctx,
+                 struct tl_error *err)
 {
     struct tl_listed *list = NULL;
     struct tl_state state = {.epochs.handles = NULL};
     struct tiercel_cont_info info;
     unsigned count = 0;
-    int rc = tl_pool_alive(p, false);
+    int hurt = 0, rc = tl_pool_alive(p, false);
     rc = rc == 0 ? tl_registry_list(p, &list, &count) : rc;
+    if (is_hurt(rc))
+        tl_lost_pool(p->shared, rc, err);
     for (unsigned i = 0; rc == 0 && i < count; i++) {
-        rc = tl_state_load(&state, p->shared->store, &list[i].id);
+        rc = tl_lost_load(&state, p->shared, &list[i].id);
         if (rc == 0) {
             tl_cont_info_of(&list[i], &state.epochs, &info);
             rc = fn(ctx, &info);
         } else if (rc == -ENOENT) {
             rc = 0; /* destroyed meanwhile */
+        } else if (is_hurt(rc)) {
+            hurt = hurt == 0 ? name_hurt(p->shared, &list[i], rc, err) : hurt;
+            rc = 0;
         }
     }
     tl_state_fini(&state);
     free(list);
-    return rc;
+    return rc != 0 ? rc : hurt;
 }
 
 int tl_cont_list_handles(struct tl_pool *p, const char *name,
@@ -502,7 +536,7 @@ int tl_cont_list_handles(struct tl_pool *p, const char *name,
     struct tl_state state = {.epochs.handles = NULL};
     int rc = tl_pool_alive(p, false);
     rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
-    rc = rc == 0 ? tl_state_load(&state, p->shared->store, &l.id) : rc;
+    rc = rc == 0 ? tl_lost_load(&state, p->shared, &l.id) : rc;
     for (uint32_t i = 0; rc == 0 && i < state.epochs.handle_count; i++) {
         const struct tl_epoch_handle *h = &state.epochs.handles[i];
         struct tiercel_handle_info info = {.hce = h->hce, .lhe = h->lhe, .lre = h->lre};

@@ -200,6 +200,32 @@ int tl_state_refresh(struct tl_state *s, struct tl_store *store, const struct tl
     return tl_state_load(s, store, id);
 }
 
+struct guarded {
+    tl_store_tx_fn fn;
+    void *ctx;
+};
+
+static int if_there(void *ctx, struct tl_store_tx *tx)
+{
+    const struct guarded *g = ctx;
+    struct key numbers = key_of('n');
+    struct tl_slice value;
+    int rc = tx->ops->get(tx, slice(&numbers), &value);
+    return rc == 0 ? g->fn(g->ctx, tx) : rc;
+}
+
+int tl_state_change(struct tl_store *store, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx)
+{
+    struct guarded g = {fn, ctx};
+    return store->ops->change(store, id, if_there, &g);
+}
+
+int tl_state_look(struct tl_store *store, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx)
+{
+    struct guarded g = {fn, ctx};
+    return store->ops->look(store, id, if_there, &g);
+}
+
 /* ---- writing ---- */
 
 static void put_numbers(const struct tl_epochs *e, uint8_t *v)

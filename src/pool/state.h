@@ -27,6 +27,9 @@ int tl_state_load(struct tl_state *s, struct tl_store *store, const struct tl_st
 /* The same, if it was changed since *changes (store.h), or `must`; 1: it was not. */
 int tl_state_refresh(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id, uint32_t *changes,
                      bool must) TL_MUST_CHECK;
+/* As those of the store, but of a container that there is: else -ENOENT, and nothing is made. */
+int tl_state_change(struct tl_store *store, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx) TL_MUST_CHECK;
+int tl_state_look(struct tl_store *store, const struct tl_store_id *id, tl_store_tx_fn fn, void *ctx) TL_MUST_CHECK;
 /* Carries op out, in a transaction; *s is the state after it (before, if it failed), *effects what has changed. The errors of
  * tl_epochs_apply, of tl_state_load, and of the store. */
 int tl_state_apply(struct tl_state *s, struct tl_store *store, const struct tl_store_id *id, struct tl_epoch_op *op,

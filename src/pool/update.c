@@ -31,6 +31,7 @@ static uint64_t next_seq(struct tl_shared *s)
 /* May this handle write at this epoch? Then w is what its records have in common. */
 static int begin(struct writing *w, struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid, struct tl_error *err)
 {
+    struct tl_lost_text why;
     *w = (struct writing){.c = c, .oid = oid, .err = err};
     int rc = tl_cont_refresh(c);
     if (rc == 0)
@@ -52,7 +53,9 @@ static int begin(struct writing *w, struct tl_cont *c, uint64_t epoch, struct ti
         return tl_error_set(err, rc, "container %s: epoch %llu cannot be written, only %llu and above are held",
                             c->name, e, (unsigned long long)n.lhe);
     }
-    default: return tl_error_set(err, rc, "container %s cannot be read: %s", c->name, tl_store_strerror(rc));
+    default:
+        return tl_error_set(err, rc, "container %s cannot be read: %s", c->name,
+                            tl_lost_why(c->pool->shared, rc, &why));
     }
     struct tl_shared *s = c->pool->shared;
     w->version = (struct tl_version){

@@ -245,6 +245,7 @@ static const struct tl_store_ops ops = {
     .end_reads = tl_rados_end_reads,
     .damage = tl_rados_damage,
     .erase = tl_rados_erase,
+    .abandon = tl_rados_abandon,
     .changes = tl_rados_changes,
     .wait = tl_rados_wait,
     .wake = tl_rados_wake,

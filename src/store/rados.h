@@ -3,7 +3,7 @@
  * for each class of data that it offers. All names and keys below are in that namespace.
  *
  *   pool                 meta   what the pool is (xattrs), what was made for it (rados_plan.h), and a shared lock of each process that has it open
- *   s.CONT               meta   state of a container: omap, and the xattr gen, which every change compares and raises
+ *   s.CONT               meta   state of a container: omap, and the xattrs gen, which every change compares and raises, and sum (rados_state.c)
  *   i.CONT               meta   all shards of the index were made (xattr)
  *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattr fence (rados_fence.c)
  *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
@@ -237,6 +237,7 @@ struct tl_rados {
     const struct tl_rados_lib *lib;
     struct tl_rados_where where;
     bool read_only;
+    bool is_new; /* it was made by this */
     rados_t cluster;
     rados_ioctx_t meta;
     struct tl_rados_data data[TL_STORE_CLASSES]; /* as many as there are classes, in the same order */
@@ -404,6 +405,7 @@ int tl_rados_failed(struct tl_rados *r, const struct tl_rados_name *object, unsi
 /* ---- rados_erase.c ---- */
 
 int tl_rados_erase(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
+int tl_rados_abandon(struct tl_store *s, const struct tl_store_id *id);
 
 /* ---- rados_lease.c ---- */
 

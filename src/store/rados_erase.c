@@ -130,3 +130,17 @@ int tl_rados_erase(struct tl_store *s, const struct tl_store_id *id, const struc
     free(x);
     return rc;
 }
+
+int tl_rados_abandon(struct tl_store *s, const struct tl_store_id *id)
+{
+    struct tl_rados *r = (struct tl_rados *)s;
+    struct tl_rados_cont *c = tl_rados_cont(r, id);
+    if (c == NULL || r->read_only)
+        return c == NULL ? -ENOMEM : -EROFS;
+    tl_rados_base_free(r, c->base);
+    c->base = NULL;
+    tl_rados_fence_forget(c);
+    int rc = tl_rados_error(r->lib->remove(r->meta, tl_rados_made_name(id).text));
+    rc = rc == 0 || rc == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, c->name.text)) : rc;
+    return rc == -ENOENT ? 0 : rc;
+}

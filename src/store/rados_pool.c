@@ -138,6 +138,7 @@ static int open_pool(struct tl_rados *r, bool create, struct tl_error *err)
     int rc = open_meta(r, create, err);
     rc = rc == 0 && create ? make_pool(r, NULL, err) : rc;
     bool made = rc == 0 && create;
+    r->is_new = made;
     rc = rc == 0 ? load_pool(r, false, err) : rc;
     rc = rc == 0 ? have_open(r, false, err) : rc;
     if (rc != 0 && made)

@@ -12,6 +12,7 @@
 #include "store/rados.h"
 
 #define GENERATION "gen"
+#define SUM        "sum" /* the generation again, and the sum of all entries: what is lost of a state is noticed */
 #define PAGE       1024u /* entries that a read gives at most */
 #define GROWTH     64u   /* entries that may come into a page before it is read again */
 
@@ -27,6 +28,9 @@ struct table { /* sorted */
 struct tl_rados_base {
     bool exists;
     uint64_t generation;
+    uint64_t sum;   /* of the table */
+    bool is_summed; /* who wrote this generation has said what the sum is: */
+    uint64_t said;
     struct table table;
 };
 
@@ -122,6 +126,23 @@ static void table_remove(struct table *t, struct tl_slice key)
     memmove(e, e + 1, (size_t)(t->list + t->count - e) * sizeof *e);
 }
 
+static uint64_t sum_of(struct tl_slice key, struct tl_slice value)
+{
+    return tl_hash64(value.at, value.len, tl_hash64(key.at, key.len, 1));
+}
+
+/* The sum of what there is when this has changed. */
+static uint64_t sum_after(const struct tl_rados_base *b, const struct table *over)
+{
+    uint64_t sum = b->sum;
+    for (size_t i = 0; i < over->count; i++) {
+        const struct entry *e = &over->list[i], *was = find(&b->table, e->key);
+        sum -= was != NULL ? sum_of(was->key, was->value) : 0;
+        sum += e->value.at != NULL ? sum_of(e->key, e->value) : 0;
+    }
+    return sum;
+}
+
 void tl_rados_base_free(struct tl_rados *r, struct tl_rados_base *b)
 {
     (void)r;
@@ -133,18 +154,25 @@ void tl_rados_base_free(struct tl_rados *r, struct tl_rados_base *b)
 
 /* ---- reading it ---- */
 
-static int take_generation(struct tl_rados *r, rados_xattrs_iter_t iter, uint64_t *out)
+/* The generation, and the sum: who changes a state without saying its sum, as an earlier release does, leaves one of an earlier generation. */
+static int take_xattrs(struct tl_rados *r, rados_xattrs_iter_t iter, uint64_t *generation, struct tl_rados_base *b)
 {
     const char *name, *value;
     size_t len;
-    int rc = -EBADMSG;
+    uint64_t summed = 0;
+    bool any = false, said = false;
     while (r->lib->getxattrs_next(iter, &name, &value, &len) == 0 && name != NULL) {
-        if (strcmp(name, GENERATION) != 0 || len != 8)
-            continue;
-        *out = tl_get_u64(value);
-        rc = 0;
+        if (strcmp(name, GENERATION) == 0 && len == 8) {
+            *generation = tl_get_u64(value);
+            any = true;
+        } else if (strcmp(name, SUM) == 0 && len == 16) {
+            summed = tl_get_u64(value);
+            b->said = tl_get_u64(value + 8);
+            said = true;
+        }
     }
-    return rc;
+    b->is_summed = said && summed == *generation;
+    return any ? 0 : -EBADMSG;
 }
 
 static int take_page(struct tl_rados *r, rados_omap_iter_t iter, struct table *t, char *last)
@@ -230,7 +258,7 @@ static int ask_pages(struct tl_rados *r, const struct tl_rados_cont *c, const st
     rc = rc == 0 ? tl_rados_error(rc_xattrs) : rc;
     for (size_t i = from; rc == 0 && i < p->count; i++)
         rc = tl_rados_error(asked[i - from].rc);
-    rc = rc == 0 ? take_generation(r, xattrs, &generation) : rc;
+    rc = rc == 0 ? take_xattrs(r, xattrs, &generation, b) : rc;
     if (rc == 0 && b->exists && b->generation != generation)
         rc = -EAGAIN;
     if (rc == 0) {
@@ -259,6 +287,37 @@ static int load_pages(struct tl_rados *r, const struct tl_rados_cont *c, const s
     return rc;
 }
 
+/* All of it was read: is it what was written? */
+static int check_sum(struct tl_rados_base *b)
+{
+    for (size_t i = 0; i < b->table.count; i++)
+        b->sum += sum_of(b->table.list[i].key, b->table.list[i].value);
+    return b->is_summed && b->said != b->sum ? -EBADMSG : 0;
+}
+
+static int is_of_container(void *ctx, const char *name)
+{
+    const struct tl_rados_cont *c = ctx;
+    return (strncmp(name, "s.", 2) == 0 || strncmp(name, "i.", 2) == 0) && strcmp(name, c->name.text) != 0;
+}
+
+static bool is_pools(const struct tl_rados_cont *c)
+{
+    const struct tl_store_id pool = {{0}};
+    return memcmp(c->id.bytes, pool.bytes, sizeof pool.bytes) == 0;
+}
+
+/* There is no such object: then its state is empty. But a pool whose containers are there had a state, and lost it: what it is to have now,
+ * nobody can say. */
+static int not_there(struct tl_rados *r, struct tl_rados_cont *c)
+{
+    (void)tl_rados_failed(r, &c->name, TL_STORE_CLASSES, -ENOENT);
+    if (!is_pools(c) || (r->is_new && c->base == NULL))
+        return 0;
+    int rc = tl_rados_each_object(r, r->meta, is_of_container, c);
+    return rc > 0 ? -EBADMSG : rc;
+}
+
 /* c->base is what there is; if it was, nothing but that is asked for. */
 static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
 {
@@ -277,7 +336,11 @@ static int refresh(struct tl_rados *r, struct tl_rados_cont *c, uint64_t end_ns)
             rc = load_pages(r, c, c->base, b, &p, from, &more);
             from = next;
         }
-        rc = rc == -ENOENT && !b->exists ? 0 : rc == -ENOENT ? -EAGAIN : rc; /* not there is empty */
+        bool missing = rc == -ENOENT && !b->exists;
+        rc = missing ? 0 : rc == -ENOENT ? -EAGAIN : rc == 0 ? check_sum(b) : rc;
+        if (rc != 0 && rc != -EAGAIN && rc != -ECANCELED)
+            (void)tl_rados_failed(r, &c->name, TL_STORE_CLASSES, rc);
+        rc = missing ? not_there(r, c) : rc;
         tl_rados_base_free(r, rc == 0 ? c->base : b);
         if (rc == 0)
             c->base = b;
@@ -395,19 +458,22 @@ static int lists_make(struct lists *l, const struct table *over)
 static int write_changes(struct tl_rados *r, const struct tl_rados_cont *c, const struct table *over)
 {
     const struct tl_rados_base *b = c->base;
-    char before[8], after[8];
+    char before[8], after[8], sum[16];
     struct lists l;
     int rc = lists_make(&l, over);
     if (rc != 0)
         return rc;
     tl_put_u64(before, b->generation);
     tl_put_u64(after, b->generation + 1);
+    tl_put_u64(sum, b->generation + 1);
+    tl_put_u64(sum + 8, sum_after(b, over));
     rados_write_op_t op = r->lib->create_write_op();
     if (b->exists)
         r->lib->write_op_cmpxattr(op, GENERATION, LIBRADOS_CMPXATTR_OP_EQ, before, sizeof before);
     else
         r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
     r->lib->write_op_setxattr(op, GENERATION, after, sizeof after);
+    r->lib->write_op_setxattr(op, SUM, sum, sizeof sum);
     if (l.puts > 0)
         r->lib->write_op_omap_set2(op, l.keys, l.values, l.key_lens, l.value_lens, l.puts);
     if (l.dels > 0)
@@ -422,6 +488,7 @@ static int write_changes(struct tl_rados *r, const struct tl_rados_cont *c, cons
 static void take_over(struct tl_rados *r, struct tl_rados_cont *c, const struct table *over)
 {
     int rc = 0;
+    c->base->sum = sum_after(c->base, over);
     for (size_t i = 0; rc == 0 && i < over->count; i++) {
         const struct entry *e = &over->list[i];
         if (e->value.at != NULL)

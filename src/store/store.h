@@ -169,6 +169,10 @@ struct tl_store_ops {
     /* Takes records away, and gives their space back. Those that are not there are passed over. */
     int (*erase)(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
 
+    /* Of a container that nobody uses any more, and that is to be taken away: forgets its state, and that its index was ever whole, so that what is lost of
+     * them is no error any more. NULL: nothing of them can be lost alone. */
+    int (*abandon)(struct tl_store *s, const struct tl_store_id *id);
+
     /* How often the container was changed, modulo 2^32; *out is not waited for. */
     int (*changes)(struct tl_store *s, const struct tl_store_id *id, uint32_t *out);
     /* look, if the container was changed since *changes, or `must`: then *changes is the number of what fn saw, or an earlier one, and what fn gives is

@@ -231,7 +231,7 @@ int copies_check(const char *where, char *text, size_t size)
     }
     tl_pool_lock(p);
     int rc = tl_pool_check(p, false, hear, &h);
-    rc = rc == 0 ? tl_cont_list(p, count_one, &count) : rc;
+    rc = rc == 0 ? tl_cont_list(p, count_one, &count, NULL) : rc;
     tl_pool_unlock(p);
     tl_pool_disconnect(p);
     return rc != 0 ? -1 : count;

@@ -24,14 +24,17 @@ coded=$!
 classes='rados:///classes-%d?pool=meta&data=data,ec21&timeout=60&lease=3'
 TIERCEL_TEST_POOLS=$classes "$build/test/client/test_client_classes" >"$out/classes" 2>&1 &
 third=$!
+TIERCEL=$build/src/cli/tiercel TIERCEL_TEST_POOLS='rados:///lost-%d?pool=meta&data=ec21&timeout=30&lease=3' \
+    "$build/test/store/test_store_rados_lost" >"$out/lost" 2>&1 &
+fourth=$!
 export TIERCEL_TEST_POOLS='rados:///client-%d?pool=meta&data=ec21&timeout=60&lease=3' TIERCEL_TEST_LEASE_S=3
 failed=0
 for suite in epochs objects waits processes; do
     "$build/test/client/test_client_$suite" >"$out/$suite" 2>&1 || failed=1
     cat "$out/$suite"
 done
-for pid in "$store" "$sound" "$keys" "$coded" "$third"; do wait "$pid" || failed=1; done
-cat "$out/store" "$out/sound" "$out/keys" "$out/coded" "$out/classes"
+for pid in "$store" "$sound" "$keys" "$coded" "$third" "$fourth"; do wait "$pid" || failed=1; done
+cat "$out/store" "$out/sound" "$out/keys" "$out/coded" "$out/classes" "$out/lost"
 # Alone: the cluster is full, or stalled, for a while.
 "$build/test/store/test_store_rados" own || failed=1
 # Last: the cluster has an OSD less from here on.
