@@ -32,14 +32,8 @@ int tl_rados_read_meta(struct tl_rados *r, rados_read_op_t op, const char *objec
 {
     const struct tl_rados_spot spot = {r->meta, r->where.meta, object};
     rados_completion_t done;
-    int rc = tl_rados_may_read(r, &spot);
-    rc = rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, &done) : rc;
-    if (rc != 0)
-        return rc;
-    rc = tl_rados_error(r->lib->aio_read_op_operate(op, r->meta, done, object, 0));
-    rc = rc == 0 ? tl_rados_await(r, &spot, done) : rc;
-    r->lib->aio_release(done);
-    return rc;
+    int rc = tl_rados_ask_begin(r, &spot, &done);
+    return rc != 0 ? rc : tl_rados_ask_end(r, &spot, done, r->lib->aio_read_op_operate(op, r->meta, done, object, 0));
 }
 
 int tl_rados_read_op(struct tl_rados *r, rados_read_op_t op, const char *object)
@@ -53,14 +47,9 @@ int tl_rados_getxattr(struct tl_rados *r, const char *object, const char *name, 
 {
     const struct tl_rados_spot spot = {r->meta, r->where.meta, object};
     rados_completion_t done;
-    int rc = tl_rados_may_read(r, &spot);
-    rc = rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, &done) : rc;
-    if (rc != 0)
-        return rc;
-    rc = tl_rados_error(r->lib->aio_getxattr(r->meta, object, done, name, out, size));
-    rc = rc == 0 ? tl_rados_await(r, &spot, done) : rc;
-    r->lib->aio_release(done);
-    return rc;
+    int rc = tl_rados_ask_begin(r, &spot, &done);
+    return rc != 0 ? rc
+                   : tl_rados_ask_end(r, &spot, done, r->lib->aio_getxattr(r->meta, object, done, name, out, size));
 }
 
 struct tl_rados_cont *tl_rados_cont(struct tl_rados *r, const struct tl_store_id *id)

@@ -327,8 +327,11 @@ struct tl_rados_spot { /* an object */
 };
 /* Before a read is sent: 0; -ETIMEDOUT: its placement group is known to be away. */
 int tl_rados_may_read(struct tl_rados *r, const struct tl_rados_spot *spot) TL_MUST_CHECK;
-/* Waits for a read that was sent; what it gave, or -ETIMEDOUT. */
-int tl_rados_await(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t done) TL_MUST_CHECK;
+/* The same, with what a read is sent with. If that is 0, tl_rados_ask_end comes behind it. */
+int tl_rados_ask_begin(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t *done) TL_MUST_CHECK;
+/* Waits for a read, if sending it gave 0, and releases `done`; what it gave, or -ETIMEDOUT. */
+int tl_rados_ask_end(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t done,
+                     int sent) TL_MUST_CHECK;
 /* All placement groups of a RADOS pool are looked at, so that no read has to wait for one that is away; and whether any is. */
 void tl_rados_look_at_pool(struct tl_rados *r, const char *pool);
 bool tl_rados_any_away(struct tl_rados *r, const char *pool);

@@ -40,17 +40,17 @@ static struct tl_rados_spot spot_of(struct tl_rados *r, const struct cursor *c)
 static int ask(struct tl_rados *r, struct cursor *c, const char *prefix, const char *mark)
 {
     const struct tl_rados_spot spot = spot_of(r, c);
-    int away = tl_rados_may_read(r, &spot);
-    if (away != 0)
-        return tl_rados_failed(r, &c->object, TL_STORE_CLASSES, away);
+    int rc = tl_rados_ask_begin(r, &spot, &c->done);
+    if (rc != 0)
+        return tl_rados_failed(r, &c->object, TL_STORE_CLASSES, rc);
     c->op = r->lib->create_read_op();
     r->lib->read_op_omap_get_vals2(c->op, c->last, prefix, c->size, &c->page, &c->more, &c->rc_page);
     size_t len = mark != NULL ? strlen(mark) : 0;
     if (mark != NULL)
         r->lib->read_op_omap_get_vals_by_keys2(c->op, &mark, 1, &len, &c->mark, &c->rc_mark);
-    int rc = r->lib->aio_create_completion2(NULL, NULL, &c->done);
-    if (rc == 0 && (rc = r->lib->aio_read_op_operate(c->op, r->meta, c->done, c->object.text, 0)) != 0) {
-        r->lib->aio_release(c->done);
+    rc = r->lib->aio_read_op_operate(c->op, r->meta, c->done, c->object.text, 0);
+    if (rc != 0) {
+        rc = tl_rados_ask_end(r, &spot, c->done, rc);
         c->done = NULL;
     }
     c->size = c->size * 4 < PAGE_MAX ? c->size * 4 : PAGE_MAX;
@@ -81,8 +81,7 @@ static int answer(struct tl_rados *r, struct cursor *c)
     char *key, *value;
     size_t len;
     const struct tl_rados_spot spot = spot_of(r, c);
-    int rc = tl_rados_await(r, &spot, c->done);
-    r->lib->aio_release(c->done);
+    int rc = tl_rados_ask_end(r, &spot, c->done, 0);
     c->done = NULL;
     rc = rc >= 0 ? tl_rados_error(c->rc_page != 0 ? c->rc_page : c->rc_mark) : rc;
     if (rc == 0 && c->mark != NULL && (rc = r->lib->omap_get_next2(c->mark, &key, &value, &len, &len)) == 0)

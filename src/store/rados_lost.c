@@ -431,7 +431,7 @@ int tl_rados_may_read(struct tl_rados *r, const struct tl_rados_spot *spot)
     return away ? -ETIMEDOUT : 0;
 }
 
-int tl_rados_await(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t done)
+static int await(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t done)
 {
     struct tl_rados_wait w = {.spot = *spot, .done = done, .since_ns = tl_time_mono_ns()};
     pthread_mutex_lock(&r->mutex);
@@ -449,6 +449,19 @@ int tl_rados_await(struct tl_rados *r, const struct tl_rados_spot *spot, rados_c
         note(r, spot, "which did not answer in time");
     pthread_mutex_unlock(&r->mutex);
     return rc == -ECANCELED && w.called_off ? -ETIMEDOUT : rc;
+}
+
+int tl_rados_ask_begin(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t *done)
+{
+    int rc = tl_rados_may_read(r, spot);
+    return rc == 0 ? r->lib->aio_create_completion2(NULL, NULL, done) : rc;
+}
+
+int tl_rados_ask_end(struct tl_rados *r, const struct tl_rados_spot *spot, rados_completion_t done, int sent)
+{
+    int rc = sent == 0 ? await(r, spot, done) : tl_rados_error(sent);
+    r->lib->aio_release(done);
+    return rc;
 }
 
 /* For what is not there, or not what it was: where it should be. */

@@ -131,17 +131,14 @@ static int begin(struct tl_rados *r, struct blob *b, void *out)
 {
     const struct tl_rados_spot spot = spot_of(r, b);
     bool whole = b->from == b->offset && b->to == b->offset + b->len;
-    int rc = tl_rados_may_read(r, &spot);
-    if (rc != 0)
-        return rc;
     b->out = out;
     b->into = whole ? out : malloc(b->to - b->from);
-    rc = b->into == NULL ? -ENOMEM : r->lib->aio_create_completion2(NULL, NULL, &b->done);
+    int rc = b->into == NULL ? -ENOMEM : tl_rados_ask_begin(r, &spot, &b->done);
     if (rc == 0) {
-        rc = tl_rados_error(r->lib->aio_read(spot.io, spot.object, b->done, b->into, b->to - b->from, b->from));
+        rc = r->lib->aio_read(spot.io, spot.object, b->done, b->into, b->to - b->from, b->from);
         if (rc == 0)
             return 0;
-        r->lib->aio_release(b->done);
+        rc = tl_rados_ask_end(r, &spot, b->done, rc);
     }
     if (!whole)
         free(b->into);
@@ -152,8 +149,7 @@ static int end(struct tl_rados *r, struct blob *b)
 {
     const struct tl_rados_spot spot = spot_of(r, b);
     const uint32_t len = b->to - b->from;
-    int rc = tl_rados_await(r, &spot, b->done);
-    r->lib->aio_release(b->done);
+    int rc = tl_rados_ask_end(r, &spot, b->done, 0);
     rc = rc < 0 ? rc : rc == (int)len ? 0 : -EBADMSG;
     for (uint32_t at = 0; rc == 0 && at < len; at += TL_RADOS_CHECK) {
         uint32_t part = len - at < TL_RADOS_CHECK ? len - at : TL_RADOS_CHECK;
