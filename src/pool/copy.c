@@ -267,15 +267,13 @@ static void close_all(struct tl_copy *x)
 int tl_cont_copy(struct tl_cont *from, struct tl_pool *to, const struct tl_copy_config *config,
                  struct tiercel_copied *out, struct tl_error *err)
 {
-    struct tl_copy x = {.config = config, .err = err, .to.pool = to};
+    struct tl_copy x = {.config = config, .err = err, .from.pool = tl_cont_pool(from), .to.pool = to};
     struct tl_store *s = to->shared->store;
     bool begun = false;
     x.flush_bytes = config->options.flush_bytes != 0 ? config->options.flush_bytes : FLUSH_BYTES;
     snprintf(x.source_name, sizeof x.source_name, "%s", tl_cont_name(from));
     x.doomed = malloc(sizeof *x.doomed);
-    x.from.payload = malloc(TL_STORE_PAYLOAD_MAX);
-    x.to.payload = malloc(TL_STORE_PAYLOAD_MAX);
-    bool memory = x.doomed != NULL && x.from.payload != NULL && x.to.payload != NULL;
+    bool memory = x.doomed != NULL && tl_copy_side_begin(&x.from) == 0 && tl_copy_side_begin(&x.to) == 0;
     int rc = memory ? open_source(&x, from) : fail(&x, -ENOMEM, "out of memory");
     rc = rc == 0 ? begin_destination(&x, &begun) : rc;
     if (rc == 0) {

@@ -20,6 +20,8 @@ struct tl_copy_record { /* its bytes lie in those of the window */
     uint16_t key_len, meta_len, place_len;
 };
 
+#define TL_COPY_AHEAD 16u
+
 /* One of the two containers, and the records of it that come next. */
 struct tl_copy_side {
     struct tl_pool *pool;
@@ -33,7 +35,13 @@ struct tl_copy_side {
     struct tl_key from; /* where the next window begins */
     unsigned looked;
     bool ended; /* there is no next window */
-    uint8_t *payload;
+    uint8_t *buffer;
+    const uint8_t *payload; /* in it: of the record that was read last */
+    struct {                /* several are read at once, where the store can do that */
+        size_t first, end;  /* of the list: their payloads are in the buffer */
+        size_t tried;       /* up to there it was tried, at least */
+        size_t at[TL_COPY_AHEAD];
+    } ahead;
 };
 
 #define TL_COPY_DOOMED 512u
@@ -61,6 +69,7 @@ struct tl_copy {
 
 /* ---- copy_merge.c; all take the locks by themselves, and fill x->err ---- */
 
+int tl_copy_side_begin(struct tl_copy_side *side) TL_MUST_CHECK; /* 0, -ENOMEM */
 void tl_copy_rewind(struct tl_copy_side *side);
 void tl_copy_side_free(struct tl_copy_side *side);
 /* How much a side has from its beginning on. source: shows it as progress. 0, -errno. */

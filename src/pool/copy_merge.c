@@ -81,8 +81,16 @@ int tl_copy_progress(struct tl_copy *x)
 
 /* ---- windows ---- */
 
+int tl_copy_side_begin(struct tl_copy_side *side)
+{
+    size_t records = store_of(side)->ops->begin_read != NULL ? TL_COPY_AHEAD : 1;
+    side->buffer = malloc(records * TL_STORE_PAYLOAD_MAX);
+    return side->buffer == NULL ? -ENOMEM : 0;
+}
+
 void tl_copy_rewind(struct tl_copy_side *side)
 {
+    side->ahead.first = side->ahead.end = side->ahead.tried = 0;
     side->count = side->next = side->len = side->from.len = 0;
     side->ended = false;
 }
@@ -91,9 +99,9 @@ void tl_copy_side_free(struct tl_copy_side *side)
 {
     free(side->list);
     free(side->bytes);
-    free(side->payload);
+    free(side->buffer);
     side->list = NULL;
-    side->bytes = side->payload = NULL;
+    side->bytes = side->buffer = NULL;
 }
 
 static size_t append(struct tl_copy_side *side, struct tl_slice bytes)
@@ -155,6 +163,7 @@ static int see(void *ctx, const struct tl_found *f)
 /* The state is read before the records: so what it buries is not taken, and of what it buries no more, nothing is left. */
 static int next_window(struct tl_copy_side *side)
 {
+    side->ahead.first = side->ahead.end = side->ahead.tried = 0;
     side->count = side->next = side->len = 0;
     side->looked = 0;
     tl_pool_lock(side->pool);
@@ -217,13 +226,42 @@ static int still_there(const struct tl_copy_side *side, const struct tl_copy_rec
     return rc < 0 ? rc : rc == 1 && len == key.len;
 }
 
-/* 0; -ENOENT: it was erased meanwhile; -EBADMSG: damaged or lost, and damage says where; -errno. */
-static int read_payload(struct tl_copy_side *side, const struct tl_copy_record *r, char *damage, size_t size)
+static int compare(struct tl_slice a, struct tl_slice b)
+{
+    int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
+    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
+}
+
+/* Those of the records that come next. Behind `limit` (at NULL: there is none) they may not be needed. If one of them cannot be read, none was: who reads them one
+ * by one is told which. */
+static void read_ahead(struct tl_copy_side *side, struct tl_slice limit)
+{
+    struct tl_store *s = store_of(side);
+    size_t n = side->next, at = 0;
+    int rc = 0;
+    tl_pool_lock(side->pool);
+    for (; rc == 0 && n < side->count && n < side->next + TL_COPY_AHEAD; n++) {
+        const struct tl_copy_record *r = &side->list[n];
+        if (limit.at != NULL && compare(key_of(side, r), limit) >= 0)
+            break;
+        rc = s->ops->begin_read(s, (struct tl_slice){side->bytes + r->place, r->place_len}, 0, side->buffer + at,
+                                r->payload_len);
+        side->ahead.at[n - side->next] = at;
+        at += r->payload_len;
+    }
+    int late = s->ops->end_reads(s);
+    tl_pool_unlock(side->pool);
+    side->ahead.first = side->next;
+    side->ahead.end = rc == 0 && late == 0 ? n : side->next;
+    side->ahead.tried = n;
+}
+
+static int read_now(struct tl_copy_side *side, const struct tl_copy_record *r, char *damage, size_t size)
 {
     struct tl_store *s = store_of(side);
     const struct tl_slice place = {side->bytes + r->place, r->place_len};
     tl_pool_lock(side->pool);
-    int rc = s->ops->read(s, place, 0, side->payload, r->payload_len);
+    int rc = s->ops->read(s, place, 0, side->buffer, r->payload_len);
     if (rc == -ENOENT || rc == -EBADMSG) {
         const char *where = s->ops->damage != NULL ? s->ops->damage(s) : NULL;
         snprintf(damage, size, "%s%s", rc == -ENOENT ? "lost" : "damaged", where != NULL && *where != 0 ? ": " : "");
@@ -233,14 +271,26 @@ static int read_payload(struct tl_copy_side *side, const struct tl_copy_record *
         rc = there < 0 ? there : there == 0 ? -ENOENT : -EBADMSG;
     }
     tl_pool_unlock(side->pool);
+    side->payload = side->buffer;
     return rc;
 }
 
+/* Of the next record. 0; -ENOENT: it was erased meanwhile; -EBADMSG: damaged or lost, and damage says where; -errno. */
+static int read_payload(struct tl_copy_side *side, struct tl_slice limit, char *damage, size_t size)
+{
+    if (store_of(side)->ops->begin_read != NULL && side->next >= side->ahead.tried)
+        read_ahead(side, limit);
+    if (side->next < side->ahead.first || side->next >= side->ahead.end)
+        return read_now(side, &side->list[side->next], damage, size);
+    side->payload = side->buffer + side->ahead.at[side->next - side->ahead.first];
+    return 0;
+}
+
 /* Of the source: what cannot be read ends it. */
-static int read_source(struct tl_copy *x, const struct tl_copy_record *r)
+static int read_source(struct tl_copy *x, const struct tl_copy_record *r, struct tl_slice limit)
 {
     char damage[160], name[512];
-    int rc = read_payload(&x->from, r, damage, sizeof damage);
+    int rc = read_payload(&x->from, limit, damage, sizeof damage);
     if (rc == -EBADMSG && x->err != NULL && x->err->code == 0) {
         name_record(&x->from, r, name, sizeof name);
         return tl_error_set(x->err, rc,
@@ -339,7 +389,11 @@ static int write_one(struct tl_copy *x, const struct tl_copy_record *r, uint16_t
 
 static int copy_one(struct tl_copy *x, const struct tl_copy_record *r, uint16_t class)
 {
-    int rc = read_source(x, r);
+    const struct tl_copy_side *to = &x->to; /* what it has from there on may be there already */
+    struct tl_slice limit = {NULL, 0};
+    if (to->next < to->count)
+        limit = key_of(to, &to->list[to->next]);
+    int rc = read_source(x, r, limit);
     return rc == 0 ? write_one(x, r, class) : rc == -ENOENT ? 0 : rc;
 }
 
@@ -384,14 +438,15 @@ static int verify_both(struct tl_copy *x, const struct tl_copy_record *a, const 
     char damage[160];
     bool same = a->payload_len == b->payload_len && a->meta_len == b->meta_len &&
                 memcmp(x->from.bytes + a->meta, x->to.bytes + b->meta, a->meta_len) == 0;
-    int rc = read_source(x, a);
+    const struct tl_slice none = {NULL, 0};
+    int rc = read_source(x, a, none);
     if (rc == -ENOENT) {
         x->done.erased++;
         return doom(x, b);
     }
     if (rc != 0)
         return rc;
-    rc = same ? read_payload(&x->to, b, damage, sizeof damage) : 0;
+    rc = same ? read_payload(&x->to, none, damage, sizeof damage) : 0;
     if (rc != 0 && rc != -ENOENT && rc != -EBADMSG)
         return tl_copy_failed(x, &x->to, rc);
     if (rc == 0 && same && memcmp(x->from.payload, x->to.payload, a->payload_len) == 0) {
@@ -414,12 +469,6 @@ static int verify_pair(struct tl_copy *x, const struct tl_copy_record *a, const 
 }
 
 /* ---- both ---- */
-
-static int compare(struct tl_slice a, struct tl_slice b)
-{
-    int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
-    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
-}
 
 int tl_copy_merge(struct tl_copy *x, bool verify)
 {

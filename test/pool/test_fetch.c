@@ -5,82 +5,11 @@
 #include <string.h>
 
 #include "base/prng.h"
-#include "pool/internal.h"
+#include "pool/late.h"
 #include "pool/scene.h"
 
 #define CHUNK (1u << 20)
-#define GUARD 0xee
-
-/* ---- a store that reads when it is waited for, and counts ---- */
-
-static struct {
-    const struct tl_store_ops *real;
-    struct tl_store_ops ops;
-    struct late {
-        uint8_t place[TL_STORE_PLACE_MAX];
-        size_t place_len;
-        uint32_t offset, len;
-        void *out;
-    } list[64];
-    unsigned count, scans, looks, lost; /* lost: so many of the next waits find a payload gone */
-} late;
-
-static int late_end(struct tl_store *s)
-{
-    int rc = 0;
-    for (unsigned i = 0; i < late.count; i++) {
-        const struct late *l = &late.list[i];
-        int one = late.real->read(s, (struct tl_slice){l->place, l->place_len}, l->offset, l->out, l->len);
-        rc = rc == 0 ? one : rc;
-    }
-    if (late.count > 0 && late.lost > 0 && late.lost-- > 0)
-        rc = -ENOENT;
-    late.count = 0;
-    return rc;
-}
-
-static int late_begin(struct tl_store *s, struct tl_slice place, uint32_t offset, void *out, uint32_t len)
-{
-    int rc = late.count == sizeof late.list / sizeof *late.list ? late_end(s) : 0;
-    struct late *l = &late.list[late.count++];
-    *l = (struct late){.place_len = place.len, .offset = offset, .len = len, .out = out};
-    memcpy(l->place, place.at, place.len);
-    memset(out, 0x55, len); /* whoever looks too early */
-    return rc;
-}
-
-static int count_scan(struct tl_store *s, const struct tl_store_id *id, struct tl_slice prefix, struct tl_slice from,
-                      int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
-{
-    late.scans++;
-    return late.real->scan(s, id, prefix, from, fn, ctx);
-}
-
-static int count_look(struct tl_store *s, const struct tl_store_id *id, uint32_t *out)
-{
-    late.looks++;
-    return late.real->changes(s, id, out);
-}
-
-static void be_late(struct scene *x)
-{
-    struct tl_store *s = x->pool->shared->store;
-    late.real = s->ops;
-    late.ops = *s->ops;
-    late.ops.begin_read = late_begin;
-    late.ops.end_reads = late_end;
-    late.ops.scan = count_scan;
-    late.ops.changes = count_look;
-    late.count = late.scans = late.looks = late.lost = 0;
-    s->ops = &late.ops;
-}
-
-static void be_late_no_more(struct scene *x)
-{
-    x->pool->shared->store->ops = late.real;
-}
-
-/* ---- */
+#define GUARD 0xee /* what nobody has touched */
 
 static int read_at(struct tl_cont *c, uint64_t epoch, uint64_t oid, uint64_t offset, void *out, uint64_t *len)
 {
@@ -144,11 +73,11 @@ static void holes_are_zeros_wherever_they_are(void **state)
         assert_int_equal(put_array(x.cont, 1, 1, 1, written[i].first, written[i].count, model + written[i].first), 0);
     }
     for (unsigned committed = 0; committed < 2; committed++) {
-        be_late(&x);
+        late_begin(x.pool);
         for (unsigned i = 0; i < EDGES; i++)
             for (unsigned k = i; k < EDGES; k++)
                 expect(x.cont, 1, edges[i], edges[k] - edges[i], model, 5 * CHUNK + 150, out);
-        be_late_no_more(&x);
+        late_end(x.pool);
         if (committed == 0)
             assert_int_equal(commit(x.cont, 1), 0);
     }
@@ -168,7 +97,7 @@ static void what_overlaps_is_read_in_pieces(void **state)
     uint64_t end = 0;
     scene_new(&x);
     tl_prng_init(&p, 3, 0);
-    be_late(&x);
+    late_begin(x.pool);
     for (unsigned i = 1; i <= WRITES; i++) {
         uint64_t first = tl_prng_below(&p, SIZE - 1);
         uint64_t most = i % 2 == 0 ? STEP : SIZE - first;
@@ -182,7 +111,7 @@ static void what_overlaps_is_read_in_pieces(void **state)
         expect(x.cont, i, from, len, model, end, out);
     }
     expect(x.cont, WRITES, 0, SIZE, model, end, out);
-    be_late_no_more(&x);
+    late_end(x.pool);
     free(model);
     free(out);
     scene_free(&x);
@@ -241,7 +170,7 @@ static void little_is_asked_for(void **state)
     memset(in, 9, sizeof in);
     assert_int_equal(put_array(x.cont, 1, 1, 1, 0, sizeof in, in), 0);
     assert_int_equal(commit(x.cont, 1), 0);
-    be_late(&x);
+    late_begin(x.pool);
     assert_int_equal(read_at(x.cont, 1, 1, 0, out, &len), 0);
     assert_int_equal(late.scans, 1);
     late.scans = late.looks = 0;
@@ -251,7 +180,7 @@ static void little_is_asked_for(void **state)
     late.looks = 0;
     assert_int_equal(read_at(x.cont, TIERCEL_EPOCH_NOW, 1, 0, out, &len), 0);
     assert_int_equal(late.looks, 2);
-    be_late_no_more(&x);
+    late_end(x.pool);
     assert_memory_equal(in, out, sizeof in);
     scene_free(&x);
 }
@@ -268,7 +197,7 @@ static void what_was_lost_on_the_way_is_looked_for_again(void **state)
     assert_int_equal(put_array(x.cont, 1, 1, 1, 0, 8, "12345678"), 0);
     assert_int_equal(put_single(x.cont, 1, 2, "a", "value"), 0);
     assert_int_equal(commit(x.cont, 1), 0);
-    be_late(&x);
+    late_begin(x.pool);
     late.lost = 1;
     assert_int_equal(read_at(x.cont, 1, 1, 0, out, &len), 0);
     assert_int_equal(late.lost, 0);
@@ -279,7 +208,7 @@ static void what_was_lost_on_the_way_is_looked_for_again(void **state)
     struct tiercel_io single = {.akey = text("a"), .buffer = out, .buffer_len = 7};
     assert_int_equal(fetch(x.cont, 1, oid_of(2), text("d"), 0, &single, 1), -EBADMSG);
     assert_int_equal(single.buffer_len, 7);
-    be_late_no_more(&x);
+    late_end(x.pool);
     scene_free(&x);
 }
 
