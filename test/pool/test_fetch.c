@@ -185,6 +185,33 @@ static void little_is_asked_for(void **state)
     scene_free(&x);
 }
 
+static void now_is_the_snapshot_that_was_opened(void **state)
+{
+    (void)state;
+    struct scene x;
+    struct tl_cont *then;
+    uint8_t out[8];
+    uint64_t len = sizeof out, end = 0;
+    struct tl_error err = {.code = 0};
+    scene_new(&x);
+    assert_int_equal(put_array(x.cont, 1, 1, 1, 0, 3, "old"), 0);
+    assert_int_equal(commit(x.cont, 1), 0);
+    assert_int_equal(snapshot(x.cont, 1, true), 0);
+    assert_int_equal(put_array(x.cont, 2, 1, 1, 0, 5, "newer"), 0);
+    assert_int_equal(commit(x.cont, 2), 0);
+    tl_pool_lock(x.pool);
+    int rc = tl_cont_open_snapshot(&then, x.pool, "c", 1, &err);
+    tl_pool_unlock(x.pool);
+    assert_int_equal(rc, 0);
+    assert_int_equal(read_at(then, TIERCEL_EPOCH_NOW, 1, 0, out, &len), 0);
+    assert_int_equal(len, 3);
+    assert_memory_equal(out, "old", 3);
+    assert_int_equal(array_end(then, TIERCEL_EPOCH_NOW, 1, &end), 0);
+    assert_int_equal(end, 3);
+    assert_int_equal(tl_cont_close(then), 0);
+    scene_free(&x);
+}
+
 static void what_was_lost_on_the_way_is_looked_for_again(void **state)
 {
     (void)state;
@@ -219,6 +246,7 @@ int main(void)
         cmocka_unit_test(what_overlaps_is_read_in_pieces),
         cmocka_unit_test(what_is_no_array_of_bytes_is_told),
         cmocka_unit_test(little_is_asked_for),
+        cmocka_unit_test(now_is_the_snapshot_that_was_opened),
         cmocka_unit_test(what_was_lost_on_the_way_is_looked_for_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
