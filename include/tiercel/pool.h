@@ -186,8 +186,10 @@ TIERCEL_API int tiercel_pool_evict(const char *uri, struct tiercel_error *err) T
 /* -EBUSY: somebody is connected; flags: TIERCEL_FORCE. */
 TIERCEL_API int tiercel_pool_destroy(const char *uri, unsigned flags, struct tiercel_error *err) TIERCEL_MUST_CHECK;
 
-/* Checks everything: every record's payload, every reference, every file. tell is called with a sentence for each finding. repair: gives back
- * space that nothing refers to. The number of findings that are damage; -errno. tell must not call the library: -EDEADLK. */
+/* Checks everything: every record's payload, every reference, every file. tell is called with a sentence for each finding. repair: 0; 1: gives back
+ * space that nothing refers to, and makes anew what is lost of an index, so that it can be written again: reading there stays -EBADMSG; or
+ * TIERCEL_ACCEPT_LOSS: also accepts that loss, so that what was there reads as if it had never been written. The number of findings that are damage; -errno. tell must not call the library: -EDEADLK. */
+#define TIERCEL_ACCEPT_LOSS 2
 TIERCEL_API int tiercel_pool_check(struct tiercel_pool *pool, int repair, void (*tell)(void *ctx, const char *finding),
                                    void *ctx) TIERCEL_MUST_CHECK;
 

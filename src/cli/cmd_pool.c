@@ -112,25 +112,27 @@ static void tell(void *ctx, const char *finding)
 
 static int run_check(const struct cli_verb *self, int argc, char **argv)
 {
-    bool json = false, repair = false;
+    bool json = false, repair = false, accept = false;
     const char *given;
     char uri[TIERCEL_PATH_SIZE], used[CLI_UNIT_SIZE];
     struct tiercel_error err = {0};
     struct tiercel_pool *pool = NULL;
     struct tiercel_pool_info info;
     const struct cli_option options[] = {
-        {"repair", 0, CLI_FLAG, &repair, NULL, "give back space that nothing refers to; nobody else may be connected"},
+        {"repair", 0, CLI_FLAG, &repair, NULL,
+         "give back space that nothing refers to, make anew what is lost of an index; nobody else may be connected"},
+        {"accept-loss", 0, CLI_FLAG, &accept, NULL, "--repair, and what was lost is as if it had never been written"},
         CLI_OPTION_JSON(&json),
     };
-    int go = parse(self, options, 2, false, argc, argv, &given);
+    int go = parse(self, options, 3, false, argc, argv, &given);
     if (go != CLI_GO)
         return go;
     json_t *list = json ? json_array() : NULL;
-    int rc = cli_pool_connect(&pool, given, repair ? TIERCEL_EX : TIERCEL_RO, uri, &err);
+    int rc = cli_pool_connect(&pool, given, repair || accept ? TIERCEL_EX : TIERCEL_RO, uri, &err);
     if (rc == 0) {
         if (tiercel_pool_query(pool, &info) == 0)
             cli_progress("reading %s of payloads", cli_bytes(used, info.used_bytes));
-        rc = tiercel_pool_check(pool, repair, tell, list);
+        rc = tiercel_pool_check(pool, accept ? TIERCEL_ACCEPT_LOSS : repair, tell, list);
         cli_progress_end();
         rc = rc < 0 ? cli_why(&err, rc, "%s: cannot be checked", uri) : rc;
         tiercel_pool_disconnect(pool);

@@ -132,7 +132,7 @@ int tiercel_pool_check(struct tiercel_pool *pool, int repair, void (*fn)(void *c
         return fail(NULL, TL_DO_POOL_CHECK, NULL, -EBADF, NULL);
     int rc = tl_enter(pool);
     if (rc == 0) {
-        rc = tl_pool_check(pool->inner, repair != 0, tell, &t);
+        rc = tl_pool_check(pool->inner, repair, tell, &t);
         tl_leave(pool);
     }
     return rc >= 0 ? rc : fail(NULL, TL_DO_POOL_CHECK, pool->name, rc, NULL);

@@ -130,6 +130,7 @@ static int check_cont(struct checking *k)
 /* ---- names for what the store finds ---- */
 
 struct names {
+    struct tl_shared *shared;
     struct tl_listed *list;
     struct tl_store_id *ids;
     unsigned count;
@@ -148,6 +149,18 @@ static void name_record(void *ctx, const struct tl_store_id *id, struct tl_slice
     if (tl_key_parse(key, &v) == 0)
         tl_where(&v, text, sizeof text);
     snprintf(out, size, "container %s: %s", label, text);
+}
+
+static void name_cont(void *ctx, const struct tl_store_id *id, char *label, size_t size, char *when, size_t when_size)
+{
+    const struct names *n = ctx;
+    struct tl_state state = {.epochs.handles = NULL};
+    for (unsigned i = 0; i < n->count; i++)
+        if (memcmp(n->list[i].id.bytes, id->bytes, sizeof id->bytes) == 0 && n->list[i].label[0] != 0)
+            snprintf(label, size, "%s", n->list[i].label);
+    if (tl_state_load(&state, n->shared->store, id) == 0)
+        snprintf(when, when_size, "epoch %llu", (unsigned long long)state.epochs.ghpce);
+    tl_state_fini(&state);
 }
 
 static int names_load(struct names *n, struct tl_pool *p)
@@ -185,16 +198,22 @@ static int tell_of_unfinished(struct tl_pool *p, void (*tell_it)(void *ctx, cons
     return rc;
 }
 
-int tl_pool_check(struct tl_pool *p, bool repair, void (*tell_it)(void *ctx, const char *finding), void *ctx)
+int tl_pool_check(struct tl_pool *p, int how, void (*tell_it)(void *ctx, const char *finding), void *ctx)
 {
     struct checking k = {.shared = p->shared, .tell = tell_it, .ctx = ctx};
     struct tl_store *s = p->shared->store;
-    struct names n = {.list = NULL};
+    struct names n = {.shared = p->shared};
+    const bool repair = how != 0;
     int rc = tl_pool_alive(p, repair);
     rc = rc == 0 ? tl_shared_flush(p->shared) : rc;
     rc = rc == 0 && repair ? tl_registry_clean(p->shared) : rc;
     rc = rc == 0 ? names_load(&n, p) : rc;
-    const struct tl_store_namer namer = {name_record, &n, n.ids, n.count};
+    const struct tl_store_namer namer = {.name = name_record,
+                                         .about = name_cont,
+                                         .accept = how == TIERCEL_ACCEPT_LOSS,
+                                         .ctx = &n,
+                                         .ids = n.ids,
+                                         .count = n.count};
     s->namer = &namer;
     rc = rc == 0 ? (s->ops->check)(s, repair, tell_it, ctx) : rc;
     s->namer = NULL;

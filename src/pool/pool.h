@@ -47,7 +47,7 @@ int tl_pool_look(const char *uri, struct tiercel_pool_info *out,
                  struct tl_error *err) TL_MUST_CHECK;
 void tl_pool_rest(struct tl_pool *pool); /* nobody asks for a while. Without the lock */
 int tl_pool_classes(struct tl_pool *pool, unsigned *classes, unsigned *count) TL_MUST_CHECK;
-int tl_pool_check(struct tl_pool *pool, bool repair, void (*tell)(void *ctx, const char *finding),
+int tl_pool_check(struct tl_pool *pool, int repair, void (*tell)(void *ctx, const char *finding),
                   void *ctx) TL_MUST_CHECK;
 
 /* ---- containers ---- */

@@ -234,6 +234,7 @@ static int seen_size(const struct writing *w, const struct tiercel_io *io, uint3
 /* An array keeps the size of its records until it is punched. */
 static int check_record_size(struct writing *w, const struct tiercel_io *io)
 {
+    struct tl_store *s = w->c->pool->shared->store;
     uint32_t size = 0;
     if (io->extents == NULL)
         return 0;
@@ -249,7 +250,9 @@ static int check_record_size(struct writing *w, const struct tiercel_io *io)
             size == 0 ? "container %s: there is a single value under this key; punch it before an array is written"
                       : "container %s: the records of this array have %u bytes; punch it before it gets others",
             w->c->name, size);
-    return rc == -ENOENT ? 0 : failed(w, rc);
+    /* Of what was lost nobody knows; who writes anew says what it is from now on. */
+    bool unknown = rc == -EBADMSG && s->ops->unknown != NULL && s->ops->unknown(s);
+    return rc == -ENOENT || unknown ? 0 : failed(w, rc);
 }
 
 static int check_condition(struct writing *w, unsigned flags, struct tiercel_bytes akey)

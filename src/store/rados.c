@@ -233,6 +233,7 @@ static const struct tl_store_ops ops = {
     .begin_read = tl_rados_begin_read,
     .end_reads = tl_rados_end_reads,
     .damage = tl_rados_damage,
+    .unknown = tl_rados_unknown,
     .erase = tl_rados_erase,
     .abandon = tl_rados_abandon,
     .changes = tl_rados_changes,

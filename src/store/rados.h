@@ -5,7 +5,8 @@
  *   pool                 meta   what the pool is (xattrs), what was made for it (rados_plan.h), and a shared lock of each process that has it open
  *   s.CONT               meta   state of a container: omap, and the xattrs gen, which every change compares and raises, and sum (rados_state.c)
  *   i.CONT               meta   all shards of the index were made (xattr)
- *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattr fence (rados_fence.c)
+ *   i.CONT.SHARD         meta   index: omap, key -> meta, checksums, and the payload or what names it; the xattrs fence (rados_fence.c), and
+ *                               lost (rados_remade.c)
  *   d.CONT.WRITER.SEQ    data   one payload, written once, whole
  *   m.MARK               meta   a lock: a mark of processes
  *   l.CONT.HASH          meta   a lock of a container, and its value (xattrs)
@@ -452,6 +453,17 @@ void tl_rados_fence_forget(struct tl_rados_cont *c);
 int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id);
 /* Of a shard that was not there when it was asked for: 1: it was lost; 0: nothing was written to it by then; -errno. Any thread. */
 int tl_rados_index_lost(struct tl_rados *r, const struct tl_rados_name *shard) TL_MUST_CHECK;
+
+/* ---- rados_remade.c ---- */
+
+/* So that op fails with -ECANCELED if its shard was lost, made anew, and nobody has accepted that. */
+void tl_rados_remade_guard(struct tl_rados *r, rados_read_op_t op);
+/* Makes a shard anew that is not there. when: "epoch 12". 0, -EEXIST, -errno. */
+int tl_rados_remake(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard, const char *when) TL_MUST_CHECK;
+int tl_rados_accept(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard) TL_MUST_CHECK;
+void tl_rados_remade_why(struct tl_rados *r, const char *shard, char *out, size_t size); /* for sentences, as: */
+void tl_rados_shard_objects(const struct tl_rados *r, uint32_t shard, char *out, size_t size);
+bool tl_rados_unknown(struct tl_store *s);
 
 /* ---- rados_locks.c ---- */
 

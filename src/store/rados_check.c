@@ -27,6 +27,8 @@ struct checking {
     bool repair;
 };
 
+enum { AGAIN = 1 };
+
 static void say(struct checking *x, const char *text)
 {
     x->tell(x->ctx, text);
@@ -141,6 +143,47 @@ static int check_record(void *ctx, const struct tl_found *f)
     return rc;
 }
 
+/* What is unknown of a container, and what is to be done about it. */
+static void tell_loss(struct checking *x, const struct tl_store_id *id, uint32_t shard, const char *label,
+                      const char *when, bool accepted)
+{
+    char objects[96], text[800];
+    tl_rados_shard_objects(x->r, shard, objects, sizeof objects);
+    snprintf(text, sizeof text,
+             accepted
+                 ? "container %s: shard %u of %u of its index, %s, was lost: that is accepted, and what objects %s "
+                   "and all others of this shard had up to then is as if it had never been written"
+                 : "container %s: shard %u of %u of its index, %s, was lost, and is made anew: it can be written "
+                   "again; what it had up to %s is given up: that of objects %s and of all others of this shard, and "
+                   "parts of arrays "
+                   "beyond 4 GiB. They cannot be read until that is accepted: tiercel pool check --accept-loss",
+             label, shard, x->r->shards, tl_rados_index_name(id, shard).text, accepted ? objects : when, objects);
+    say(x, text);
+}
+
+/* A shard that could not be read, because it is lost, or was. AGAIN: it can be read now. */
+static int mend(struct checking *x, const struct tl_store_id *id, uint32_t shard)
+{
+    struct tl_rados *r = x->r;
+    const struct tl_store_namer *n = r->store.namer;
+    const struct tl_rados_name name = tl_rados_index_name(id, shard);
+    char label[200], when[64] = "now";
+    bool gone = r->failed_rc == -ENOENT, remade = r->failed_rc == -ECANCELED, accept = n != NULL && n->accept;
+    if (!x->repair || strcmp(r->failed.text, name.text) != 0 || !(gone || (remade && accept)))
+        return 0;
+    snprintf(label, sizeof label, "%s", tl_rados_state_name(id).text + 2);
+    if (n != NULL && n->about != NULL)
+        n->about(n->ctx, id, label, sizeof label, when, sizeof when);
+    int rc = tl_rados_lease_unbroken(r, x->interrupts);
+    rc = rc == 0 && gone ? tl_rados_remake(r, id, shard, when) : rc;
+    if (rc == 0 && gone)
+        tell_loss(x, id, shard, label, when, false);
+    rc = rc == 0 && accept ? tl_rados_accept(r, id, shard) : rc;
+    if (rc == 0 && accept)
+        tell_loss(x, id, shard, label, when, true);
+    return rc == 0 && accept ? AGAIN : rc;
+}
+
 /* Shard by shard: one that is away hides nothing of the others. What its records name is not known then. */
 static int check_index(struct checking *x, const struct tl_store_id *id)
 {
@@ -149,10 +192,18 @@ static int check_index(struct checking *x, const struct tl_store_id *id)
     x->id = id;
     for (uint32_t i = 0; rc == 0 && i < x->r->shards; i++) {
         rc = tl_rados_scan_shard(x->r, id, i, check_record, x);
+        int mended = rc == -EBADMSG ? mend(x, id, i) : 0;
+        if (mended == AGAIN)
+            rc = tl_rados_scan_shard(x->r, id, i, check_record, x);
+        if (mended < 0)
+            return mended;
         if (rc != -EBADMSG && rc != -ETIMEDOUT)
             continue;
-        found(x, "container %s: what shard %u of its index says %s: %s", cont, i,
-              rc == -EBADMSG ? "is damaged" : "cannot be read now", tl_rados_damage(&x->r->store));
+        found(x, "container %s: what shard %u of its index says %s: %s%s", cont, i,
+              rc == -EBADMSG ? "is damaged" : "cannot be read now", tl_rados_damage(&x->r->store),
+              x->r->failed_rc == -ENOENT && !x->repair ? "; nothing of it can be read or written: tiercel pool check "
+                                                         "--repair makes it anew, without what it had"
+                                                       : "");
         x->blind = true;
         rc = 0;
     }

@@ -140,7 +140,10 @@ int tl_rados_abandon(struct tl_store *s, const struct tl_store_id *id)
     tl_rados_base_free(r, c->base);
     c->base = NULL;
     tl_rados_fence_forget(c);
-    int rc = tl_rados_error(r->lib->remove(r->meta, tl_rados_made_name(id).text));
+    int rc = 0;
+    for (uint32_t i = 0; (rc == 0 || rc == -ENOENT) && i < r->shards; i++)
+        rc = tl_rados_accept(r, id, i);
+    rc = rc == 0 || rc == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, tl_rados_made_name(id).text)) : rc;
     rc = rc == 0 || rc == -ENOENT ? tl_rados_error(r->lib->remove(r->meta, c->name.text)) : rc;
     return rc == -ENOENT ? 0 : rc;
 }

@@ -48,6 +48,7 @@ static int ask(struct tl_rados *r, struct cursor *c, const char *prefix, const c
     size_t len = mark != NULL ? strlen(mark) : 0;
     if (mark != NULL)
         r->lib->read_op_omap_get_vals_by_keys2(c->op, &mark, 1, &len, &c->mark, &c->rc_mark);
+    tl_rados_remade_guard(r, c->op); /* last: an OSD gives the results of those behind it the value of the comparison */
     rc = r->lib->aio_read_op_operate(c->op, r->meta, c->done, c->object.text, 0);
     if (rc != 0) {
         rc = tl_rados_ask_end(r, &spot, c->done, rc);
@@ -94,7 +95,9 @@ static int answer(struct tl_rados *r, struct cursor *c)
             (void)tl_rados_failed(r, &c->object, TL_STORE_CLASSES, -ENOENT);
         return lost == 1 ? -EBADMSG : lost;
     }
-    return rc == 0 ? 0 : tl_rados_failed(r, &c->object, TL_STORE_CLASSES, rc);
+    if (rc != 0)
+        (void)tl_rados_failed(r, &c->object, TL_STORE_CLASSES, rc);
+    return rc == -ECANCELED ? -EBADMSG : rc; /* it was lost, and made anew */
 }
 
 /* To the next record, with a new page if it must. 0, -errno. */

@@ -468,7 +468,7 @@ int tl_rados_ask_end(struct tl_rados *r, const struct tl_rados_spot *spot, rados
 static void blame(struct tl_rados *r, const struct tl_rados_spot *spot, const char *what)
 {
     json_t *map = NULL;
-    char text[256], osds[120] = "";
+    char text[360], osds[120] = "";
     const char *pg = NULL;
     if (tl_rados_pg_map(r, spot->pool, spot->object, &map) == 0)
         pg = json_string_value(json_object_get(map, "pgid"));
@@ -490,6 +490,11 @@ const char *tl_rados_damage(struct tl_store *s)
         blame(r, &spot, "it is lost, there is no such object");
     else if (r->failed_rc == -EBADMSG)
         blame(r, &spot, "its checksum differs");
+    else if (r->failed_rc == -ECANCELED) {
+        char why[240];
+        tl_rados_remade_why(r, r->failed.text, why, sizeof why);
+        blame(r, &spot, why);
+    }
     pthread_mutex_lock(&r->mutex);
     snprintf(r->damage, sizeof r->damage, "%s", r->failed_rc != 0 ? r->why : "its checksum differs");
     pthread_mutex_unlock(&r->mutex);

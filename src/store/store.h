@@ -115,6 +115,9 @@ struct tl_store_lock;
 struct tl_store_namer {
     /* Which record a finding is about, as a sentence says it. */
     void (*name)(void *ctx, const struct tl_store_id *id, struct tl_slice key, char *out, size_t size);
+    /* How a container is called, and how far it is: "epoch 12". */
+    void (*about)(void *ctx, const struct tl_store_id *id, char *label, size_t size, char *when, size_t when_size);
+    bool accept; /* what was lost is as if it had never been, from now on */
     void *ctx;
     const struct tl_store_id *ids; /* containers that there are; the store may find others */
     unsigned count;
@@ -166,6 +169,8 @@ struct tl_store_ops {
     /* Where that which the last read or scan could not give should be, and what is wrong with it, for sentences: "ext.3, offset 4096: its
      * checksum differs". NULL instead of the function: it cannot be told. Valid until the next read. */
     const char *(*damage)(struct tl_store *s);
+    /* After a scan's -EBADMSG: what it asked for was lost once, what there was is unknown, but more may be written. NULL: never. */
+    bool (*unknown)(struct tl_store *s);
     /* Takes records away, and gives their space back. Those that are not there are passed over. */
     int (*erase)(struct tl_store *s, const struct tl_store_id *id, const struct tl_slice *keys, size_t count);
 
@@ -203,7 +208,8 @@ struct tl_store_ops {
     int (*unlock)(struct tl_store *s, struct tl_store_lock *lock, const struct tl_store_lock_value *value);
 
     /* Looks whether everything that the store keeps fits together, every payload too; tells of each thing that does not. The number of
-     * findings that are damage. repair: gives back what nothing refers to; nobody else has the pool open then (-EBUSY). */
+     * findings that are damage. repair: gives back what nothing refers to, and makes parts of an index anew that are lost, so that more can be written; what they
+     * had stays unknown, -EBADMSG, until a check that accepts it. Nobody else has the pool open then (-EBUSY). */
     int (*check)(struct tl_store *s, bool repair, void (*tell)(void *ctx, const char *finding), void *ctx);
 };
 

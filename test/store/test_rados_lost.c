@@ -210,6 +210,110 @@ static void a_pool_whose_state_is_emptied_is_told(void **state)
     the_pools_state_is(*state, "ra clearomap $S", false);
 }
 
+/* ---- a part of an index ---- */
+
+#define OBJECTS 24u
+
+static void let_go(struct scene *x)
+{
+    assert_int_equal(tiercel_cont_close(x->cont), 0);
+    assert_int_equal(tiercel_pool_disconnect(x->pool), 0);
+}
+
+static void take_again(struct scene *x)
+{
+    struct tiercel_error err;
+    if (tiercel_pool_connect(&x->pool, x->where, TIERCEL_RW, &err) != 0)
+        fail_msg("%s", err.message);
+    x->cont = scene_open(x, "c", TIERCEL_RW);
+}
+
+static void write_all(struct scene *x, uint64_t epoch)
+{
+    hold(x, epoch);
+    for (uint64_t i = 0; i < OBJECTS; i++)
+        assert_int_equal(put(x->cont, epoch, i, 100 * epoch + i), 0);
+    commit(x, epoch);
+    assert_int_equal(tiercel_snap_create(x->cont, epoch, NULL), 0);
+}
+
+/* What was in the shard is told as lost, with these words; the rest is there. */
+static unsigned read_all(struct scene *x, uint64_t epoch, const bool *lost, const char *words)
+{
+    unsigned count = 0;
+    for (uint64_t i = 0; i < OBJECTS; i++) {
+        int64_t is = got(x->cont, epoch, i);
+        if (!lost[i]) {
+            assert_int_equal(is, 100 * epoch + i);
+            continue;
+        }
+        count++;
+        assert_int_equal(is, -EBADMSG);
+        says(tiercel_why(NULL), "container c: ");
+        says(tiercel_why(NULL), words);
+    }
+    return count;
+}
+
+static void as_if_never_written(struct scene *x, uint64_t epoch, const bool *lost)
+{
+    for (uint64_t i = 0; i < OBJECTS; i++)
+        assert_int_equal(got(x->cont, epoch, i), lost[i] ? 0 : 100 * epoch + i);
+}
+
+static void a_lost_part_of_an_index_is_made_anew_and_stays_lost(void **state)
+{
+    struct scene *x = *state;
+    char object[40];
+    bool lost[OBJECTS] = {false};
+    write_all(x, 1);
+    state_of(x, "c", object);
+    assert_int_equal(read_all(x, 1, lost, ""), 0);
+    RUN(x, 0, "ra rm i.%s.3", object + 2);
+    for (uint64_t i = 0; i < OBJECTS; i++)
+        lost[i] = got(x->cont, 1, i) == -EBADMSG;
+    unsigned count = read_all(x, 1, lost, "there is no such object");
+    assert_true(count > 0 && count < OBJECTS / 2);
+    hold(x, 2);
+    for (uint64_t i = 0; i < OBJECTS; i++)
+        assert_int_equal(put(x->cont, 2, i, 200 + i), lost[i] ? -EBADMSG : 0);
+    let_go(x);
+    RUN(x, 1, "$TIERCEL pool check $URI");
+    says(said, "what shard 3 of its index says is damaged: i.");
+    says(said, "tiercel pool check --repair makes it anew");
+    RUN(x, 1, "$TIERCEL pool check --repair $URI");
+    says(said, "container c: shard 3 of 16 of its index, i.");
+    says(said, "what it had up to epoch 1 is given up: that of objects 0.");
+    take_again(x);
+    for (unsigned round = 0; round < 2; round++) { /* before it is written again, and after */
+        assert_int_equal(read_all(x, 1, lost, "it was lost, and made anew after epoch 1; what it had is unknown"),
+                         count);
+        struct tiercel_anchor anchor = {.len = 0};
+        struct tiercel_oid oids[OBJECTS];
+        unsigned n = OBJECTS;
+        assert_int_equal(tiercel_list_objects(x->cont, 0, &anchor, oids, &n, NULL), -EBADMSG);
+        if (round == 0)
+            write_all(x, 2);
+    }
+    let_go(x);
+    RUN(x, 1, "$TIERCEL cont copy $URI/c $URI/copy"); /* it would not know */
+    says(said, "container c");
+    for (unsigned i = 0; i < 2; i++) {
+        RUN(x, 1, "$TIERCEL pool check %s $URI", i == 0 ? "" : "--repair");
+        says(said, "it was lost, and made anew after epoch 1");
+        says(said, "tiercel pool check --accept-loss");
+        assert_null(strstr(said, "is given up"));
+    }
+    RUN(x, 0, "$TIERCEL pool check --accept-loss $URI");
+    says(said, "that is accepted");
+    RUN(x, 0, "$TIERCEL pool check $URI");
+    take_again(x);
+    as_if_never_written(x, 1, lost);
+    memset(lost, 0, sizeof lost);
+    assert_int_equal(read_all(x, 2, lost, ""), 0);
+    RUN(x, 0, "ra rm i.%s.5; $TIERCEL cont destroy --force $URI/c && $TIERCEL pool check $URI", object + 2);
+}
+
 static int gone(void **state)
 {
     struct scene *x = *state;
@@ -228,6 +332,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_container_without_its_state_is_told_by_name, scene_setup, gone),
+        cmocka_unit_test_setup_teardown(a_lost_part_of_an_index_is_made_anew_and_stays_lost, scene_setup, gone),
         cmocka_unit_test_setup_teardown(a_pool_whose_state_is_removed_is_told, scene_setup, gone),
         cmocka_unit_test_setup_teardown(a_pool_whose_state_is_emptied_is_told, scene_setup, gone),
     };
