@@ -370,11 +370,6 @@ void *tl_arena_at(struct tl_arena *a, uint64_t addr)
     return segment_at(a, addr)->base + TL_ARENA_OFFSET(addr);
 }
 
-int tl_arena_fd(struct tl_arena *a, uint64_t addr)
-{
-    return segment_at(a, addr)->fd;
-}
-
 void tl_arena_set_limit(struct tl_arena *a, uint64_t limit_bytes)
 {
     uint64_t segments_max = segments_for(limit_bytes);

@@ -47,7 +47,6 @@ int tl_arena_alloc(struct tl_arena *a, uint32_t len,
 int tl_arena_write(struct tl_arena *a, uint64_t addr, const void *bytes, uint32_t len) TL_MUST_CHECK;
 void tl_arena_release(struct tl_arena *a, uint64_t addr, uint32_t len);
 void *tl_arena_at(struct tl_arena *a, uint64_t addr);              /* pointer to the extent's first byte */
-int tl_arena_fd(struct tl_arena *a, uint64_t addr);                /* memfd of its segment, as on_segment gave it */
 void tl_arena_set_limit(struct tl_arena *a, uint64_t limit_bytes); /* what is live above it stays; nothing more comes */
 void tl_arena_stats(const struct tl_arena *a, struct tl_arena_stats *out);
 
