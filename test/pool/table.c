@@ -11,8 +11,9 @@
 
 #include "pool/place.h"
 
-struct table *table_new(const struct scene *x)
+struct table *table_new(struct scene *x)
 {
+    scene_new(x);
     struct table *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(t != MAP_FAILED);
     memcpy(t->where, x->where, sizeof t->where);
@@ -27,13 +28,14 @@ struct table *table_new(const struct scene *x)
     return t;
 }
 
-void table_free(struct table *t)
+void table_free(struct table *t, struct scene *x)
 {
     for (int i = 0; i < 2; i++) {
         close(t->up[i]);
         close(t->down[i]);
     }
     munmap(t, sizeof *t);
+    scene_free(x);
 }
 
 bool tell(int fd)
@@ -58,6 +60,18 @@ bool attach(struct table *t, struct tl_pool **pool, struct tl_cont **c)
     if (rc != 0)
         fprintf(stderr, "%s\n", err.msg);
     return rc == 0;
+}
+
+bool come(const struct table *t, const char *name, struct tl_pool **pool, struct tl_cont **c)
+{
+    *pool = scene_connect(t->where, TIERCEL_RW);
+    *c = *pool == NULL ? NULL : scene_open(*pool, name, TIERCEL_RW);
+    return *c != NULL;
+}
+
+bool leave(struct tl_pool *pool, struct tl_cont *c)
+{
+    return tl_cont_close(c) == 0 && tl_pool_disconnect(pool) == 0;
 }
 
 /* ---- deaths ---- */

@@ -14,12 +14,15 @@ struct table {
     unsigned number;
 };
 
-struct table *table_new(const struct scene *x);
-void table_free(struct table *t);
+/* With a scene, of which the table has the handles. */
+struct table *table_new(struct scene *x);
+void table_free(struct table *t, struct scene *x);
 bool tell(int fd);
 bool hear(int fd); /* waits; false: nobody is left who could tell */
-/* The same handle in another process. */
+/* In another process: the same handle, or one of its own. False: told on stderr. */
 bool attach(struct table *t, struct tl_pool **pool, struct tl_cont **c);
+bool come(const struct table *t, const char *name, struct tl_pool **pool, struct tl_cont **c);
+bool leave(struct tl_pool *pool, struct tl_cont *c);
 
 /* Kills a child, and waits until the store tells of it: some learn of a death later. */
 void child_kill(const struct scene *x, int pid);

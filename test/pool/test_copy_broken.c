@@ -103,9 +103,9 @@ static void assert_there(const char *where, int containers, bool unfinished)
         fail_msg("%d containers instead of %d; the check says: %s", count, containers, text_of_check);
 }
 
-static void make_pool(char *where, size_t size)
+static void make_pool(char to[128])
 {
-    assert_true(copies_make_pool(where, size, place_base()));
+    assert_true(copies_make_pool(to, 128, place_base()));
 }
 
 static void destroy_pool(const char *where)
@@ -113,6 +113,25 @@ static void destroy_pool(const char *where)
     struct tl_error err = {.code = 0};
     if (tl_pool_destroy(where, 0, &err) != 0)
         fail_msg("%s", err.msg);
+}
+
+static void begin(struct scene *x, char to[128])
+{
+    fill(x);
+    make_pool(to);
+}
+
+static void end(struct scene *x, const char *to)
+{
+    destroy_pool(to);
+    scene_free(x);
+}
+
+/* It came to its end, at last. */
+static void assert_copied(struct scene *x, const char *to)
+{
+    assert_same(x, to, "copy");
+    assert_there(to, 1, false);
 }
 
 /* ---- killed ---- */
@@ -127,7 +146,7 @@ static void a_copier_may_be_killed_at_any_call(void **state)
     fill(&x);
     for (; rc == -SIGKILL && at < 200; at++) {
         struct job j = job_of(&x, to);
-        make_pool(to, sizeof to);
+        make_pool(to);
         j.trap = (struct copies_trap){.kills = true, .at = at};
         rc = copy_in_child(&j);
         if (rc == -SIGKILL) {
@@ -138,8 +157,7 @@ static void a_copier_may_be_killed_at_any_call(void **state)
             j.trap = (struct copies_trap){.at = 0};
             assert_int_equal(copy_in_child(&j), count == 1 ? EEXIST : 0);
         }
-        assert_same(&x, to, "copy");
-        assert_there(to, 1, false);
+        assert_copied(&x, to);
         destroy_pool(to);
     }
     printf("%u calls, %u of them in the middle\n", at - 2, seen);
@@ -156,8 +174,7 @@ static void a_copy_goes_on_with_a_source_that_went_on(void **state)
     char to[128];
     int rc = -SIGKILL;
     unsigned tries = 0;
-    fill(&x);
-    make_pool(to, sizeof to);
+    begin(&x, to);
     for (uint64_t e = 7; rc == -SIGKILL && tries < 40; tries++, e++) {
         struct job j = job_of(&x, to);
         struct tl_aggregation a = {.stage = 0};
@@ -182,10 +199,8 @@ static void a_copy_goes_on_with_a_source_that_went_on(void **state)
     printf("%u tries\n", tries);
     assert_int_equal(rc, 0);
     assert_true(tries > 4);
-    assert_same(&x, to, "copy");
-    assert_there(to, 1, false);
-    destroy_pool(to);
-    scene_free(&x);
+    assert_copied(&x, to);
+    end(&x, to);
 }
 
 /* ---- no room ---- */
@@ -195,8 +210,7 @@ static void a_full_destination_keeps_what_it_has(void **state)
     (void)state;
     struct scene x;
     char to[128];
-    fill(&x);
-    make_pool(to, sizeof to);
+    begin(&x, to);
     struct job j = job_of(&x, to);
     j.trap = (struct copies_trap){.small = true};
     assert_int_equal(copy_here(&x, &j), -ENOSPC);
@@ -211,10 +225,8 @@ static void a_full_destination_keeps_what_it_has(void **state)
     assert_int_equal(copy_here(&x, &j), 0);
     assert_true(j.done.skipped > 3 && j.done.copied > 0 && j.done.verified == j.done.records);
     assert_int_equal(j.done.skipped + j.done.copied, j.done.records);
-    assert_same(&x, to, "copy");
-    assert_there(to, 1, false);
-    destroy_pool(to);
-    scene_free(&x);
+    assert_copied(&x, to);
+    end(&x, to);
 }
 
 /* ---- damage ---- */
@@ -241,8 +253,7 @@ static void a_damaged_source_is_named(void **state)
     (void)state;
     struct scene x;
     char to[128];
-    fill(&x);
-    make_pool(to, sizeof to);
+    begin(&x, to);
     spoil(x.where);
     struct job j = job_of(&x, to);
     for (unsigned round = 0; round < 2; round++) {
@@ -255,8 +266,7 @@ static void a_damaged_source_is_named(void **state)
         assert_there(to, 0, true);
     }
     late_end(x.pool);
-    destroy_pool(to);
-    scene_free(&x);
+    end(&x, to);
 }
 
 /* Payloads that are read ahead are those that the copy lacks, each once; then all are read once more, to be compared. */
@@ -265,8 +275,7 @@ static void several_are_read_at_once_and_none_in_vain(void **state)
     (void)state;
     struct scene x;
     char to[128];
-    fill(&x);
-    make_pool(to, sizeof to);
+    begin(&x, to);
     struct job j = job_of(&x, to);
     late_begin(x.pool);
     j.trap = (struct copies_trap){.at = 12, .rc = -ENOSPC};
@@ -280,8 +289,7 @@ static void several_are_read_at_once_and_none_in_vain(void **state)
     assert_int_equal(late.begun, j.done.copied + j.done.records);
     late_end(x.pool);
     assert_same(&x, to, "copy");
-    destroy_pool(to);
-    scene_free(&x);
+    end(&x, to);
 }
 
 static void a_copy_that_differs_is_copied_anew(void **state)
@@ -289,8 +297,7 @@ static void a_copy_that_differs_is_copied_anew(void **state)
     (void)state;
     struct scene x;
     char to[128];
-    fill(&x);
-    make_pool(to, sizeof to);
+    begin(&x, to);
     struct job j = job_of(&x, to);
     j.trap = (struct copies_trap){.at = 5, .spoils = true};
     assert_int_equal(copy_here(&x, &j), -EBADMSG);
@@ -301,8 +308,7 @@ static void a_copy_that_differs_is_copied_anew(void **state)
     assert_int_equal(copy_here(&x, &j), 0);
     assert_int_equal(j.done.copied, 1);
     assert_same(&x, to, "copy");
-    destroy_pool(to);
-    scene_free(&x);
+    end(&x, to);
 }
 
 /* ---- two at a time, names, giving up ---- */
@@ -338,8 +344,7 @@ static void one_copies_at_a_time_and_may_give_up(void **state)
     struct scene x;
     char to[128];
     struct tl_error err = {.code = 0};
-    fill(&x);
-    make_pool(to, sizeof to);
+    begin(&x, to);
     struct job j = job_of(&x, to);
     struct meanwhile m = {.x = &x, .j = &j, .to = scene_connect(to, TIERCEL_RW)};
     j.config.options.progress = try_another;
@@ -355,8 +360,7 @@ static void one_copies_at_a_time_and_may_give_up(void **state)
     assert_int_equal(again, -ENOENT);
     assert_int_equal(tl_pool_disconnect(m.to), 0);
     assert_there(to, 0, false);
-    destroy_pool(to);
-    scene_free(&x);
+    end(&x, to);
 }
 
 /* ---- taken for dead ---- */
@@ -401,7 +405,7 @@ static void who_was_taken_for_dead_makes_no_container(void **state)
     char to[128];
     fill(&x);
     for (unsigned stage = TIERCEL_COPY_COUNTS; stage <= TIERCEL_COPY_VERIFIES; stage++) {
-        make_pool(to, sizeof to);
+        make_pool(to);
         struct stalled s = {.x = &x, .to = scene_connect(to, TIERCEL_RW), .stage = stage};
         struct job j = job_of(&x, to);
         j.config.options.progress = another_finishes;
@@ -433,7 +437,7 @@ static void labels_are_not_taken_twice(void **state)
     char to[128];
     fill(&x);
     fill(&other);
-    make_pool(to, sizeof to);
+    make_pool(to);
     struct job j = job_of(&x, to);
     j.config.label = NULL;
     assert_int_equal(copy_here(&x, &j), 0);

@@ -29,7 +29,6 @@ static void a_handle_lives_as_long_as_one_of_its_processes(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
     struct table *t = table_new(&x);
     int pid = child_begin(write_flush_and_stay, t);
     assert_true(hear(t->up[0]));
@@ -39,17 +38,16 @@ static void a_handle_lives_as_long_as_one_of_its_processes(void **state)
     assert_true(is_single(x.cont, 0, 1, "flushed", "yes"));
     assert_true(is_single(x.cont, 0, 1, "not flushed", NULL));
     assert_true(is_single(x.cont, 0, 1, "parent", "yes"));
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 static int hold_write_and_stay(void *ctx)
 {
     struct table *t = ctx;
-    struct tl_pool *pool = scene_connect(t->where, TIERCEL_RW);
-    struct tl_cont *c = pool == NULL ? NULL : scene_open(pool, "c", TIERCEL_RW);
-    if (c == NULL || hold(c, 2, NULL) != 0 || put_single(c, 2, 1, "a", "the dead's") != 0 || flush(c, 2) != 0 ||
-        !tell(t->up[1]))
+    struct tl_pool *pool;
+    struct tl_cont *c;
+    if (!come(t, "c", &pool, &c) || hold(c, 2, NULL) != 0 || put_single(c, 2, 1, "a", "the dead's") != 0 ||
+        flush(c, 2) != 0 || !tell(t->up[1]))
         return 2;
     (void)!hear(t->down[0]);
     return 3;
@@ -59,7 +57,6 @@ static void who_dies_holding_is_rolled_back(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
     struct table *t = table_new(&x);
     assert_int_equal(put_single(x.cont, 1, 1, "a", "one"), 0);
     assert_int_equal(commit(x.cont, 1), 0);
@@ -73,8 +70,7 @@ static void who_dies_holding_is_rolled_back(void **state)
     assert_int_equal(epochs(x.cont).ghce, 5);
     assert_true(is_single(x.cont, 0, 1, "a", "one"));
     assert_int_equal(tl_cont_close(next), 0);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 static int hold_and_end_as_the_last(void *ctx)
@@ -88,7 +84,6 @@ static void the_next_process_rolls_back_what_all_have_left(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
     struct table *t = table_new(&x);
     assert_int_equal(put_single(x.cont, 1, 1, "a", "one"), 0);
     assert_int_equal(commit(x.cont, 1), 0);
@@ -106,19 +101,18 @@ static void the_next_process_rolls_back_what_all_have_left(void **state)
     assert_int_equal(tl_cont_query(x.cont, &info), 0);
     tl_pool_unlock(x.pool);
     assert_int_equal(info.handles, 1);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 /* Three values and a large one at each epoch: they are always of one epoch. */
 static int commit_for_ever(void *ctx)
 {
     struct table *t = ctx;
-    struct tl_pool *pool = scene_connect(t->where, TIERCEL_RW);
-    struct tl_cont *c = pool == NULL ? NULL : scene_open(pool, "c", TIERCEL_RW);
+    struct tl_pool *pool;
+    struct tl_cont *c;
     uint64_t epoch;
     static uint8_t large[100000];
-    if (c == NULL || hold(c, 0, &epoch) != 0)
+    if (!come(t, "c", &pool, &c) || hold(c, 0, &epoch) != 0)
         return 2;
     for (unsigned i = 0; i < 100000; i++, epoch++) {
         char v[24];
@@ -139,7 +133,6 @@ static void a_commit_happened_or_did_not(void **state)
     (void)state;
     struct scene x;
     struct tl_prng p;
-    scene_new(&x);
     struct table *t = table_new(&x);
     static uint8_t large[100000];
     tl_prng_init(&p, (uint64_t)getpid(), 0);
@@ -164,8 +157,7 @@ static void a_commit_happened_or_did_not(void **state)
         assert_int_equal(tl_cont_close(x.cont), 0);
     }
     x.cont = scene_open(x.pool, "c", TIERCEL_RO);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 int main(void)

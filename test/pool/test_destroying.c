@@ -21,11 +21,11 @@
 static int write_until_refused(void *ctx)
 {
     struct table *t = ctx;
-    struct tl_pool *pool = scene_connect(t->where, TIERCEL_RW);
-    struct tl_cont *c = pool == NULL ? NULL : scene_open(pool, t->number == 0 ? "c" : "d", TIERCEL_RW);
+    struct tl_pool *pool;
+    struct tl_cont *c;
     char v[16];
     int rc = 0;
-    if (c == NULL || hold(c, 100, NULL) != 0)
+    if (!come(t, t->number == 0 ? "c" : "d", &pool, &c) || hold(c, 100, NULL) != 0)
         return 1;
     for (unsigned i = 0; rc == 0 && i < 10000000; i++) {
         snprintf(v, sizeof v, "%u", i);
@@ -40,7 +40,7 @@ static int write_until_refused(void *ctx)
     if (t->number == 1 && !hear(t->down[0])) /* until it is not there any more */
         return 4;
     rc = put_single(c, 100, 1, "a", "v");
-    if (tl_cont_close(c) != 0 || tl_pool_disconnect(pool) != 0)
+    if (!leave(pool, c))
         return 5;
     return -rc;
 }
@@ -51,7 +51,6 @@ static void who_is_evicted_while_writing_is_told(void **state)
     for (int how = 0; how < 2; how++) {
         struct scene x;
         struct tl_error err = {.code = 0};
-        scene_new(&x);
         struct table *t = table_new(&x);
         int pid = child_begin(write_until_refused, t);
         assert_true(hear(t->up[0]));
@@ -65,8 +64,7 @@ static void who_is_evicted_while_writing_is_told(void **state)
         x.pool = scene_connect(x.where, TIERCEL_RW);
         x.cont = scene_open(x.pool, "c", TIERCEL_RW);
         assert_true(is_single(x.cont, 200, 1, "a", NULL));
-        table_free(t);
-        scene_free(&x);
+        table_free(t, &x);
     }
 }
 
@@ -109,9 +107,8 @@ static void a_container_is_destroyed_under_its_writers(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
-    assert_int_equal(create(x.pool, "d"), 0);
     struct table *t = table_new(&x);
+    assert_int_equal(create(x.pool, "d"), 0);
     t->number = 1;
     struct tl_cont *d = scene_open(x.pool, "d", TIERCEL_RO);
     const struct tl_store_id id = d->id;
@@ -131,8 +128,7 @@ static void a_container_is_destroyed_under_its_writers(void **state)
     assert_int_equal(records_of(x.pool, &id), 0);
     assert_true(is_single(x.cont, 0, 1, "a", "stays"));
     assert_int_equal(create(x.pool, "d"), 0); /* the label is free */
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 static int destroy_it(void *ctx)
@@ -152,7 +148,6 @@ static void what_was_left_of_a_container_is_taken_away(void **state)
     struct tl_error err = {.code = 0};
     if (place_lease_s() > 0)
         skip(); /* what somebody had asked for before he was killed may still happen in between */
-    scene_new(&x);
     struct table *t = table_new(&x);
     tl_prng_init(&p, (uint64_t)getpid(), 0);
     for (int round = 0; round < 4; round++) {
@@ -186,8 +181,7 @@ static void what_was_left_of_a_container_is_taken_away(void **state)
         assert_int_equal(records_of(x.pool, &id), 0);
         assert_int_equal(tl_pool_disconnect(next), 0);
     }
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 /* ---- a full disk ---- */
@@ -261,7 +255,7 @@ static int fill_a_disk(void *ctx)
         if (put_single(c, epoch, 1, "a", "more") != 0 || commit(c, epoch) != 0 || !is_single(c, 0, 1, "a", "more"))
             return 7;
     }
-    return check_pool(pool) == 0 && tl_cont_close(c) == 0 && tl_pool_disconnect(pool) == 0 ? 0 : 8;
+    return check_pool(pool) == 0 && leave(pool, c) ? 0 : 8;
 }
 
 static void a_full_disk_is_told_and_work_goes_on(void **state)
@@ -270,14 +264,12 @@ static void a_full_disk_is_told_and_work_goes_on(void **state)
     struct scene x;
     if (place_lease_s() > 0)
         skip(); /* disks are what it is about */
-    scene_new(&x);
     struct table *t = table_new(&x);
     snprintf(t->where, sizeof t->where, "%s/tl-full-XXXXXX", place_base());
     assert_non_null(mkdtemp(t->where));
     int rc = child_end(child_begin(fill_a_disk, t));
     assert_int_equal(rmdir(t->where), 0);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
     if (rc == NOT_HERE) {
         print_message("a file system of its own needs root: skipped\n");
         skip();

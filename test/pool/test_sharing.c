@@ -33,7 +33,7 @@ static int write_every_third(void *ctx)
     }
     if (flush(c, 1) != 0)
         return 5;
-    if (tl_cont_close(c) != 0 || tl_pool_disconnect(pool) != 0)
+    if (!leave(pool, c))
         return 6;
     return 0;
 }
@@ -42,7 +42,6 @@ static void ranks_write_one_chunk_as_one(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
     struct table *t = table_new(&x);
     int pids[WRITERS];
     for (unsigned i = 0; i < WRITERS; i++) {
@@ -60,8 +59,7 @@ static void ranks_write_one_chunk_as_one(void **state)
     assert_int_equal(get_array(x.cont, 0, 1, 1, 0, sizeof out, out), 0);
     for (unsigned i = 0; i < sizeof out; i++)
         assert_int_equal(out[i], i / PIECE + 1);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 static int answer_each_write(void *ctx)
@@ -74,7 +72,7 @@ static int answer_each_write(void *ctx)
     while (tell(t->up[1]) && hear(t->down[0]) && t->done == 0)
         if (put_single(c, 1, 1, "a", "child") != 0)
             return 3;
-    return flush(c, 1) == 0 && tl_cont_close(c) == 0 && tl_pool_disconnect(pool) == 0 ? 0 : 4;
+    return flush(c, 1) == 0 && leave(pool, c) ? 0 : 4;
 }
 
 /* Who writes after he has heard of another's write has the last word, however fast that goes. */
@@ -82,7 +80,6 @@ static void the_later_write_counts_whoever_writes(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
     struct table *t = table_new(&x);
     int pid = child_begin(answer_each_write, t);
     for (int i = 0; i < 50; i++) {
@@ -97,17 +94,16 @@ static void the_later_write_counts_whoever_writes(void **state)
     assert_int_equal(child_end(pid), 0);
     assert_int_equal(commit(x.cont, 1), 0);
     assert_true(is_single(x.cont, 0, 1, "a", "child"));
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 static int commit_some(void *ctx)
 {
     struct table *t = ctx;
-    struct tl_pool *pool = scene_connect(t->where, TIERCEL_RW);
-    struct tl_cont *c = pool == NULL ? NULL : scene_open(pool, "c", TIERCEL_RW);
+    struct tl_pool *pool;
+    struct tl_cont *c;
     char akey[16];
-    if (c == NULL)
+    if (!come(t, "c", &pool, &c))
         return 2;
     for (unsigned i = 0; i < 8; i++) {
         uint64_t epoch;
@@ -115,14 +111,13 @@ static int commit_some(void *ctx)
         if (hold(c, 0, &epoch) != 0 || put_single(c, epoch, 1, akey, akey) != 0 || commit(c, epoch) != 0)
             return 3;
     }
-    return tl_cont_close(c) == 0 && tl_pool_disconnect(pool) == 0 ? 0 : 4;
+    return leave(pool, c) ? 0 : 4;
 }
 
 static void many_commit_at_the_same_time(void **state)
 {
     (void)state;
     struct scene x;
-    scene_new(&x);
     struct table *t = table_new(&x);
     int pids[3];
     char akey[16];
@@ -137,8 +132,7 @@ static void many_commit_at_the_same_time(void **state)
             assert_true(is_single(x.cont, 0, 1, akey, akey));
         }
     }
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 /* ---- connecting ---- */
@@ -176,7 +170,6 @@ static void exclusive_is_alone(void **state)
     struct scene x;
     struct tl_error err = {.code = 0};
     struct tl_pool *second = NULL, *third = NULL;
-    scene_new(&x);
     struct table *t = table_new(&x);
     assert_int_equal(try_to_connect(t, TIERCEL_RW), 0);
     assert_int_equal(try_to_connect(t, TIERCEL_EX), EBUSY);
@@ -199,8 +192,7 @@ static void exclusive_is_alone(void **state)
     assert_int_equal(try_to_connect(t, TIERCEL_RO), EBUSY);
     x.cont = scene_open(x.pool, "c", TIERCEL_RW);
     assert_int_equal(hold(x.cont, 1, NULL), 0);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 static void global_handles_are_checked(void **state)
@@ -209,7 +201,6 @@ static void global_handles_are_checked(void **state)
     struct scene x;
     struct tl_prng p;
     struct tl_error err = {.code = 0};
-    scene_new(&x);
     struct table *t = table_new(&x);
     tl_prng_init(&p, 3, 0);
     size_t len = 0;
@@ -259,8 +250,7 @@ static void global_handles_are_checked(void **state)
     assert_int_equal(tl_cont_global2local(&more, x.pool, t->cont, t->cont_len, &err), -EBADF);
     tl_pool_unlock(x.pool);
     x.cont = again;
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 /* Of a user who may read the files, and no more. */
@@ -288,7 +278,7 @@ static int only_read(void *ctx)
     tl_pool_unlock(pool);
     if (rc != -EACCES)
         return 6;
-    return tl_cont_close(c) == 0 && tl_pool_disconnect(pool) == 0 ? 0 : 7;
+    return leave(pool, c) ? 0 : 7;
 }
 
 static void a_pool_that_cannot_be_written_is_read(void **state)
@@ -299,7 +289,6 @@ static void a_pool_that_cannot_be_written_is_read(void **state)
     char path[256];
     if (place_lease_s() > 0)
         skip(); /* files are what it is about */
-    scene_new(&x);
     struct table *t = table_new(&x);
     assert_int_equal(put_single(x.cont, 1, 1, "a", "v"), 0);
     assert_int_equal(commit(x.cont, 1), 0);
@@ -318,8 +307,7 @@ static void a_pool_that_cannot_be_written_is_read(void **state)
     }
     x.pool = scene_connect(x.where, TIERCEL_RW);
     x.cont = scene_open(x.pool, "c", TIERCEL_RO);
-    table_free(t);
-    scene_free(&x);
+    table_free(t, &x);
 }
 
 int main(void)
