@@ -113,8 +113,13 @@ static int print(const char *from, const struct cli_cont *to, const char *label,
     if (c->skipped > 0)
         printf("; %s record%s there already", cli_count(skipped, c->skipped), c->skipped == 1 ? " was" : "s were");
     printf("%s\n", verify ? "; all were read back, and are the same" : "");
-    printf("readable from epoch %" PRIu64 " to %" PRIu64 ", and at %" PRIu32 " snapshot%s\n", c->readable_from,
-           c->epoch, c->snapshots, plural(c->snapshots));
+    if (c->readable_from < c->epoch)
+        printf("readable from epoch %" PRIu64 " to %" PRIu64, c->readable_from, c->epoch);
+    else
+        printf("readable at epoch %" PRIu64, c->epoch);
+    if (c->snapshots > 0)
+        printf(", and at %" PRIu32 " snapshot%s", c->snapshots, plural(c->snapshots));
+    puts("");
     if (c->other_class > 0)
         cli_say("%s: %s record%s of object classes that the pool does not offer: written as its default", from,
                 cli_count(records, c->other_class), plural(c->other_class));

@@ -150,10 +150,10 @@ static void print_targets(const struct tiercel_pool_info *p, const struct disabl
            h->targets_up, h->targets_in, d->used > 0 ? "; disabled: " : "", d->text);
     if (h->silent > 0)
         printf("osd.%" PRIu32 " is up, and does not answer\n", h->silent - 1);
-    printf("redundancy %" PRIu32 ": %s\n", p->redundancy,
-           p->redundancy == 0   ? "no target may be lost"
-           : p->redundancy == 1 ? "one target may be lost"
-                                : "so many targets may be lost");
+    if (p->redundancy > 1)
+        printf("redundancy %" PRIu32 ": %" PRIu32 " targets may be lost\n", p->redundancy, p->redundancy);
+    else
+        printf("redundancy %" PRIu32 ": %s target may be lost\n", p->redundancy, p->redundancy == 0 ? "no" : "one");
 }
 
 /* As part of a line. */
@@ -183,15 +183,17 @@ static int print_text(const char *uri, const struct tiercel_pool_info *p, const 
     printf("state %s: %s\n", tiercel_pool_state_name(h->state), rebuild);
     print_targets(p, d);
     print_classes(d);
-    if ((h->known & TIERCEL_KNOWS_CONTENT) == 0)
-        puts("what is in it is unknown: its storage did not answer in time");
-    else
+    const bool content = (h->known & TIERCEL_KNOWS_CONTENT) != 0, space = (h->known & TIERCEL_KNOWS_SPACE) != 0;
+    if (content)
         printf("%" PRIu32 " container%s, %s used", p->containers, p->containers == 1 ? "" : "s",
                cli_bytes(used, p->used_bytes));
-    if ((h->known & TIERCEL_KNOWS_SPACE) != 0)
-        printf("; %s of %s free\n", cli_bytes(free_text, p->free_bytes), cli_bytes(total, p->total_bytes));
-    else if ((h->known & TIERCEL_KNOWS_CONTENT) != 0)
-        puts("; how much is free only a manager of the cluster knows");
+    else
+        printf("what is in it is unknown: its storage did not answer in time");
+    if (space)
+        printf("; %s of %s free", cli_bytes(free_text, p->free_bytes), cli_bytes(total, p->total_bytes));
+    else if (content)
+        printf("; how much is free only a manager of the cluster knows");
+    puts("");
     return cli_finish();
 }
 

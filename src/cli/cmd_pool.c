@@ -154,7 +154,12 @@ static int run_check(const struct cli_verb *self, int argc, char **argv)
 
 static const struct cli_verb verbs[] = {
     {"pool create", "", "[OPTION]... POOL", "make a pool in a directory, which need not be there, or in a Ceph cluster",
-     "--size, --nodes and --class are for rados:///NAME: RADOS pools are made for it, which go when it is destroyed.",
+     "In a Ceph cluster, with RADOS pools that are made for it, and go when it is destroyed:\n"
+     "  tiercel pool create --size 10T --class RP_3,EC_4P2 'rados:///NAME?conf=/etc/ceph/ceph.conf'\n"
+     "or in RADOS pools that are there, META for state and index, replicated, DATA for payloads:\n"
+     "  tiercel pool create 'rados:///NAME?conf=/etc/ceph/ceph.conf&pool=META&data=DATA'\n"
+     "Options of such a name, with & between: conf=FILE, user=NAME (admin), pool=META, data=DATA,... (as pool),\n"
+     "timeout=SECONDS (60), lease=SECONDS (30); tiercel-pool(1) says more.",
      run_create},
     {"pool query", "", "[OPTION]... [POOL]", "how it is, what is in it, how much it takes, how much is free", NULL,
      cmd_pool_query},

@@ -90,12 +90,13 @@ static const struct cli_verb verbs[] = {
     {"doctor", group_look, "[OPTION]...", "what this machine allows, and how `run` will serve", NULL, cmd_doctor},
     {"sim", group_look, "[ARGUMENT]...", "simulate a tier of any size (`tiercel sim --help`)", NULL, cmd_sim},
     {"pool", group_keep, "VERB [OPTION]... [POOL]", "storage for containers: create, query, check, evict, destroy",
-     "A pool is a directory, given as a path or as file:///path, or in a Ceph cluster, rados:///NAME?pool=RADOS-POOL.\n"
-     "Where POOL may be left out, it is $TIERCEL_POOL.",
+     "POOL is a directory, as a path or as file:///path; or it lies in a Ceph cluster, 'rados:///NAME?conf=FILE&...',\n"
+     "in quotes for the shell; `tiercel pool create --help` tells of that. Where it may be left out: $TIERCEL_POOL.",
      cmd_pool},
     {"cont", group_keep, "VERB [OPTION]... CONTAINER [ARGUMENT]...",
      "containers: epochs, snapshots, differences, export, import, ...",
-     "CONTAINER is POOL/LABEL or POOL/UUID; without a slash it is one of the pool $TIERCEL_POOL.\n"
+     "CONTAINER is POOL/LABEL, POOL/UUID, or 'rados:///NAME/LABEL?conf=FILE&...'; without a slash it is one of\n"
+     "the pool $TIERCEL_POOL.\n"
      "What is written belongs to an epoch, and shows to others once that is committed: as a whole or not at all.",
      cmd_cont},
     {"put", group_keep, "[OPTION]... CONTAINER OBJECT [KEY]",

@@ -75,7 +75,7 @@ int cli_verb_group(const struct cli_verb *self, const struct cli_verb *verbs, si
     if (self->more != NULL)
         printf("%s\n\n", self->more);
     for (size_t i = 0; i < count; i++)
-        printf("  %-9s %s\n", last_word(verbs[i].name), verbs[i].summary);
+        printf("  %-10s %s\n", last_word(verbs[i].name), verbs[i].summary);
     printf("\n`tiercel %s VERB --help` tells the options of a verb.\n", self->name);
     return cli_finish();
 }
