@@ -33,17 +33,23 @@ struct daemon {
 
 /* ---- who they are ---- */
 
+/* The beginning of a small file, with a 0 behind it; how long it is, 0: there is none. */
+static size_t read_small(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return n > 0 ? (size_t)n : 0;
+}
+
 uint64_t cli_process_started(pid_t pid)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0)
+    if (read_small(path, text, sizeof text) == 0)
         return 0;
-    text[n] = '\0';
     const char *p = strrchr(text, ')'); /* the name may hold anything */
     for (int field = 2; p != NULL && field < 22; field++)
         p = strchr(p + 1, ' ');
@@ -86,13 +92,8 @@ static pid_t recorded_pid(const struct cli_tier *t, unsigned rank)
     struct tiercel_error ignored;
     if (cli_path(path, &ignored, "%s/node-%u.pid", t->dir, rank) < 0)
         return 0;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0)
+    if (read_small(path, text, sizeof text) == 0)
         return 0;
-    text[n] = '\0';
     long pid = strtol(text, NULL, 10);
     return pid > 1 && pid <= 1 << 22 ? (pid_t)pid : 0;
 }
