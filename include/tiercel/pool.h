@@ -247,6 +247,7 @@ TIERCEL_API int tiercel_cont_list_handles(struct tiercel_pool *pool, const char 
                                           void *ctx) TIERCEL_MUST_CHECK;
 
 /* Properties: "label" (may be changed; "": none), "class" (of objects whose ids name none; may be changed, for later writes; "default": the pool's),
+ * "other-classes" (what becomes of objects whose class the pool does not offer: "refused", or "default": written as the pool's default),
  * "snapshots-max" (0: no limit; may be changed), "redundancy" (how many lost targets it survives: follows from the class; 0 in a
  * directory), "checksum", "created" (ns since 1970). name: a label or a UUID of a container. -EINVAL: no such property, not its value, not to be changed; -EEXIST: the label; -ENOBUFS; -ENOENT; -EACCES. */
 TIERCEL_API int tiercel_cont_get_prop(struct tiercel_pool *pool, const char *name, const char *prop, char *out,

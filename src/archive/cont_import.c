@@ -535,7 +535,9 @@ static int import_unseen(struct reader *r)
         return tl_error_set(r->err, rc, "%s", why.message);
     for (unsigned i = 0; i < 16; i++)
         snprintf(r->uuid + strlen(r->uuid), 4, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", uuid.bytes[i]);
-    rc = import_into(r);
+    /* It may come from a pool of other object classes: what this one does not offer becomes its default, as in a copy. */
+    rc = tiercel_cont_set_prop(r->pool, r->uuid, "other-classes", "default", &why);
+    rc = rc < 0 ? tl_error_set(r->err, rc, "%s", why.message) : import_into(r);
     if (rc == 0 && (rc = tiercel_cont_set_prop(r->pool, r->uuid, "label", r->name, &why)) < 0)
         tl_error_set(r->err, rc, "%s", why.message);
     if (rc < 0 && tiercel_cont_destroy(r->pool, r->uuid, TIERCEL_FORCE, NULL) < 0)

@@ -274,7 +274,8 @@ static const struct cli_verb verbs[] = {
     {"cont diff", "", "[OPTION]... CONTAINER FROM [TO]", "what is different between two epochs",
      "Without TO: the epoch that is final for all now. Both must be readable.", cmd_cont_diff},
     {"cont prop", "", "[OPTION]... CONTAINER [NAME [VALUE]]", "properties: show them, or set one",
-     "They are label, class, snapshots-max, redundancy, checksum and created; the first three may be set.",
+     "They are label, class, other-classes, snapshots-max, redundancy, checksum and created; the first four may be "
+     "set.",
      cmd_cont_prop},
     {"cont attr", "", "[OPTION]... CONTAINER [NAME [VALUE]]", "attributes: list them, show one, set or remove it",
      "They are the user's, and outside epochs. A VALUE of - is read from standard input.", cmd_cont_attr},

@@ -254,7 +254,8 @@ static int show_prop(struct cli_cont *c, const char *name, bool alone, json_t *o
 
 int cmd_cont_prop(const struct cli_verb *self, int argc, char **argv)
 {
-    static const char *const names[] = {"label", "class", "snapshots-max", "redundancy", "checksum", "created"};
+    static const char *const names[] = {"label",      "class",    "other-classes", "snapshots-max",
+                                        "redundancy", "checksum", "created"};
     bool json = false;
     struct cli_cont c;
     struct tiercel_error err = {0};

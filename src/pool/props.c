@@ -50,12 +50,31 @@ static int set_class(void *ctx, struct tl_store_tx *tx)
     return tx->ops->put(tx, class_key, (struct tl_slice){v, sizeof v});
 }
 
+static const struct tl_slice any_class_key = {TL_STATE_ANY_CLASS, sizeof TL_STATE_ANY_CLASS - 1};
+
+static int get_any(void *ctx, struct tl_store_tx *tx)
+{
+    struct tl_slice value;
+    int rc = tx->ops->get(tx, any_class_key, &value);
+    *(bool *)ctx = rc == 0;
+    return rc == -ENOENT ? 0 : rc;
+}
+
+static int set_any(void *ctx, struct tl_store_tx *tx)
+{
+    if (*(const bool *)ctx)
+        return tx->ops->put(tx, any_class_key, (struct tl_slice){"", 0});
+    int rc = tx->ops->del(tx, any_class_key);
+    return rc == -ENOENT ? 0 : rc;
+}
+
 static int unknown(struct tl_error *err, const char *prop)
 {
-    return tl_error_set(err, -EINVAL,
-                        "there is no property \"%s\"; there are label, class, snapshots-max, redundancy, checksum "
-                        "and created",
-                        prop);
+    return tl_error_set(
+        err, -EINVAL,
+        "there is no property \"%s\"; there are label, class, other-classes, snapshots-max, redundancy, "
+        "checksum and created",
+        prop);
 }
 
 /* Its class, and how many losses that survives. */
@@ -76,10 +95,13 @@ int tl_cont_get_prop(struct tl_pool *p, const char *name, const char *prop, char
     char class[TL_CLASS_NAME];
     uint32_t max = 0;
     unsigned survives = 0;
+    bool any = false;
     int n, rc = tl_pool_alive(p, false);
     rc = rc == 0 ? tl_registry_find(p, name, &l) : rc;
     if (rc == 0 && strcmp(prop, "snapshots-max") == 0)
         rc = tl_lost_look(p->shared, &l.id, get_max, &max);
+    if (rc == 0 && strcmp(prop, "other-classes") == 0)
+        rc = tl_lost_look(p->shared, &l.id, get_any, &any);
     if (rc == 0 && (strcmp(prop, "class") == 0 || strcmp(prop, "redundancy") == 0))
         rc = look_class(p, &l, class, &survives);
     if (rc != 0)
@@ -89,6 +111,8 @@ int tl_cont_get_prop(struct tl_pool *p, const char *name, const char *prop, char
         n = snprintf(out, room, "%s", l.label);
     else if (strcmp(prop, "class") == 0)
         n = snprintf(out, room, "%s", class);
+    else if (strcmp(prop, "other-classes") == 0)
+        n = snprintf(out, room, "%s", any ? "default" : "refused");
     else if (strcmp(prop, "snapshots-max") == 0)
         n = snprintf(out, room, "%" PRIu32, max);
     else if (strcmp(prop, "redundancy") == 0)
@@ -119,6 +143,20 @@ static int change_class(struct tl_pool *p, const struct tl_listed *l, const char
     rc = tl_lost_change(p->shared, &l->id, set_class, &class);
     return rc == 0 ? 0
                    : tl_error_set(err, rc, "container %s: its class cannot be set: %s", name,
+                                  tl_lost_why(p->shared, rc, &why));
+}
+
+static int change_any(struct tl_pool *p, const struct tl_listed *l, const char *name, const char *value,
+                      struct tl_error *err)
+{
+    struct tl_lost_text why;
+    bool any = strcmp(value, "default") == 0;
+    if (!any && strcmp(value, "refused") != 0)
+        return tl_error_set(err, -EINVAL, "container %s: other-classes is default or refused, not \"%.40s\"", name,
+                            value);
+    int rc = tl_lost_change(p->shared, &l->id, set_any, &any);
+    return rc == 0 ? 0
+                   : tl_error_set(err, rc, "container %s: property other-classes cannot be set: %s", name,
                                   tl_lost_why(p->shared, rc, &why));
 }
 
@@ -171,6 +209,8 @@ int tl_cont_set_prop(struct tl_pool *p, const char *name, const char *prop, cons
         return tl_registry_rename(p, &l, value, err);
     if (strcmp(prop, "class") == 0)
         return change_class(p, &l, name, value, err);
+    if (strcmp(prop, "other-classes") == 0)
+        return change_any(p, &l, name, value, err);
     if (strcmp(prop, "redundancy") == 0)
         return confirm_redundancy(p, &l, name, value, err);
     if (strcmp(prop, "snapshots-max") == 0)

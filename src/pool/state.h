@@ -17,7 +17,8 @@ struct tl_state {
     uint16_t class; /* 0: the pool's default */
     bool any_class; /* it was copied from a pool with classes that this one does not offer: they become its default */
 };
-#define TL_STATE_CLASS "pclass"
+#define TL_STATE_CLASS     "pclass"
+#define TL_STATE_ANY_CLASS "u"
 void tl_state_fini(struct tl_state *s);
 
 /* What a new container begins with. 0; -EEXIST: it is there; -errno. */

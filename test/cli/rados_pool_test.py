@@ -110,6 +110,16 @@ class Allocation(OnRados):
         self.ok("put", uri + "/c", "1", data=os.urandom(MIB))
         self.assertEqual(self.json("pool", "check", uri)["damaged"], 0)
         self.assertEqual(self.json("pool", "query", uri)["total_bytes"], 100 * MIB)
+        # An archive of it goes into a pool without these classes, too: its objects get the default there.
+        other = self.dir + "/pool"
+        self.ok("put", uri + "/c", "RP_3:2", data=b"copied")
+        self.ok("cont", "export", uri + "/c", self.dir + "/c.tar")
+        self.ok("pool", "create", other)
+        self.ok("cont", "import", other + "/c", self.dir + "/c.tar")
+        self.assertEqual(self.ok("get", other + "/c", "RP_3:2").raw, b"copied")
+        self.ok("put", other + "/c", "RP_3:2", data=b"and later")
+        self.ok("cont", "create", other + "/d")
+        self.bad(1, "put", other + "/d", "RP_3:2", data=b"x", says="does not offer object class RP_3")
         self.ok("pool", "destroy", uri)
         self.assertEqual(everything(), before)
 
