@@ -204,10 +204,10 @@ int tl_cont_diff(struct tl_cont *c, uint64_t from, uint64_t to,
         d.oid = v.oid;
         d.dkey = (struct tiercel_bytes){v.dkey.bytes, v.dkey.len};
         d.akey = (struct tiercel_bytes){v.akey.bytes, v.akey.len};
-        rc = tl_clears_gather(c, d.epochs[0], d.oid, d.dkey, d.akey, TL_MET_MAX, &d.clears[0]);
+        rc = tl_clears_gather(c, d.epochs[0], d.oid, d.dkey, d.akey, TL_MET_PAGE, &d.clears[0]);
         if (rc != 0)
             return rc;
-        rc = tl_clears_gather(c, d.epochs[1], d.oid, d.dkey, d.akey, TL_MET_MAX, &d.clears[1]);
+        rc = tl_clears_gather(c, d.epochs[1], d.oid, d.dkey, d.akey, TL_MET_PAGE, &d.clears[1]);
         rc = rc == 0 ? diff_value(&d) : rc;
         tl_clears_free(&d.clears[0]);
         tl_clears_free(&d.clears[1]);

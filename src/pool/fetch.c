@@ -301,6 +301,14 @@ static int fetch_array(const struct reading *r, struct tiercel_io *io, const str
     return rc;
 }
 
+/* How many records it may be seen from: in each chunk one, and one that it has replaced. What is met before payloads are on their way is not waited for behind
+ * them. */
+static unsigned worth_meeting(const struct tiercel_io *io)
+{
+    uint64_t chunks = io->extents == NULL ? 0 : io->buffer_len / TL_STORE_PAYLOAD_MAX + 1;
+    return chunks == 0 ? 1 : chunks < TL_MET_MAX / 2 ? 2 * (unsigned)chunks : TL_MET_MAX;
+}
+
 /* One of the ios, at r->epoch. */
 static int fetch_one(const struct reading *r, struct tiercel_io *io, bool must)
 {
@@ -309,7 +317,7 @@ static int fetch_one(const struct reading *r, struct tiercel_io *io, bool must)
     for (int tries = 0; rc == -EAGAIN && tries < TRIES; tries++) {
         struct tl_clears clears;
         *io = asked;
-        rc = tl_clears_gather(r->c, r->epoch, r->oid, r->dkey, io->akey, io->extents == NULL ? 1 : TL_MET_MAX, &clears);
+        rc = tl_clears_gather(r->c, r->epoch, r->oid, r->dkey, io->akey, worth_meeting(io), &clears);
         if (rc != 0)
             break;
         rc = io->extents == NULL ? fetch_single(r, io, &clears, must) : fetch_array(r, io, &clears, must);

@@ -327,9 +327,10 @@ static void begin_chunk(struct array_look *l, uint64_t chunk)
 static int see_in_array(void *ctx, const struct tl_found *f)
 {
     struct array_look *l = ctx;
+    const uint64_t last = (l->end - 1) / tl_chunk_records(l->of.record_size);
     struct tl_key_view at;
     int rc = tl_key_parse(f->key, &at);
-    if (rc != 0 || at.chunk > (l->end - 1) / tl_chunk_records(l->of.record_size))
+    if (rc != 0 || at.chunk > last)
         return rc != 0 ? rc : 1;
     if (!l->begun || at.chunk != l->of.chunk) {
         begin_chunk(l, at.chunk);
@@ -340,7 +341,7 @@ static int see_in_array(void *ctx, const struct tl_found *f)
         return ++l->passed > PASSED_MAX && l->next > 0 ? 2 : 0;
     }
     rc = see_extent(&l->of, f);
-    return rc < 0 ? rc : 0;
+    return rc < 0 || at.chunk == last ? rc : 0;
 }
 
 /* One scan goes over many chunks: looking up each is a question to the storage. */

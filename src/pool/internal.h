@@ -235,7 +235,8 @@ int tl_lost_pool(const struct tl_shared *s, int rc, struct tl_error *err);
 /* ---- met.c ---- */
 
 /* The first records of an object, if a scan met them by the way. */
-#define TL_MET_MAX 16u
+#define TL_MET_MAX  64u
+#define TL_MET_PAGE 16u /* no store asks for less at a time */
 struct tl_met {
     bool known; /* else there may be others before them */
     bool all;   /* there are no others behind them */
@@ -246,7 +247,7 @@ struct tl_met {
         uint16_t key_len, meta_len, place_len;
     } list[TL_MET_MAX];
     size_t len;
-    uint8_t bytes[8192];
+    uint8_t bytes[24 << 10];
 };
 
 /* false: it takes no more. */

@@ -206,7 +206,7 @@ int tl_cont_list_extents(struct tl_cont *c, uint64_t epoch, struct tiercel_oid o
         return -EINVAL;
     int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);
     rc = rc == 0 ? tl_cont_settle_for(c, epoch, tl_thing_hash(oid, &dkey)) : rc;
-    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, TL_MET_MAX, &clears) : rc;
+    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, TL_MET_PAGE, &clears) : rc;
     if (rc != 0)
         return rc;
     rc = tl_next_chunk(c, epoch, oid, dkey, akey, &clears, &chunk, &size); /* for the size of records */
@@ -279,7 +279,7 @@ int tl_cont_array_end(struct tl_cont *c, uint64_t epoch, struct tiercel_oid oid,
     uint64_t found = 0;
     int rc = tl_cont_read_epoch(c, epoch, 0, &epoch);
     rc = rc == 0 ? tl_cont_settle_for(c, epoch, tl_thing_hash(oid, &dkey)) : rc;
-    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, TL_MET_MAX, &clears) : rc;
+    rc = rc == 0 ? tl_clears_gather(c, epoch, oid, dkey, akey, TL_MET_PAGE, &clears) : rc;
     if (rc != 0)
         return rc;
     rc = tl_array_end(c, epoch, oid, dkey, akey, &clears, &found);
