@@ -57,7 +57,7 @@ int tl_copy_failed(struct tl_copy *x, const struct tl_copy_side *side, int rc)
             x->err, rc, "container %s: copying was ended early; what was copied is kept: copy it again to go on", name);
     default:
         return tl_error_set(x->err, rc, "container %s cannot be %s pool %s: %s", name, source ? "read in" : "copied to",
-                            path, strerror(-rc));
+                            path, tl_store_strerror(rc));
     }
 }
 

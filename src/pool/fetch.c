@@ -62,7 +62,7 @@ static int failed(const struct reading *r, const struct tiercel_io *io, int rc)
             name, hi, lo, dkey, akey);
     default:
         return tl_error_set(r->err, rc, "container %s: object %llu.%llu, dkey \"%s\", akey \"%s\" cannot be read: %s",
-                            name, hi, lo, dkey, akey, strerror(-rc));
+                            name, hi, lo, dkey, akey, tl_store_strerror(rc));
     }
 }
 
