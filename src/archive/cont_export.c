@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "archive/cont.h"
+#include "base/beside.h"
 
 #define KEYS       256u
 #define KEYS_ROOM  (64u << 10)
@@ -507,26 +508,29 @@ int tl_cont_export(const char *uri, const char *name, uint64_t epoch, bool snaps
 {
     bool to_file = archive[0] != '\0';
     struct writer w = {.name = name, .archive = to_file ? archive : "standard output", .stats = stats, .err = err};
-    char fresh[PATH_MAX];
+    struct tl_beside b;
     *stats = (struct tl_cont_stats){0};
-    int n = snprintf(fresh, sizeof fresh, "%s.new-%d", archive, (int)getpid());
     w.piece = malloc(TL_CONT_PIECE);
     w.zeros = mmap(NULL, HOLE_PIECE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    int rc = n >= PATH_MAX ? tl_error_set(err, -ENAMETOOLONG, "%s: too long", archive) : 0;
+    int rc = to_file ? tl_beside_begin(&b, archive) : 0;
+    const bool begun = to_file && rc == 0;
+    if (rc != 0)
+        tl_error_set(err, rc, "%s: too long", archive);
     if (rc == 0 && (w.piece == NULL || w.zeros == MAP_FAILED || tl_cont_digest_init(&w.digest) < 0))
         rc = no_memory(&w);
     if (rc == 0)
         rc = open_cont(&w, uri, name);
     if (rc == 0)
-        rc = open_archive(&w, to_file ? fresh : NULL);
+        rc = open_archive(&w, to_file ? b.path : NULL);
     if (rc == 0)
         rc = write_all(&w, epoch, snapshots);
     if (w.out != NULL)
         archive_write_free(w.out);
-    if (rc == 0 && to_file && rename(fresh, archive) != 0)
-        rc = tl_error_set(err, -errno, "%s: cannot be put in its place: %s", archive, strerror(errno));
-    if (rc != 0 && to_file)
-        (void)unlink(fresh);
+    if (begun) {
+        int placed = tl_beside_end(&b, rc);
+        if (rc == 0 && placed != 0)
+            rc = tl_error_set(err, placed, "%s: cannot be put in its place: %s", archive, strerror(-placed));
+    }
     (void)tiercel_cont_close(w.cont);
     (void)tiercel_pool_disconnect(w.pool);
     tl_cont_digest_fini(&w.digest);

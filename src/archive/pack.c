@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "archive/pack.h"
+#include "base/beside.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -278,23 +279,26 @@ int tl_pack(const char *socket, const char *source, const struct tl_choice *choi
             struct tl_pack_stats *stats, struct tl_error *err)
 {
     struct pack p = {.control = -1, .choice = choice, .stats = stats, .err = err, .block = malloc(BLOCK)};
-    char fresh[PATH_MAX];
+    struct tl_beside b;
     *stats = (struct tl_pack_stats){0};
-    int n = snprintf(fresh, sizeof fresh, "%s.new-%d", archive, (int)getpid());
-    int rc = n < PATH_MAX && p.block != NULL ? 0 : tl_error_set(err, -ENAMETOOLONG, "%s: too long", archive);
+    int rc = tl_beside_begin(&b, archive);
+    const bool begun = rc == 0;
+    if (rc != 0)
+        tl_error_set(err, rc, "%s: too long", archive);
     p.memory_fd = memfd_create("tiercel-archive", MFD_CLOEXEC);
-    if (rc == 0 && (p.memory_fd < 0 || sodium_init() < 0))
+    if (rc == 0 && (p.block == NULL || p.memory_fd < 0 || sodium_init() < 0))
         rc = tl_error_set(err, -ENOMEM, "no memory to read files into");
     if (rc == 0)
         rc = (p.control = tl_control_connect(socket, err)) < 0 ? p.control : 0;
     if (rc == 0)
-        rc = write_all(&p, source, fresh);
+        rc = write_all(&p, source, b.path);
     if (p.out != NULL)
         archive_write_free(p.out);
-    if (rc == 0 && rename(fresh, archive) != 0)
-        rc = tl_error_set(err, -errno, "%s: cannot be put in its place: %s", archive, strerror(errno));
-    if (rc != 0)
-        (void)unlink(fresh);
+    if (begun) {
+        int placed = tl_beside_end(&b, rc);
+        if (rc == 0 && placed != 0)
+            rc = tl_error_set(err, placed, "%s: cannot be put in its place: %s", archive, strerror(-placed));
+    }
     tl_manifest_fini(&p.manifest);
     for (size_t i = 0; i < p.dir_count; i++)
         free(p.dirs[i]);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/beside.h"
 #include "cli/pools.h"
 
 #define PIECE (4u << 20)
@@ -439,26 +440,24 @@ static int get_value(struct get *g, struct tiercel_error *err)
 /* Into a file beside it first: what is at `to` is never half of something. */
 static int get_to(struct get *g, struct tiercel_error *err)
 {
-    char fresh[TIERCEL_PATH_SIZE];
-    int rc = cli_path(fresh, err, "%s.new-%d", g->to, (int)getpid());
+    struct tl_beside b;
+    int rc = tl_beside_begin(&b, g->to);
     if (rc < 0)
-        return rc;
-    g->out = fopen(fresh, "wxe");
+        return cli_error(err, rc, "%s: %s", g->to, strerror(-rc));
+    g->out = fopen(b.path, b.in_place ? "we" : "wxe");
     if (g->out == NULL) {
         rc = -errno;
-        return cli_error(err, rc, "%s: cannot be made: %s", fresh, strerror(-rc));
+        return cli_error(err, rc, "%s: cannot be made: %s", b.path, strerror(-rc));
     }
-    g->holes = true;
+    g->holes = !b.in_place;
     rc = g->t->key_text != NULL ? get_value(g, err) : get_array(g, err);
-    bool bad = rc == 0 && (fflush(g->out) != 0 || ftruncate(fileno(g->out), (off_t)g->bytes) != 0);
-    bad = (fclose(g->out) != 0 || bad) && rc == 0;
-    if (rc == 0 && (bad || rename(fresh, g->to) != 0)) {
-        rc = -errno;
-        cli_error(err, rc, "%s: cannot be written: %s", g->to, strerror(-rc));
-    }
-    if (rc < 0)
-        (void)unlink(fresh);
-    return rc;
+    int code = 0;
+    if (fflush(g->out) != 0 || (g->holes && ftruncate(fileno(g->out), (off_t)g->bytes) != 0))
+        code = -errno;
+    if (fclose(g->out) != 0 && code == 0)
+        code = -errno;
+    code = tl_beside_end(&b, rc < 0 ? rc : code);
+    return rc < 0 || code == 0 ? rc : cli_error(err, code, "%s: cannot be written: %s", g->to, strerror(-code));
 }
 
 /* As JSON: the bytes themselves are part of it. */

@@ -7,6 +7,7 @@
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -290,6 +291,19 @@ class Objects(Case):
         self.bad(1, "put", self.cont, "7", "--from", self.dir + "/nowhere", says=["nowhere", "nothing was written"])
         self.bad(1, "get", self.cont, "7", "--to", self.dir + "/nowhere/out", says="nowhere/out")
         self.assertEqual(sorted(os.listdir(self.dir)), ["in", "out"] + ([] if POOLS else ["pool"]))
+
+    def test_what_is_no_file_is_written_and_not_replaced(self):
+        self.make()
+        content = b"a" * 4096 + bytes(20000) + b"end"  # what fits into pipes
+        self.ok("put", self.cont, "7", data=content)
+        pipe = self.dir + "/pipe"
+        os.mkfifo(pipe)
+        reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+        self.addCleanup(reader.wait)
+        self.addCleanup(reader.kill)
+        self.ok("get", self.cont, "7", "--to", pipe)
+        self.assertEqual(reader.communicate(timeout=30)[0], content)
+        self.assertTrue(stat.S_ISFIFO(os.lstat(pipe).st_mode))
 
     def test_keys_go_in_and_come_out(self):
         self.make()
