@@ -226,12 +226,6 @@ static int still_there(const struct tl_copy_side *side, const struct tl_copy_rec
     return rc < 0 ? rc : rc == 1 && len == key.len;
 }
 
-static int compare(struct tl_slice a, struct tl_slice b)
-{
-    int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
-    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
-}
-
 /* Those of the records that come next. Behind `limit` (at NULL: there is none) they may not be needed. If one of them cannot be read, none was: who reads them one
  * by one is told which. */
 static void read_ahead(struct tl_copy_side *side, struct tl_slice limit)
@@ -242,7 +236,7 @@ static void read_ahead(struct tl_copy_side *side, struct tl_slice limit)
     tl_pool_lock(side->pool);
     for (; rc == 0 && n < side->count && n < side->next + TL_COPY_AHEAD; n++) {
         const struct tl_copy_record *r = &side->list[n];
-        if (limit.at != NULL && compare(key_of(side, r), limit) >= 0)
+        if (limit.at != NULL && tl_key_compare(key_of(side, r), limit) >= 0)
             break;
         rc = s->ops->begin_read(s, (struct tl_slice){side->bytes + r->place, r->place_len}, 0, side->buffer + at,
                                 r->payload_len);
@@ -483,7 +477,7 @@ int tl_copy_merge(struct tl_copy *x, bool verify)
         rc = rc == 0 ? head(x, to, &b) : rc;
         if (rc != 0 || (a == NULL && b == NULL))
             break;
-        int c = a == NULL ? 1 : b == NULL ? -1 : compare(key_of(from, a), key_of(to, b));
+        int c = a == NULL ? 1 : b == NULL ? -1 : tl_key_compare(key_of(from, a), key_of(to, b));
         a = c <= 0 ? a : NULL;
         b = c >= 0 ? b : NULL;
         rc = verify ? verify_pair(x, a, b) : copy_pair(x, a, b);

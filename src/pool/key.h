@@ -61,6 +61,13 @@ static inline struct tl_slice tl_key_slice(const struct tl_key *k)
     return (struct tl_slice){k->bytes, k->len};
 }
 
+/* In the order of the keys of a store. */
+static inline int tl_key_compare(struct tl_slice a, struct tl_slice b)
+{
+    int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
+    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
+}
+
 static inline bool tl_begins_with(struct tl_slice key, struct tl_slice prefix)
 {
     return key.len >= prefix.len && (prefix.len == 0 || memcmp(key.at, prefix.at, prefix.len) == 0);

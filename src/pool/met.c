@@ -37,12 +37,6 @@ bool tl_met_add(struct tl_met *met, const struct tl_found *f)
     return true;
 }
 
-static int compare(struct tl_slice a, struct tl_slice b)
-{
-    int c = memcmp(a.at, b.at, a.len < b.len ? a.len : b.len);
-    return c != 0 ? c : a.len < b.len ? -1 : a.len > b.len;
-}
-
 int tl_met_scan(struct tl_cont *c, const struct tl_met *met, struct tl_slice prefix, struct tl_slice from,
                 int (*fn)(void *ctx, const struct tl_found *f), void *ctx)
 {
@@ -50,7 +44,7 @@ int tl_met_scan(struct tl_cont *c, const struct tl_met *met, struct tl_slice pre
     struct tl_key behind = {.len = 0};
     for (unsigned i = 0; met->known && i < met->count; i++) {
         const struct tl_found f = found(met, i);
-        if (compare(f.key, prefix) < 0 || compare(f.key, from) < 0)
+        if (tl_key_compare(f.key, prefix) < 0 || tl_key_compare(f.key, from) < 0)
             continue;
         int rc = tl_begins_with(f.key, prefix) ? fn(ctx, &f) : 0;
         if (rc != 0 || !tl_begins_with(f.key, prefix))
