@@ -451,6 +451,8 @@ void tl_rados_fence_guard(struct tl_rados_cont *c, uint32_t shard, rados_write_o
 bool tl_rados_fence_refused(int rc); /* that is what op has failed by */
 void tl_rados_fence_forget(struct tl_rados_cont *c);
 int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id);
+/* A value that no shard has had becomes the fence of op's. */
+void tl_rados_fence_raise(struct tl_rados *r, rados_write_op_t op);
 /* Of a shard that was not there when it was asked for: 1: it was lost; 0: nothing was written to it by then; -errno. Any thread. */
 int tl_rados_index_lost(struct tl_rados *r, const struct tl_rados_name *shard) TL_MUST_CHECK;
 

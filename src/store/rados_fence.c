@@ -31,8 +31,16 @@ static struct tl_rados_fence *fence_of(struct tl_rados_cont *c, uint32_t shard)
     return c->fences == NULL ? NULL : &c->fences[shard];
 }
 
+void tl_rados_fence_raise(struct tl_rados *r, rados_write_op_t op)
+{
+    char text[40];
+    int len = snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
+                       (unsigned long long)atomic_fetch_add(&r->cookies, 1));
+    r->lib->write_op_setxattr(op, FENCE, text, (size_t)len);
+}
+
 /* Sends one operation on each shard, and waits for all. made: they are there; -ENOENT: one is lost. */
-static int on_all_shards(struct tl_rados_cont *c, const char *fence, bool made)
+static int on_all_shards(struct tl_rados_cont *c, bool raise, bool made)
 {
     struct tl_rados *r = c->r;
     rados_completion_t *done = calloc(r->shards, sizeof(rados_completion_t));
@@ -47,8 +55,8 @@ static int on_all_shards(struct tl_rados_cont *c, const char *fence, bool made)
             r->lib->write_op_assert_exists(op);
         else
             r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL); /* else who comes back would make it */
-        if (fence != NULL)
-            r->lib->write_op_setxattr(op, FENCE, fence, strlen(fence));
+        if (raise)
+            tl_rados_fence_raise(r, op);
         rc = r->lib->aio_write_op_operate(op, r->meta, done[started], tl_rados_index_name(&c->id, started).text, NULL,
                                           0);
         r->lib->release_write_op(op);
@@ -82,7 +90,7 @@ static int make_shards(struct tl_rados_cont *c)
     int rc = is_made(r, made.text);
     if (rc != 0)
         return rc < 0 ? rc : 0; /* another process was faster */
-    rc = on_all_shards(c, NULL, false);
+    rc = on_all_shards(c, false, false);
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_create(op, LIBRADOS_CREATE_IDEMPOTENT, NULL);
     r->lib->write_op_setxattr(op, MADE, "1", 1);
@@ -149,12 +157,9 @@ int tl_rados_fence(struct tl_store *s, const struct tl_store_id *id)
 {
     struct tl_rados *r = (struct tl_rados *)s;
     struct tl_rados_cont *c = tl_rados_cont(r, id);
-    char text[40];
     if (c == NULL || r->read_only)
         return c == NULL ? -ENOMEM : -EROFS;
-    snprintf(text, sizeof text, "%016llx.%llx", (unsigned long long)r->writer,
-             (unsigned long long)atomic_fetch_add(&r->cookies, 1));
     int made = is_made(r, tl_rados_made_name(id).text);
-    int rc = made < 0 ? made : on_all_shards(c, text, made == 1);
+    int rc = made < 0 ? made : on_all_shards(c, true, made == 1);
     return rc == -ENOENT ? -EBADMSG : rc; /* what is lost is not made anew: nobody would know of it any more */
 }

@@ -9,8 +9,7 @@
 #include "store/rados.h"
 
 #define LOST  "lost"
-#define FENCE "fence" /* rados_fence.c: what was on its way to the one that was lost does not fit */
-#define SHOWN 6u      /* objects that are named */
+#define SHOWN 6u /* objects that are named */
 
 void tl_rados_remade_guard(struct tl_rados *r, rados_read_op_t op)
 {
@@ -19,16 +18,13 @@ void tl_rados_remade_guard(struct tl_rados *r, rados_read_op_t op)
 
 int tl_rados_remake(struct tl_rados *r, const struct tl_store_id *id, uint32_t shard, const char *when)
 {
-    char fence[40];
     struct tl_rados_cont *c = tl_rados_cont(r, id);
     if (c == NULL)
         return -ENOMEM;
-    snprintf(fence, sizeof fence, "%016llx.%llx", (unsigned long long)r->writer,
-             (unsigned long long)atomic_fetch_add(&r->cookies, 1));
     rados_write_op_t op = r->lib->create_write_op();
     r->lib->write_op_create(op, LIBRADOS_CREATE_EXCLUSIVE, NULL);
     r->lib->write_op_setxattr(op, LOST, when, strlen(when));
-    r->lib->write_op_setxattr(op, FENCE, fence, strlen(fence));
+    tl_rados_fence_raise(r, op); /* what was on its way to the one that was lost does not fit */
     tl_rados_fence_forget(c);
     return tl_rados_write_op(r, op, tl_rados_index_name(id, shard).text);
 }
